@@ -1,0 +1,1 @@
+"""Decant's library: formats and maths. It knows no parameter files, no commands and no terminal."""

@@ -1,0 +1,199 @@
+"""Distillation from a store: which views a student reads in which epoch, and what its method gets.
+
+A student with mixup share p takes an image from the store's `mixed` group where its rank lies below
+round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.batches import Batch, EpochData
+from pipeline.fit import LossFunction
+from pipeline.losses import resolve
+from pipeline.params import AtLeast, Between, Seed
+from pipeline.store.read import Store, ViewGroup
+from pipeline.views import (
+    GROUPS,
+    Augmentation,
+    EpochPlan,
+    Group,
+    epoch_view,
+    image_views,
+    mixed_rows,
+)
+
+Sampling = Literal["epoch", "image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentParams:
+    """One entry of `students`: a configuration; replicate r has the seed `seed + r`.
+
+    `store` names what is read, below data/stores: `T.zarr/plain` for share 0, `T.zarr/mixed` for share
+    1, `T.zarr` in between. `view_sampling` is `epoch` (one view for all images of an epoch) or `image`
+    (a view drawn for every image and epoch). `training` overrides keys of the shared section.
+    """
+
+    store: str
+    network: str
+    method: str
+    share: Annotated[float, Between(0, 1)]
+    seed: Seed
+    replicates: Annotated[int, AtLeast(1)]
+    view_sampling: Sampling = "epoch"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        root = PurePosixPath(self.store).parts[:1]
+        if not root or not root[0].endswith(".zarr"):
+            raise ValueError(
+                f"store: expected TEACHER.zarr or a group of one, found {self.store!r}"
+            )
+        groups = groups_of(self.share)
+        expected = f"{root[0]}/{groups[0]}" if len(groups) == 1 else root[0]
+        if self.store != expected:
+            raise ValueError(
+                f"store: a student of share {self.share:g} reads {' and '.join(groups)} views: "
+                f"write {expected}, found {self.store!r}"
+            )
+
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher whose store is read."""
+        return PurePosixPath(self.store).parts[0].removesuffix(".zarr")
+
+
+def groups_of(share: float) -> tuple[Group, ...]:
+    """The groups of a store that a share reads."""
+    if share == 0:
+        return ("plain",)
+    return ("mixed",) if share == 1 else GROUPS
+
+
+class StoredEpochs:
+    """Epochs of a student from a teacher's store.
+
+    Args:
+        store: opened with at least the groups of the share.
+        share: part of the images that is mixed, in [0, 1].
+        replicate: starts at views of its own.
+        seed: of `image` sampling.
+        features: whether the method needs the teacher's features too.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        share: float,
+        *,
+        replicate: int,
+        seed: int,
+        sampling: Sampling = "epoch",
+        features: bool = False,
+    ) -> None:
+        self.groups: dict[Group, ViewGroup] = {name: store.group(name) for name in groups_of(share)}
+        self.share, self.replicate, self.seed = share, replicate, seed
+        self.sampling: Sampling = sampling
+        self.features = features
+        for group in self.groups.values():
+            if features and group.feature_dim is None:
+                raise ValueError(
+                    f"{store.folder}/{group.name} holds no features, which this method needs: set "
+                    f"features: true in its dump and run `dvc repro`"
+                )
+        first = next(iter(self.groups.values()))
+        if any(_origin(group) != _origin(first) for group in self.groups.values()):
+            raise ValueError(
+                f"{store.folder}: its plain and mixed views come from different weights, or from "
+                f"different padding or flips; run `dvc repro dump@{store.folder.stem}`"
+            )
+        self.count, self.num_classes = first.num_images, first.num_classes
+        self.feature_dim = first.feature_dim
+
+    def __call__(self, epoch: int) -> EpochData:
+        """Read one epoch: the plan, and the teacher's logits f2 [N, C] (features f2 [N, D])."""
+        if len(self.groups) == 1 and self.sampling == "epoch":
+            return self._single_view(epoch)
+        mixed = self._mixed(epoch)
+        plan = EpochPlan.blank(mixed)
+        logits = np.empty((self.count, self.num_classes), np.float16)
+        features = self._empty_features()
+        for name, group in self.groups.items():
+            rows = mixed if name == "mixed" else ~mixed
+            for v, chosen in self._views(name, group, epoch, rows):
+                plan.fill(group.plan(v), chosen)
+                logits[chosen] = group.logits(v)[chosen]
+                if features is not None:
+                    features[chosen] = group.features(v)[chosen]
+        return EpochData(plan, logits, features)
+
+    def _single_view(self, epoch: int) -> EpochData:
+        ((name, group),) = self.groups.items()
+        v = epoch_view(group.views, epoch, self.replicate)
+        plan = EpochPlan.blank(np.full(self.count, name == "mixed"))
+        plan.fill(group.plan(v), np.arange(self.count))
+        return EpochData(plan, group.logits(v), group.features(v) if self.features else None)
+
+    def _empty_features(self) -> NDArray[np.float16] | None:
+        if not self.features or self.feature_dim is None:
+            return None
+        return np.empty((self.count, self.feature_dim), np.float16)
+
+    def _mixed(self, epoch: int) -> NDArray[np.bool_]:
+        """Which images are mixed: by the ranks of the epoch's mixed view, also in `image` sampling."""
+        if "mixed" not in self.groups:
+            return np.zeros(self.count, np.bool_)
+        group = self.groups["mixed"]
+        ranks = group.plan(epoch_view(group.views, epoch, self.replicate)).mix_rank
+        assert ranks is not None
+        return mixed_rows(ranks, self.share)
+
+    def _views(
+        self, name: Group, group: ViewGroup, epoch: int, rows: NDArray[np.bool_]
+    ) -> Iterable[tuple[int, NDArray[np.bool_]]]:
+        """The views to read for the given rows, each with the rows that it serves."""
+        if self.sampling == "epoch":
+            yield epoch_view(group.views, epoch, self.replicate), rows
+            return
+        view_of = image_views(group.views, epoch, self.seed, name, self.count)
+        for v in range(group.views):
+            chosen = rows & (view_of == v)
+            if chosen.any():
+                yield v, chosen
+
+
+def _origin(group: ViewGroup) -> tuple[str | None, Augmentation]:
+    """What plain and mixed views have to share for one student to read both."""
+    recipe = group.manifest.header.recipe
+    assert recipe is not None, "views have a recipe"
+    return group.manifest.header.teacher.weights_sha256, recipe.augmentation
+
+
+def method_loss(loss: str, options: dict[str, Any]) -> LossFunction:
+    """The loss of a method as the training loop calls it.
+
+    Args:
+        loss: a name of LOSSES, or a dotted path.
+        options: its hyper-parameters.
+    """
+    function: Callable[..., Tensor] = resolve(loss)
+
+    def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
+        assert batch.teacher_logits is not None
+        return function(
+            logits,
+            features,
+            batch.teacher_logits,
+            batch.teacher_features,
+            batch.targets,
+            epoch,
+            **options,
+        )
+
+    return compute

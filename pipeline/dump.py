@@ -1,0 +1,131 @@
+"""Dumping a teacher: its logits and features for the clean images and for every view of a group.
+
+The teacher sees each view exactly as a student will: images go through the same gather, the same
+normalisation and the same mixing. Views that are there already are left alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+
+from pipeline.batches import EpochData, ImageBank, ViewBatches
+from pipeline.models.network import Network
+from pipeline.params import Above, AtLeast, Seed
+from pipeline.predict import clean_bank, predict_clean, predict_epoch
+from pipeline.prepared import ImageData
+from pipeline.store.manifest import Header
+from pipeline.store.write import CleanWriter, GroupWriter
+from pipeline.views import Augmentation, Group, ViewRecipe, draw_view, plan_of
+
+# Largest absolute difference of a logit that a recomputation may show: half a unit of float16's last
+# place for logits below 32, and as much again for another device's or batch size's arithmetic.
+TOLERANCE = 0.02
+
+
+GroupName = Literal["clean", "plain", "mixed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainViews:
+    """The `plain` group of a dump: crops and flips."""
+
+    views: Annotated[int, AtLeast(1)]
+    draw: Literal["stratified", "random"]
+    features: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedViews:
+    """The `mixed` group of a dump: crops, flips and mixup with lam ~ Beta(alpha, alpha)."""
+
+    views: Annotated[int, AtLeast(1)]
+    draw: Literal["stratified", "random"]
+    alpha: Annotated[float, Above(0)]
+    features: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DumpParams:
+    """One entry of `dumps`, under the teacher's name. Either group may be null."""
+
+    seed: Seed
+    batch_size: Annotated[int, AtLeast(1)]
+    plain: PlainViews | None
+    mixed: MixedViews | None
+
+    def group(self, name: Group) -> PlainViews | MixedViews | None:
+        """The parameters of one group, None where it is not dumped."""
+        return self.plain if name == "plain" else self.mixed
+
+
+def view_recipe(
+    dump: DumpParams, group: GroupName, augmentation: Augmentation
+) -> ViewRecipe | None:
+    """How the views of a group are drawn; None for the clean images."""
+    if group == "clean":
+        return None
+    params = dump.group(group)
+    assert params is not None
+    return ViewRecipe(
+        pad=augmentation.pad,
+        flip=augmentation.flip,
+        draw=params.draw,
+        alpha=params.alpha if isinstance(params, MixedViews) else None,
+        seed=dump.seed,
+    )
+
+
+def dump_group(
+    network: Network,
+    header: Header,
+    params: DumpParams,
+    data: ImageData,
+    device: torch.device,
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Path]:
+    """Compute what is missing of one group in a work folder, and finish it.
+
+    Args:
+        network: the teacher, on the device; run in eval mode and float32.
+        header: what the manifest states; its group and recipe say what is computed.
+        folder: the store's root in the work folder.
+        on_progress: called with the images done and to do of what was missing.
+
+    Returns the group's files: path inside the store -> finished file.
+    """
+    if header.group == "clean":
+        clean = CleanWriter(folder, header, feature_dim=network.feature_dim)
+        for name in clean.missing_splits():
+            split = data.train if name == "train" else data.test
+            bank = clean_bank(split.images, data.mean, data.std, device)
+            clean.write_split(name, *predict_clean(network, bank, params.batch_size), split.labels)
+        clean.finish()
+        return clean.files()
+    group, recipe = header.group, header.recipe
+    views = params.group(group)
+    assert views is not None
+    assert recipe is not None
+    augmentation = recipe.augmentation
+    plan = [draw_view(group, recipe, v, len(data.train.labels)) for v in range(views.views)]
+    feature_dim = network.feature_dim if views.features else None
+    writer = GroupWriter(folder, header, plan, feature_dim=feature_dim)
+    missing = writer.missing_views()
+    bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
+    batches = ViewBatches(bank, data.train.labels, network.num_classes)
+    done, total = 0, len(missing) * bank.count
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        on_progress(done, total)
+
+    for v in missing:
+        epoch = EpochData(plan_of(plan[v]))
+        logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
+        writer.write_view(v, logits, features if views.features else None)
+    writer.finish()
+    return writer.files()

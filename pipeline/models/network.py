@@ -1,0 +1,99 @@
+"""What every network offers: logits, penultimate features and a stated smallest image.
+
+Each network is a stack of convolutions, a global average pooling and a linear classifier, so only
+the stack differs from family to family. Modules are named as in the field's CIFAR zoo
+(RepDistiller), whose checkpoints therefore load with `strict=True`. Left out on purpose:
+intermediate feature maps and pre-activations, which only methods that run the teacher in the
+training loop can use.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+
+class Network(nn.Module, ABC):
+    """An image classifier that also returns its penultimate features."""
+
+    min_image_size: ClassVar[int]
+    """Smallest height and width in pixels: twice the stack's total stride.
+
+    The last feature map is then 2x2 or more. Around a 1x1 map, 3x3 convolutions see nothing but
+    padding, and batch normalisation cannot train on a batch of one image.
+    """
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Linear:
+        """The classifier, under whatever name the zoo gives it."""
+
+    @abstractmethod
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Last feature map [B, feature_dim, h, w], after its ReLU, of images [B, 3, H, W]."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the penultimate features."""
+        return self.head.in_features
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return self.head.out_features
+
+    def check_image_size(self, height: int, width: int) -> None:
+        """Raise `ValueError` if images of this size in pixels are too small for the network."""
+        if min(height, width) < self.min_image_size:
+            smallest = f"{self.min_image_size}x{self.min_image_size}"
+            raise ValueError(
+                f"{type(self).__name__}: images of {height}x{width} pixels are too small; use "
+                f"{smallest} or more, or a network with fewer strides"
+            )
+
+    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, num_classes] and penultimate features [B, feature_dim] of images [B, 3, H, W].
+
+        The features are what the classifier reads: the last feature map, globally averaged.
+        Raises `ValueError` if the images are smaller than `min_image_size`.
+        """
+        self.check_image_size(*images.shape[-2:])
+        features = adaptive_avg_pool2d(self.feature_map(images), 1).flatten(1)
+        logits: Tensor = self.head(features)
+        return logits, features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, num_classes] of images [B, 3, H, W]."""
+        return self.forward_features(images)[0]
+
+
+def conv_bn(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> nn.Sequential:
+    """Convolution without bias that keeps the size at stride 1, then batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
+        ),
+        nn.BatchNorm2d(out_channels),
+    )
+
+
+def initialize_convolutions(network: nn.Module) -> None:
+    """Draw convolutions from Kaiming's normal distribution (He et al., ICCV 2015), fan-out.
+
+    The variance is 2 / (kernel area * output channels), also for grouped convolutions as in the
+    zoo. Biases are 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def initialize_classifier(head: nn.Linear, std: float) -> None:
+    """Draw the classifier's weights from N(0, std^2); its biases are 0."""
+    nn.init.normal_(head.weight, std=std)
+    nn.init.zeros_(head.bias)

@@ -1,0 +1,1 @@
+"""The study's published tables, their arrangement, and what it claims. Imports nothing."""

@@ -1,0 +1,69 @@
+"""Which configuration each cell of the study's tables asks for."""
+
+from collections.abc import Callable
+
+from pipeline.paper.published import BASELINE
+from pipeline.report.configurations import Configuration, Options, options
+
+KD: tuple[str, Options] = ("kd", options(temperature=4.0, gamma=0.1, alpha=0.9))
+SOFT_ONLY: tuple[str, Options] = ("kd_soft_only", options(temperature=4.0))
+RESCALED: tuple[str, Options] = ("rescaled", options(gamma=0.1, alpha=0.9))
+
+# The mixup of every student in table 3, and of the networks in figures 1-3.
+ALPHA = 1.0
+
+# column of table 3 -> (title, method, share of mixed images)
+STUDENT_COLUMNS: dict[str, tuple[str, tuple[str, Options], float]] = {
+    "kd": ("KD", KD, 0.0),
+    "rescaled_no_mixup": ("Rescaled, no mixup", RESCALED, 0.0),
+    "rescaled_pmu10": ("Rescaled, PMU 10 %", RESCALED, 0.1),
+    "rescaled_pmu50": ("Rescaled, PMU 50 %", RESCALED, 0.5),
+    "rescaled_fmu": ("Rescaled, FMU", RESCALED, 1.0),
+}
+ALONE_COLUMNS: dict[str, tuple[str, float]] = {
+    "mix_s_alpha_0.2": ("Mix-S, alpha 0.2", 0.2),
+    "mix_s_alpha_1.0": ("Mix-S, alpha 1.0", 1.0),
+}
+# The shares that the study's released code really draws for its 10 % and 50 % (at batch 64).
+SHARES_AS_CODED = {"rescaled_pmu10": 0.408, "rescaled_pmu50": 0.604}
+
+
+def alone(network: str, alpha: float | None = None) -> Configuration:
+    """A network on hard labels, all of its images mixed where alpha is given."""
+    return Configuration(network=network, share=0.0 if alpha is None else 1.0, alpha=alpha)
+
+
+def student(
+    teacher: str, network: str, method: tuple[str, Options], share: float = 0.0
+) -> Configuration:
+    """A student of a teacher that was trained without mixup."""
+    loss, values = method
+    return Configuration(
+        network=network,
+        loss=loss,
+        options=values,
+        share=share,
+        alpha=ALPHA if share else None,
+        teacher=teacher,
+    )
+
+
+def square_cell(method: tuple[str, Options]) -> Callable[[str, str], Configuration]:
+    """Row and column of table 1 or 2 -> the cell's configuration."""
+
+    def cell(row: str, column: str) -> Configuration:
+        return alone(column) if row == BASELINE else student(row, column, method)
+
+    return cell
+
+
+def pair_cell(teacher: str, network: str, column: str) -> Configuration:
+    """Row and column of table 3 -> the cell's configuration."""
+    if column == "teacher_acc":
+        return alone(teacher)
+    if column == "student_acc":
+        return alone(network)
+    if column in ALONE_COLUMNS:
+        return alone(network, ALONE_COLUMNS[column][1])
+    _, method, share = STUDENT_COLUMNS[column]
+    return student(teacher, network, method, share)

@@ -1,0 +1,168 @@
+"""The whole report from the networks of a params.yaml: what is computed, in which order it is told."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.prepared import ImageData
+from pipeline.report.accuracy import accuracy_table, below_floor, short_table
+from pipeline.report.cluster_figures import mixup_text, tsne_figure, tsne_panels, vscore_figure
+from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
+from pipeline.report.figures import accuracy_figures, curve_figures
+from pipeline.report.machine_readable import write_metrics, write_plot_data
+from pipeline.report.params import EvaluationParams
+from pipeline.report.runs import Run
+from pipeline.report.scores import Scores, score_runs
+from pipeline.report.setting import caption, setting_table
+from pipeline.report.tables import Table, to_text, write_table
+from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table
+from pipeline.results import class_numbers
+
+TITLE = "Decant report"
+CONTENTS = {"tables", "figures", "plots", "metrics.json", "report.md", "report.html", "summary.txt"}
+
+
+@dataclass
+class Report:
+    """A report in the making: blocks for readers, and what a terminal shows of it.
+
+    `shortfalls` names the networks that miss their floor, a line each.
+    """
+
+    folder: Path
+    blocks: list[Block] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
+    shortfalls: list[str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures."""
+        return self.folder / "figures"
+
+    def chapter(self, title: str, *text: str) -> None:
+        """Start a chapter."""
+        self.blocks += [Heading(title), *map(Paragraph, text)]
+
+    def table(self, table: Table, *, short: Table | None = None) -> None:
+        """Write a table's files and show it; `short` (or nothing) goes on the terminal."""
+        write_table(table, self.folder / "tables")
+        self.blocks.append(table)
+        if short is not None:
+            self.summary.append(to_text(short))
+
+    def pictures(self, names: Iterable[str], text: str) -> None:
+        """Show figures that have been written."""
+        self.blocks += [Picture(name, text) for name in names]
+
+    def finish(self) -> None:
+        """Write report.md, report.html and summary.txt."""
+        write_markdown(TITLE, self.blocks, self.folder)
+        write_html(TITLE, self.blocks, self.folder)
+        text = "\n".join(self.summary)
+        (self.folder / "summary.txt").write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_report(
+    runs: Sequence[Run], data: ImageData, params: EvaluationParams, folder: Path, workers: int
+) -> Report:
+    """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
+
+    Args:
+        folder: an empty or absent folder.
+        workers: how much is computed at the same time; changes no result.
+
+    Raises ValueError for class groups that the data set does not have, ResultsError for damaged runs.
+    """
+    groups = {
+        group: class_numbers(names, data.class_names)
+        for group, names in params.vscore.groups.items()
+    }
+    report = Report(folder)
+    said = caption(data, runs)
+    scores = score_runs(runs, data.test.labels)
+    vscores = vscore_runs(runs, groups, params.vscore, workers)
+    report.chapter("Setting")
+    report.table(setting_table(data, runs))
+    add_accuracy(report, runs, scores, said)
+    add_features(report, runs, vscores, said)
+    if params.tsne is not None:
+        for group, classes in groups.items():
+            panels = tsne_panels(runs, classes, params.tsne, workers)
+            names = {number: data.class_names[number] for number in classes}
+            add_tsne(report, tsne_figure(panels, group, names, report.figures), group, params)
+    write_metrics(scores, vscores, folder / "metrics.json")
+    write_plot_data(runs, vscores, data.test.labels, data.class_names, folder / "plots")
+    report.shortfalls = below_floor(scores, params.floors)
+    report.finish()
+    return report
+
+
+def add_accuracy(report: Report, runs: Sequence[Run], scores: Sequence[Scores], said: str) -> None:
+    """The chapter on accuracy: the table, its picture, the curves."""
+    report.chapter("Accuracy")
+    report.table(accuracy_table(scores, said), short=short_table(scores, said))
+    report.pictures(
+        accuracy_figures(runs, report.figures),
+        f"Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
+        f"Circle: no mixup; diamond: a part of the images mixed; square: all. {said}",
+    )
+    report.pictures(
+        curve_figures(runs, report.figures),
+        "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
+        f"dashed: a part of the images mixed; dotted: all. {said}",
+    )
+
+
+def add_features(
+    report: Report, runs: Sequence[Run], vscores: Sequence[VScores], said: str
+) -> None:
+    """The chapter on features: V-scores and their bars."""
+    report.chapter("Penultimate features")
+    if not vscores:
+        return
+    report.table(vscore_table(vscores, said), short=short_vscore_table(vscores))
+    if any(run.section != "students" for run in runs):
+        for normalised, kind in ((False, "raw"), (True, "L2-normalised")):
+            report.pictures(
+                [vscore_figure(vscores, report.figures, normalised)],
+                f"V-scores of the {kind} features of networks trained on hard labels, without and with "
+                f"mixup; lines: one sample deviation over networks of that kind. {said}",
+            )
+
+
+def add_tsne(report: Report, name: str, group: str, params: EvaluationParams) -> None:
+    """One t-SNE figure."""
+    assert params.tsne is not None
+    report.pictures(
+        [name],
+        f"t-SNE of the penultimate features of the {group} classes "
+        f"({', '.join(params.vscore.groups[group])}): the first {params.tsne.images_per_class} images "
+        f"of each class at most, perplexity {params.tsne.perplexity:g}, first replicate of each "
+        f"network trained on hard labels, {mixup_text(None)} against mixup of all images. Each panel "
+        "is an embedding of its own: distances between panels mean nothing.",
+    )
+
+
+def replace_report(new: Path, out: Path) -> None:
+    """Put a finished report in the place of an older one.
+
+    Raises ValueError where `out` holds anything that no report holds: it would be lost.
+    """
+    check_replaceable(out)
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise ValueError where a folder holds anything but a report."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out} is not a folder; give another --out")
+    others = sorted({path.name for path in out.iterdir()} - CONTENTS)
+    if others:
+        raise ValueError(
+            f"{out} holds {', '.join(others[:3])}, which is not part of a report and would be lost; "
+            "move it, or give another --out"
+        )

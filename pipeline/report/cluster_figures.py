@@ -1,0 +1,212 @@
+"""Pictures of penultimate features: V-score bars and t-SNE panels, without and with mixup."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from pipeline.clusters import tsne_embedding
+from pipeline.report.numbers import deviation, mean
+from pipeline.report.params import TsneParams
+from pipeline.report.runs import Run
+from pipeline.report.style import (
+    CLASS_COLOURS,
+    GREY,
+    INK,
+    MIXUP_SHADES,
+    NO_MIXUP,
+    bare,
+    figure,
+    save_figure,
+)
+from pipeline.report.vscores import SPLITS, VScores, group_features, in_threads
+from pipeline.results import class_rows
+
+Alpha = float | None
+
+
+def mixup_text(alpha: Alpha) -> str:
+    """`no mixup` or `mixup` with its alpha."""
+    return "no mixup" if alpha is None else f"mixup, alpha {alpha:g}"
+
+
+def hard_label_runs(runs: Sequence[Run]) -> dict[tuple[str, Alpha], list[Run]]:
+    """(network, mixup alpha) -> runs on hard labels; parts of the images mixed are left out."""
+    found: dict[tuple[str, Alpha], list[Run]] = {}
+    for run in runs:
+        if run.section != "students" and run.share in (0, 1):
+            found.setdefault((run.network, run.mixup_alpha), []).append(run)
+    return found
+
+
+def vscore_samples(
+    scores: Sequence[VScores], group: str, split: str, normalised: bool
+) -> dict[tuple[str, Alpha], tuple[float, ...]]:
+    """(network, mixup alpha) -> V-scores of all hard-label networks of that kind."""
+    chosen = {
+        (one.run.section, one.run.name): one.v_score
+        for one in scores
+        if (one.group, one.split, one.normalised) == (group, split, normalised)
+    }
+    return {
+        key: tuple(v for run in runs for v in chosen[run.section, run.name])
+        for key, runs in hard_label_runs([one.run for one in _unique(scores)]).items()
+    }
+
+
+def _unique(scores: Sequence[VScores]) -> list[VScores]:
+    return list({(one.run.section, one.run.name): one for one in scores}.values())
+
+
+def vscore_figure(scores: Sequence[VScores], folder: Path, normalised: bool) -> str:
+    """V-score bars without and with mixup: a row for each group of classes, train and test beside
+    each other, the deviation over networks where there are several."""
+    groups = list(dict.fromkeys(one.group for one in scores))
+    keys = list(hard_label_runs([one.run for one in _unique(scores)]))
+    networks = list(dict.fromkeys(network for network, _ in keys))
+    alphas = sorted({alpha for _, alpha in keys}, key=lambda alpha: (alpha is not None, alpha or 0))
+    width = max(3.4, 0.9 + 0.34 * (len(alphas) + 1) * len(networks))
+    with figure(2 * width + 0.6, 2.5 * len(groups) + 0.6) as drawing:
+        panels = drawing.subplots(len(groups), 2, squeeze=False, sharey=True, sharex=True)
+        for row, group in zip(panels, groups, strict=True):
+            for axes, split in zip(row, SPLITS, strict=True):
+                samples = vscore_samples(scores, group, split, normalised)
+                _bars(axes, samples, networks, alphas)
+                axes.set_title(f"{group} classes, {split} set")
+            row[0].set_ylabel("V-score")
+        handles = [
+            Line2D([], [], color=_alpha_colour(alpha, alphas), linewidth=7, label=mixup_text(alpha))
+            for alpha in alphas
+        ]
+        drawing.legend(handles=handles, loc="outside upper right", ncols=len(alphas))
+        return save_figure(drawing, folder, "vscores-l2" if normalised else "vscores")
+
+
+def _alpha_colour(alpha: Alpha, alphas: Sequence[Alpha]) -> str:
+    if alpha is None:
+        return NO_MIXUP
+    mixed = [one for one in alphas if one is not None]
+    return MIXUP_SHADES[mixed.index(alpha) % len(MIXUP_SHADES)]
+
+
+def _bars(
+    axes: Axes,
+    samples: Mapping[tuple[str, Alpha], Sequence[float]],
+    networks: Sequence[str],
+    alphas: Sequence[Alpha],
+) -> None:
+    width = 0.8 / len(alphas)
+    for i, network in enumerate(networks):
+        for j, alpha in enumerate(alphas):
+            values = samples.get((network, alpha), ())
+            height, error = mean(values), deviation(values)
+            if height is None:
+                continue
+            x = i + (j - (len(alphas) - 1) / 2) * width
+            axes.bar(x, height, width * 0.9, color=_alpha_colour(alpha, alphas))
+            top = height + (error or 0)
+            if error is not None:
+                axes.errorbar(x, height, yerr=error, color=INK, linewidth=1, capsize=2)
+            text = f"{height:.2f}"
+            axes.text(x, top + 0.02, text, ha="center", va="bottom", fontsize=6.5, color=INK)
+    axes.set_xticks(range(len(networks)), networks, rotation=0 if len(networks) < 6 else 30)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, 1.12)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.grid(axis="y")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A t-SNE panel: coordinates f4 [n, 2] and class numbers i4 [n] of one network's features."""
+
+    network: str
+    alpha: Alpha
+    split: str
+    points: NDArray[np.float32]
+    labels: NDArray[np.int32]
+
+
+def tsne_panels(
+    runs: Sequence[Run], classes: Sequence[int], params: TsneParams, workers: int
+) -> list[Panel]:
+    """Panels of the first replicate of every hard-label network, train and test set, one group."""
+    settings = [
+        (network, alpha, split, found[0])
+        for (network, alpha), found in hard_label_runs(runs).items()
+        for split in SPLITS
+    ]
+
+    def embed(setting: tuple[str, Alpha, str, Run]) -> Panel:
+        network, alpha, split, run = setting
+        features, labels = group_features(run, 0, split, classes)
+        kept = np.sort(
+            np.concatenate([class_rows(labels, [c])[: params.images_per_class] for c in classes])
+        )
+        points = tsne_embedding(features[kept], perplexity=params.perplexity, seed=params.seed)
+        return Panel(network, alpha, split, points, labels[kept])
+
+    return in_threads(embed, settings, workers)
+
+
+def tsne_figure(panels: Sequence[Panel], group: str, names: Mapping[int, str], folder: Path) -> str:
+    """Networks against train and test set, without and with mixup.
+
+    There is a column for each network, or a row where there are too few for that.
+
+    Args:
+        names: class number -> name, in the order of the legend.
+    """
+    networks = list(dict.fromkeys(panel.network for panel in panels))
+    alphas = sorted({panel.alpha for panel in panels}, key=lambda a: (a is not None, a or 0))
+    lines = [(split, alpha) for split in SPLITS for alpha in alphas]
+    wide = len(networks) < len(lines)
+    rows, columns = (len(networks), len(lines)) if wide else (len(lines), len(networks))
+    by_key = {(panel.network, panel.split, panel.alpha): panel for panel in panels}
+    with figure(2.1 * columns + 0.6, 2.1 * rows + 0.8) as drawing:
+        grid = drawing.subplots(rows, columns, squeeze=False)
+        for i, (split, alpha) in enumerate(lines):
+            for j, network in enumerate(networks):
+                axes = grid[j, i] if wide else grid[i, j]
+                _panel(axes, by_key.get((network, split, alpha)), list(names))
+                line = f"{split} set\n{mixup_text(alpha)}"
+                across, down = (line, network) if wide else (network, line)
+                if axes in grid[0]:
+                    axes.set_title(across, loc="center", fontsize=9)
+                if axes in grid[:, 0]:
+                    axes.set_ylabel(down, weight="bold" if wide else "normal")
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=_class_colour(index), label=name)
+            for index, name in enumerate(names.values())
+        ]
+        drawing.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(len(handles), 2 * columns),
+            handletextpad=0.2,
+        )
+        return save_figure(drawing, folder, f"tsne-{group}")
+
+
+def _panel(axes: Axes, panel: Panel | None, classes: Sequence[int]) -> None:
+    bare(axes)
+    if panel is None:
+        axes.text(0.5, 0.5, "not run", ha="center", va="center", color=GREY)
+    else:
+        _scatter(axes, panel, classes)
+
+
+def _class_colour(index: int) -> str:
+    return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def _scatter(axes: Axes, panel: Panel, classes: Sequence[int]) -> None:
+    colours = [_class_colour(classes.index(label)) for label in panel.labels]
+    size = float(np.clip(2500 / len(colours), 3, 14))
+    x, y = panel.points.T
+    axes.scatter(x, y, s=size, c=colours, alpha=0.75, linewidths=0, rasterized=True)
+    axes.margins(0.05)

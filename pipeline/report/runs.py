@@ -1,0 +1,194 @@
+"""The networks of a params.yaml, as their training stages left them: records, logits, features, curves."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.results import (
+    CURVES,
+    FEATURES,
+    TEST_LOGITS,
+    ClassFeatures,
+    ResultsError,
+    load_features,
+    read_record,
+)
+from pipeline.tensors import read_tensors
+
+SECTIONS = ("teachers", "baselines", "students")
+TRAIN_SAMPLE = "train_sample.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainSample:
+    """Logits f4 [n, C] and labels i4 [n] of a fixed sample of clean training images."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One entry of a section of params.yaml with all its replicates."""
+
+    section: str
+    name: str
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def network(self) -> str:
+        """Name of the architecture."""
+        return str(self.record["network"])
+
+    @property
+    def count(self) -> int:
+        """Number of replicates."""
+        return len(self.record["replicates"])
+
+    @property
+    def teacher(self) -> str | None:
+        """Name of the teacher's entry; None for networks trained on hard labels."""
+        teacher = self.record["teacher"]
+        return None if teacher is None else str(teacher["name"])
+
+    @property
+    def mixup_alpha(self) -> float | None:
+        """Alpha of the mixup that a hard-label network was trained with; None: no mixup."""
+        mixup = self.record["entry"].get("mixup")
+        return None if not mixup or not self.share else float(mixup["alpha"])
+
+    @property
+    def share(self) -> float:
+        """Part of the training images that is mixed, in [0, 1]."""
+        entry = self.record["entry"]
+        if self.section == "students":
+            return float(entry["share"])
+        mixup = entry.get("mixup")
+        return float(mixup.get("share", 1.0)) if mixup else 0.0
+
+    @property
+    def method(self) -> str:
+        """Name of the method; for hard-label networks, `hard labels`."""
+        method = self.record["method"]
+        return "hard labels" if method is None else str(method["name"])
+
+    @property
+    def loss(self) -> str | None:
+        """Name of the loss; None for networks trained on hard labels."""
+        method = self.record["method"]
+        return None if method is None else str(method["loss"])
+
+    @property
+    def epochs(self) -> int:
+        """Length of the training."""
+        return int(self.record["training"]["epochs"])
+
+    @cached_property
+    def top1_accuracies(self) -> tuple[float, ...]:
+        """Top-1 accuracy (fraction) of every replicate, after its last epoch."""
+        return tuple(float(one["top1_accuracy"]) for one in self.record["replicates"])
+
+    def test_logits(self, replicate: int) -> NDArray[np.float32]:
+        """Logits f4 [N, C] of the test images, in data-set order."""
+        path = self._file(replicate, TEST_LOGITS)
+        try:
+            logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ResultsError(f"{path} is not readable ({error}); pull or make it again") from None
+        return logits
+
+    def train_sample(self, replicate: int) -> TrainSample | None:
+        """Logits of some training images; None where the stage kept none."""
+        path = self._file(replicate, TRAIN_SAMPLE)
+        if not path.exists():
+            return None
+        tensors, _ = read_tensors(path)
+        return TrainSample(tensors["logits"].numpy(), tensors["labels"].numpy())
+
+    def features(self, replicate: int) -> ClassFeatures:
+        """Penultimate features of the V-score classes."""
+        return load_features(self._file(replicate, FEATURES))
+
+    def curves(self, replicate: int) -> dict[str, list[float]]:
+        """The columns of curves.csv; NaN where an epoch was not evaluated."""
+        text = self._file(replicate, CURVES).read_text(encoding="ascii")
+        rows = list(csv.DictReader(text.splitlines()))
+        names = list(rows[0]) if rows else []
+        return {name: [float(row[name] or "nan") for row in rows] for name in names}
+
+    def missing_files(self) -> list[str]:
+        """Files of replicates that the record speaks of and the folder lacks."""
+        return [
+            f"replicate-{replicate}/{name}"
+            for replicate in range(self.count)
+            for name in (TEST_LOGITS, CURVES, FEATURES)
+            if not (self.folder / f"replicate-{replicate}" / name).exists()
+        ]
+
+    def _file(self, replicate: int, name: str) -> Path:
+        return self.folder / f"replicate-{replicate}" / name
+
+
+def load_runs(
+    names: Mapping[str, Sequence[str]], roots: Mapping[str, Path], fingerprint: str
+) -> list[Run]:
+    """Every named entry's run, in the order of the sections and of their names.
+
+    Args:
+        names: section -> names of its entries in params.yaml; nothing else is looked for.
+        roots: section -> folder that holds a folder for each of them.
+        fingerprint: of the data set that all of them must have been trained on.
+
+    Raises ResultsError with a line for each entry that is absent, damaged or of another data set.
+    """
+    runs, problems = [], []
+    for section in SECTIONS:
+        for name in names.get(section, ()):
+            try:
+                runs.append(_load(section, name, roots[section] / name, fingerprint))
+            except ResultsError as error:
+                problems.append(f"{section}.{name}: {error}")
+    if problems:
+        raise ResultsError("\n".join(problems))
+    return runs
+
+
+def _load(section: str, name: str, folder: Path, fingerprint: str) -> Run:
+    run = Run(section, name, folder, read_record(folder))
+    missing = run.missing_files()
+    if missing:
+        raise ResultsError(
+            f"{folder} lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}: "
+            f"run its stage again (`dvc repro`) or pull it (`dvc pull {folder}`)"
+        )
+    if run.record["dataset"]["fingerprint"] != fingerprint:
+        raise ResultsError(
+            f"{folder} was trained on another data set than the prepared one; run `dvc repro`"
+        )
+    return run
+
+
+def describe(run: Run) -> str:
+    """What a network was trained with, in a few words: method and mixup.
+
+    Examples: `hard labels`, `hard labels, mixup 1.0`, `kd, 50 % mixed`.
+    """
+    if run.section == "students":
+        part = "all" if run.share == 1 else share_text(run.share)
+        return run.method + (f", {part} mixed" if run.share else "")
+    if run.mixup_alpha is None:
+        return run.method
+    part = "" if run.share == 1 else f" on {share_text(run.share)}"
+    return f"{run.method}, mixup {run.mixup_alpha:g}{part}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent, as short as it can be: 0.1 -> `10 %`, 0.408 -> `40.8 %`."""
+    return f"{round(100 * share, 2):g} %"

@@ -1,0 +1,104 @@
+"""How well every replicate of a run did on the test images: accuracy, agreement, calibration.
+
+All of it is computed from the stored logits of the last epoch; nothing is selected by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.metrics import agreement, top1_accuracy, top_k_accuracy
+from pipeline.report.calibration import calibrate
+from pipeline.report.runs import Run
+from pipeline.results import ResultsError
+
+NAMES = (
+    "top1_accuracy",
+    "top5_accuracy",
+    "agreement",
+    "nll",
+    "ece",
+    "kl",
+    "temperature",
+    "fitted_nll",
+    "fitted_ece",
+    "fitted_kl",
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One run's scores: name (of NAMES) -> one value a replicate; none where it does not apply."""
+
+    run: Run
+    values: dict[str, tuple[float, ...]]
+
+    def get(self, name: str) -> tuple[float, ...]:
+        """Values of a score, one a replicate; empty where there is none."""
+        return self.values.get(name, ())
+
+
+def score_runs(runs: Sequence[Run], labels: NDArray[np.int32]) -> list[Scores]:
+    """The scores of every run, in order.
+
+    Args:
+        labels: i4 [N], of the test images in data-set order.
+
+    Raises ResultsError where logits are of another shape, or are not those that the record speaks of.
+    """
+    teachers = {run.name: run for run in runs if run.section == "teachers"}
+    return [_score(run, teachers.get(run.teacher or ""), labels) for run in runs]
+
+
+def _score(run: Run, teacher: Run | None, labels: NDArray[np.int32]) -> Scores:
+    """A score that one replicate lacks (a temperature that cannot be fitted) is left out for all."""
+    replicates = [_replicate(run, replicate, teacher, labels) for replicate in range(run.count)]
+    return Scores(
+        run,
+        {
+            name: tuple(one[name] for one in replicates)
+            for name in NAMES
+            if all(name in one for one in replicates)
+        },
+    )
+
+
+def _replicate(
+    run: Run, replicate: int, teacher: Run | None, labels: NDArray[np.int32]
+) -> dict[str, float]:
+    """Top-1, top-5, agreement and ECE are fractions, NLL and KL are in nats."""
+    logits = _logits(run, replicate, labels)
+    teacher_logits = None if teacher is None else _logits(teacher, 0, labels)
+    scores = {
+        "top1_accuracy": top1_accuracy(logits, labels),
+        "top5_accuracy": top_k_accuracy(logits, labels, 5),
+    }
+    if teacher_logits is not None:
+        scores["agreement"] = agreement(logits, teacher_logits)
+    return scores | calibrate(
+        run.loss,
+        logits,
+        labels,
+        teacher=teacher_logits,
+        sample=run.train_sample(replicate),
+        teacher_sample=None if teacher is None else teacher.train_sample(0),
+    )
+
+
+def _logits(run: Run, replicate: int, labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    logits = run.test_logits(replicate)
+    classes = run.record["dataset"]["classes"]
+    if logits.shape != (len(labels), classes):
+        raise ResultsError(
+            f"{run.section}.{run.name}: replicate {replicate} has logits of shape {logits.shape}, "
+            f"expected {(len(labels), classes)}; run its stage again"
+        )
+    found, recorded = top1_accuracy(logits, labels), run.top1_accuracies[replicate]
+    if abs(found - recorded) > 0.5 / len(labels):
+        raise ResultsError(
+            f"{run.section}.{run.name}: the logits of replicate {replicate} give an accuracy of "
+            f"{found:.4f}, its record says {recorded:.4f}; run its stage again or pull it whole"
+        )
+    return logits

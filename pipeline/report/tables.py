@@ -1,0 +1,199 @@
+"""A table once, written as CSV (for machines), Markdown, LaTeX and HTML (for readers)."""
+
+import csv
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees; `small` follows on a line of its own, or in brackets where there are none."""
+
+    text: str
+    bold: bool = False
+    small: str = ""
+    underline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table for readers (`header`, `rows`) and the same facts for machines (`data`, one dict a row).
+
+    `name` is the stem of its files; the first `labels` columns hold text and align left.
+    """
+
+    name: str
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    data: tuple[Mapping[str, Value], ...]
+    labels: int = 1
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.header) for row in self.rows), self.name
+        assert all(list(one) == list(self.data[0]) for one in self.data), self.name
+
+
+def cells(*texts: str) -> tuple[Cell, ...]:
+    """Plain cells."""
+    return tuple(Cell(text) for text in texts)
+
+
+def write_table(table: Table, folder: Path) -> None:
+    """Write NAME.csv, NAME.md and NAME.tex."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (
+        ("csv", to_csv(table.data)),
+        ("md", to_markdown(table)),
+        ("tex", to_latex(table)),
+    ):
+        (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
+
+
+def to_csv(data: Sequence[Mapping[str, Value]]) -> str:
+    """Comma-separated rows under a header; numbers with six decimals at most, empty where None."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if data:
+        writer.writerow(data[0])
+    writer.writerows([_csv_value(value) for value in one.values()] for one in data)
+    return buffer.getvalue()
+
+
+def _csv_value(value: Value) -> str | int:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{round(value, 6):.12g}" if isinstance(value, float) else value
+
+
+def to_markdown(table: Table) -> str:
+    """Title, the table with aligned columns, caption."""
+    body = [[_markdown(cell) for cell in row] for row in table.rows]
+    header = [name.replace("|", "\\|") for name in table.header]
+    widths = [max(3, *(len(row[i]) for row in [header, *body])) for i in range(len(header))]
+    rules = ["-" * w if i < table.labels else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            text.ljust(w) if i < table.labels else text.rjust(w)
+            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    lines = [line(header), line(rules), *map(line, body)]
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.caption}\n"
+
+
+def _markdown(cell: Cell) -> str:
+    text = cell.text.replace("|", "\\|")
+    text = f"<u>{text}</u>" if cell.underline else text
+    text = f"**{text}**" if cell.bold else text
+    return f"{text} ({cell.small})" if cell.small else text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",  # noqa: RUF001
+    "–": "--",  # noqa: RUF001
+}
+
+
+def latex_text(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_latex(table: Table) -> str:
+    """A `table` float for the booktabs package."""
+    columns = "l" * table.labels + "r" * (len(table.header) - table.labels)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{latex_text(f'{table.title}. {table.caption}')}}}",
+        f"  \\begin{{tabular}}{{{columns}}}",
+        "    \\toprule",
+        "    " + " & ".join(map(latex_text, table.header)) + " \\\\",
+        "    \\midrule",
+        *("    " + " & ".join(map(_latex, row)) + " \\\\" for row in table.rows),
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(cell: Cell) -> str:
+    text = latex_text(cell.text)
+    text = f"\\underline{{{text}}}" if cell.underline else text
+    text = f"\\textbf{{{text}}}" if cell.bold else text
+    return f"{text} {{\\scriptsize {latex_text(cell.small)}}}" if cell.small else text
+
+
+def to_html(table: Table) -> str:
+    """A `figure` element with the table and its caption."""
+    head = "".join(
+        f"<th{_side(table, index)}>{html.escape(name)}</th>"
+        for index, name in enumerate(table.header)
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(f"<td{_side(table, index)}>{_html(cell)}</td>" for index, cell in enumerate(row))
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f'<figure class="table" id="{table.name}">\n<h3>{html.escape(table.title)}</h3>\n'
+        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n'
+        f"</tbody></table></div>\n<figcaption>{html.escape(table.caption)}</figcaption>\n</figure>\n"
+    )
+
+
+def _side(table: Table, index: int) -> str:
+    return "" if index < table.labels else ' class="number"'
+
+
+def _html(cell: Cell) -> str:
+    text = html.escape(cell.text)
+    text = f"<u>{text}</u>" if cell.underline else text
+    text = f"<b>{text}</b>" if cell.bold else text
+    return f"{text}<small>{html.escape(cell.small)}</small>" if cell.small else text
+
+
+def to_text(table: Table) -> str:
+    """Title, aligned columns and caption, for a terminal; bold cells carry a star."""
+    body = [[cell.text + ("*" if cell.bold else "") for cell in row] for row in table.rows]
+    header = list(table.header)
+    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            text.ljust(w) if i < table.labels else text.rjust(w)
+            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
+
+    rule = "  ".join("-" * w for w in widths)
+    return (
+        "\n".join([table.title, "", line(header), rule, *map(line, body), "", table.caption]) + "\n"
+    )

@@ -1,0 +1,100 @@
+"""What a training stage leaves behind: the record, curves, test logits and features of its networks.
+
+```
+record.json              what was trained and how well it did; the same inputs give the same bytes
+timing.json              how long it took, and on what
+replicate-0/ ...         weights.safetensors curves.csv test_logits.npy features.safetensors
+```
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.prepared import ImageData
+from pipeline.tensors import read_tensors, save_tensors
+
+RECORD, TIMING = "record.json", "timing.json"
+WEIGHTS, CURVES = "weights.safetensors", "curves.csv"
+TEST_LOGITS, FEATURES = "test_logits.npy", "features.safetensors"
+
+
+class ResultsError(ValueError):
+    """Results of a stage that are absent or cannot be read."""
+
+
+@dataclass(frozen=True)
+class ClassFeatures:
+    """Penultimate features of the images of some classes.
+
+    Attributes:
+        train_features: f2 [n, D], train_labels: i4 [n]; test_features: f2 [m, D], test_labels: i4 [m].
+    """
+
+    train_features: NDArray[np.float16]
+    train_labels: NDArray[np.int32]
+    test_features: NDArray[np.float16]
+    test_labels: NDArray[np.int32]
+
+
+def class_numbers(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Numbers of the named classes. Raises ValueError listing names that the data set does not have."""
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
+        raise ValueError(
+            f"evaluation.vscore.groups: the data set has no class {', '.join(unknown)}; "
+            f"its {len(class_names)} classes: {shown}"
+        )
+    return [class_names.index(name) for name in names]
+
+
+def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.int64]:
+    """Indices of the images of the given classes, in data-set order: i8 [n]."""
+    return np.flatnonzero(np.isin(labels, np.asarray(classes, np.int32)))
+
+
+def save_features(path: Path, features: ClassFeatures) -> None:
+    """Write class features to a safetensors file, atomically."""
+    tensors = {name: torch.from_numpy(array) for name, array in vars(features).items()}
+    save_tensors(tensors, path, {})
+
+
+def load_features(path: Path) -> ClassFeatures:
+    """Read what `save_features` wrote."""
+    tensors, _ = read_tensors(path)
+    return ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def dataset_facts(data: ImageData) -> dict[str, Any]:
+    """What a record says of the data set."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "classes": len(data.class_names),
+        "train_images": len(data.train.labels),
+        "test_images": len(data.test.labels),
+        "evaluated_on": data.evaluated_on,
+    }
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a training stage's folder. Raises ResultsError, saying how to mend it."""
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            f"{folder} holds no {RECORD}: run its stage (`dvc repro`) or pull it (`dvc pull {folder}`)"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path} is not readable: {error}; pull or make it again") from None
+    if not isinstance(content, dict) or "replicates" not in content:
+        raise ResultsError(f"{path} is not the record of a training stage; make it again")
+    return content

@@ -1,0 +1,125 @@
+"""Everything that can be wrong with a store, each with the command that mends it."""
+
+from pathlib import Path
+from typing import ClassVar
+
+_FETCH = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
+_RESTORE = (
+    "`dvc checkout --force {store}` or `dvc pull --force {store}`; if that brings the same file "
+    "back, `dvc repro --force dump@{name}`"
+)
+_REPEAT = "run `dvc repro dump@{name}`"
+
+
+class StoreError(ValueError):
+    """A store that cannot be used.
+
+    Attributes:
+        store: the store's folder.
+        path: the offending file or folder inside it ("" for the store itself).
+        what: what is wrong with it.
+        hint: how to mend it.
+    """
+
+    mend: ClassVar[str] = _RESTORE
+
+    def __init__(self, store: Path, path: str, what: str, mend: str | None = None) -> None:
+        self.store, self.path, self.what = store, path, what
+        template = self.mend if mend is None else mend
+        self.hint = template.format(store=store, name=store.name.removesuffix(".zarr"))
+        shown = str(store / path)
+        if not shown.isprintable():  # a stray file's name must not reach the terminal as it is
+            shown = ascii(shown)
+        super().__init__(f"{shown}: {what}. To mend it: {self.hint}")
+
+
+class StoreMissingError(StoreError):
+    """There is no such store."""
+
+    mend = _FETCH
+
+
+class GroupMissingError(StoreError):
+    """The store lacks the group that is to be read."""
+
+    mend = "`dvc pull {store}`, or add the group to the teacher's entry in `dumps` and " + _REPEAT
+
+
+class ManifestMissingError(StoreError):
+    """A group without its manifest: unfinished, or pulled in part."""
+
+    mend = _FETCH
+
+
+class ManifestError(StoreError):
+    """A manifest that is damaged, malformed or contradicts itself."""
+
+
+class SchemaError(StoreError):
+    """A store written under a schema that this version does not know."""
+
+    mend = (
+        "update this checkout to the version that wrote the store, or " + _REPEAT + " with this one"
+    )
+
+
+class MissingFileError(StoreError):
+    """A file that the manifest lists is not there."""
+
+    mend = _FETCH
+
+
+class ExtraFileError(StoreError):
+    """A file or folder that does not belong to the store."""
+
+    mend = "delete it, or " + _RESTORE
+
+
+class WrongSizeError(StoreError):
+    """A file whose size is not the manifest's."""
+
+
+class DamagedFileError(StoreError):
+    """A file whose bytes are not those that were written."""
+
+
+class MetadataError(StoreError):
+    """Zarr metadata other than this layout's."""
+
+
+class LinkError(StoreError):
+    """A linked directory, or something that is no regular file."""
+
+
+class LimitError(StoreError):
+    """Sizes beyond anything that a store holds."""
+
+    mend = "do not use this store unless you trust its source; " + _REPEAT + " to make your own"
+
+
+class DatasetMismatchError(StoreError):
+    """A store made from another data set, class order or subset than the student's."""
+
+    mend = (
+        "dump the teacher on this data set (`dvc repro dump@{name}`), or use the store's data set"
+    )
+
+
+class NonFiniteError(StoreError):
+    """Logits or features that are infinite or NaN."""
+
+
+class PlanError(StoreError):
+    """A plan whose values no view can have."""
+
+
+class StaleWorkError(StoreError):
+    """A work folder that holds views of another teacher, plan or recipe."""
+
+    mend = "delete that folder and run the stage again"
+
+
+class IncompleteStoreError(StoreError):
+    """Views that are still to be computed."""
+
+    mend = _REPEAT + " again; it goes on from there"

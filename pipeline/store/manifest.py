@@ -1,0 +1,194 @@
+"""What a group's manifest states: data set, teacher, recipe, arithmetic, and every file.
+
+The types say which values are possible; they are checked when a manifest is parsed
+(`manifest_text`), which may come from anyone, and before anything is computed (`check_header`).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, Protocol
+
+from pipeline.params import AtLeast, Between, read
+from pipeline.publish import canonical_json
+from pipeline.store.codecs import Codec
+from pipeline.store.layout import GroupShape
+from pipeline.views import ViewRecipe
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Constraint of an annotated text: all of it matches a pattern."""
+
+    pattern: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"({self.meaning})"
+
+    def allows(self, value: str) -> bool:
+        """Whether the value obeys the constraint."""
+        return re.fullmatch(self.pattern, value) is not None
+
+
+Digest = Annotated[str, Matches("[0-9a-f]{64}", "a sha256 in hexadecimal")]
+Name = Annotated[str, Matches("[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "letters, digits and . _ + -")]
+Count = Annotated[int, Between(1, 2**31 - 1)]
+Width = Annotated[int, Between(1, 2**20)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """The data set of a store; `fingerprint` covers images, labels, class names and order."""
+
+    name: Name
+    fingerprint: Digest
+    train_images: Count
+    test_images: Count
+    classes: Width
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.classes:
+            raise ValueError(
+                f"class_names: {len(self.class_names)} names of {self.classes} classes"
+            )
+        if bad := [name for name in self.class_names if not name.isprintable() or len(name) > 200]:
+            raise ValueError(
+                f"class_names: not printable, or over 200 characters: {bad[0][:200]!r}"
+            )
+
+
+class _Split(Protocol):
+    @property
+    def labels(self) -> Any: ...
+
+
+class _ImageData(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def train(self) -> _Split: ...
+    @property
+    def test(self) -> _Split: ...
+
+
+def describe_dataset(data: _ImageData) -> DatasetInfo:
+    """What a store records of a prepared data set."""
+    return DatasetInfo(
+        name=data.name,
+        fingerprint=data.fingerprint,
+        train_images=len(data.train.labels),
+        test_images=len(data.test.labels),
+        classes=len(data.class_names),
+        class_names=data.class_names,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherInfo:
+    """Whose logits these are; `weights_sha256` is None where they were computed elsewhere."""
+
+    name: Name
+    network: str
+    weights_sha256: Digest | None
+    training: Mapping[str, Any]
+    top1_accuracy: Annotated[float, Between(0, 1)] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the one who dumps states about a group.
+
+    `recipe` is None in the clean group; `precision` names the arithmetic of the forward pass and
+    `tolerance` the largest absolute difference of a logit that a recomputation may show; `lossy`
+    says that the stored numbers are worse than the float16 of a float32 forward pass.
+    """
+
+    group: Literal["clean", "plain", "mixed"]
+    dataset: DatasetInfo
+    teacher: TeacherInfo
+    recipe: ViewRecipe | None
+    batch_size: Count
+    precision: Name
+    tolerance: Annotated[float, AtLeast(0)]
+    dtype: Literal["float16"] = "float16"
+    codec: Codec = field(default_factory=Codec)
+    lossy: bool = False
+    versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if (self.recipe is None) != (self.group == "clean"):
+            raise ValueError("recipe: plain and mixed views have one, the clean group has none")
+        if self.recipe is not None and (self.recipe.alpha is None) != (self.group == "plain"):
+            raise ValueError("recipe: mixed views have an alpha, plain ones have none")
+        if self.codec.lossy and not self.lossy:
+            raise ValueError(f"lossy: the codec {self.codec.name} is lossy, and so is the group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """Size in bytes and sha256 of a file; of a chunk also the CRC-32C that ends it."""
+
+    size: Annotated[int, Between(0, 2**40)]
+    sha256: Digest
+    crc32c: Annotated[int, Between(0, 2**32 - 1)] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A finished group: its header, its size and its files (path inside the group -> facts).
+
+    `measured_error` names what the storage choices were measured to cost (e.g. a KL in nats);
+    `digest` is the sha256 of the canonical JSON of all the rest.
+    """
+
+    schema: int
+    header: Header
+    views: Annotated[int, Between(0, 10**6)]
+    feature_dim: Width | None
+    plan_sha256: Digest | None
+    measured_error: Mapping[str, float]
+    files: Mapping[str, FileFacts]
+    digest: Digest
+
+    @property
+    def group(self) -> str:
+        """Name of the group."""
+        return self.header.group
+
+    @property
+    def shape(self) -> GroupShape:
+        """What the layout needs to know."""
+        return group_shape(self.header, self.views, self.feature_dim)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files of the group, without the manifest."""
+        return sum(facts.size for facts in self.files.values())
+
+
+def group_shape(header: Header, views: int, feature_dim: int | None) -> GroupShape:
+    """The shape of a group that has this header."""
+    return GroupShape(
+        group=header.group,
+        train_images=header.dataset.train_images,
+        test_images=header.dataset.test_images,
+        classes=header.dataset.classes,
+        views=views,
+        feature_dim=feature_dim,
+        codec=header.codec,
+    )
+
+
+def check_header(header: Header) -> None:
+    """Raise ValueError where a header could not be read back from a manifest."""
+    problems: list[str] = []
+    read(Header, json.loads(canonical_json(asdict(header))), "header", problems)
+    if problems:
+        raise ValueError("\n".join(problems))

@@ -1,0 +1,200 @@
+"""Opening a store for training: checked on opening, and again whenever a view is read.
+
+No number of a store reaches a caller unless its group's manifest is intact, its metadata and plan
+have the manifest's hashes, and the view's own CRC is right and the one that the manifest lists.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.store.check import (
+    content_errors,
+    dataset_error,
+    presence_errors,
+    read_manifest,
+    root_errors,
+)
+from pipeline.store.chunks import read_array
+from pipeline.store.errors import DamagedFileError, GroupMissingError, PlanError
+from pipeline.store.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
+from pipeline.store.manifest import DatasetInfo, Manifest
+from pipeline.views import GROUPS as VIEW_GROUPS
+from pipeline.views import PLAN_ARRAYS, Group, View, check_view
+
+Half = NDArray[np.float16]
+
+
+class _GroupReader:
+    """What the clean group and the groups of views share; holds no open file and no cache."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.name = manifest.group
+        self.manifest = manifest
+        self._arrays = group_arrays(manifest.shape)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, C."""
+        return self.manifest.header.dataset.classes
+
+    @property
+    def feature_dim(self) -> int | None:
+        """Width of the features, D; None where the group has none."""
+        return self.manifest.feature_dim
+
+    def _read(
+        self, path: str, lead: tuple[int, ...], out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        spec = self._arrays.get(path)
+        if spec is None:
+            what = f"the group holds no {path}: the teacher was dumped without features"
+            raise GroupMissingError(self.folder, self.name, what)
+        return read_array(self.folder, self.name, spec, lead, self.manifest.files, out)
+
+
+class ViewGroup(_GroupReader):
+    """The plain or the mixed group: plan, logits, features of each view of N training images."""
+
+    @property
+    def views(self) -> int:
+        """Number of views, V."""
+        return self.manifest.views
+
+    @property
+    def num_images(self) -> int:
+        """Number of training images, N."""
+        return self.manifest.header.dataset.train_images
+
+    def plan(self, v: int) -> View:
+        """The plan of view `v`. Raises PlanError where no view can have such values."""
+        self._check_number(v)
+        block = self._plan_block(v // PLAN_VIEWS_PER_CHUNK)
+        return self._view(block, v % PLAN_VIEWS_PER_CHUNK, v)
+
+    def plan_arrays(self) -> dict[str, NDArray[Any]]:
+        """The plans of all views: the group's PLAN_ARRAYS, each [V, N, ...]. Raises PlanError."""
+        shapes = {name: self._arrays[name] for name in PLAN_ARRAYS[self._group]}
+        plans = {name: np.empty(spec.shape, spec.dtype) for name, spec in shapes.items()}
+        for first in range(0, self.views, PLAN_VIEWS_PER_CHUNK):
+            block = self._plan_block(first // PLAN_VIEWS_PER_CHUNK)
+            for v in range(first, min(first + PLAN_VIEWS_PER_CHUNK, self.views)):
+                for name, array in self._view(block, v - first, v).arrays().items():
+                    plans[name][v] = array
+        return plans
+
+    def logits(self, v: int, out: Half | None = None) -> Half:
+        """The teacher's logits in view `v`: f2 [N, C], in data-set order.
+
+        `out`, if given, is filled and returned. Raises MissingFileError, WrongSizeError,
+        DamagedFileError or NonFiniteError where the file is not what the manifest says.
+        """
+        return self._view_values("logits", v, out)
+
+    def features(self, v: int, out: Half | None = None) -> Half:
+        """The teacher's penultimate features in view `v`: f2 [N, D]; otherwise as `logits`.
+
+        Raises GroupMissingError where the store holds none.
+        """
+        return self._view_values("features", v, out)
+
+    @property
+    def _group(self) -> Group:
+        return cast(Group, self.name)
+
+    def _check_number(self, v: int) -> None:
+        if not 0 <= v < self.views:
+            raise IndexError(f"view {v} of {self.folder / self.name}, which has {self.views}")
+
+    def _view_values(self, name: str, v: int, out: Half | None) -> Half:
+        self._check_number(v)
+        return cast(Half, self._read(name, (v,), None if out is None else out[np.newaxis])[0])
+
+    def _plan_block(self, block: int) -> dict[str, NDArray[Any]]:
+        return {name: self._read(name, (block,)) for name in PLAN_ARRAYS[self._group]}
+
+    def _view(self, block: dict[str, NDArray[Any]], position: int, v: int) -> View:
+        view = View.from_arrays({name: array[position] for name, array in block.items()})
+        assert self.manifest.header.recipe is not None, "views have a recipe"
+        if problems := check_view(self._group, view, self.manifest.header.recipe.pad):
+            raise PlanError(self.folder, self.name, f"view {v}: {'; '.join(problems)}")
+        return view
+
+
+class CleanGroup(_GroupReader):
+    """The clean images: logits, features and labels of the training and the test split."""
+
+    def logits(self, split: str) -> Half:
+        """The teacher's logits on a split ("train" or "test"): f2 [n, C]."""
+        return self._read(f"{_checked_split(split)}/logits", ())
+
+    def features(self, split: str) -> Half:
+        """The teacher's penultimate features on a split: f2 [n, D]."""
+        return self._read(f"{_checked_split(split)}/features", ())
+
+    def labels(self, split: str) -> NDArray[np.int32]:
+        """The class of every image of a split: i4 [n]."""
+        path = f"{_checked_split(split)}/labels"
+        labels = self._read(path, ())
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+            what = f"labels that are not one of {self.num_classes} classes"
+            raise DamagedFileError(self.folder, f"{self.name}/{path}", what)
+        return labels
+
+
+class Store:
+    """An opened store: the groups that were asked for."""
+
+    def __init__(self, folder: Path, manifests: dict[str, Manifest]) -> None:
+        self.folder = folder
+        self._views = {g: ViewGroup(folder, m) for g, m in manifests.items() if g in VIEW_GROUPS}
+        self._clean = CleanGroup(folder, manifests["clean"]) if "clean" in manifests else None
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the opened groups."""
+        return (*(("clean",) if self._clean is not None else ()), *self._views)
+
+    @property
+    def clean(self) -> CleanGroup:
+        """The clean group, if it was opened."""
+        assert self._clean is not None, "open the group `clean` to read it"
+        return self._clean
+
+    def group(self, name: str) -> ViewGroup:
+        """The plain or mixed group, if it was opened."""
+        assert name in self._views, f"open the group {name!r} to read it; open: {self.groups}"
+        return self._views[name]
+
+
+def open_store(folder: Path, *, groups: Sequence[str], dataset: DatasetInfo | None = None) -> Store:
+    """Open the named groups of a store and check all but the views themselves.
+
+    `dataset`, if given, is the one that the store has to belong to. Groups that are not named are
+    not looked at; they may be damaged or absent. Raises a StoreError that names the file and the
+    command that mends it; ValueError for a group that no store has.
+    """
+    for group in groups:
+        if group not in GROUPS:
+            raise ValueError(f"groups: expected some of {', '.join(GROUPS)}, found {group!r}")
+    for error in root_errors(folder):
+        raise error
+    manifests = {group: read_manifest(folder, group) for group in groups}
+    for manifest in manifests.values():
+        if dataset is not None and (mismatch := dataset_error(folder, manifest, dataset)):
+            raise mismatch
+        for error in presence_errors(folder, manifest):
+            raise error
+        for error in content_errors(folder, manifest, deep=False):
+            raise error
+    return Store(folder, manifests)
+
+
+def _checked_split(split: str) -> str:
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
+    return split

@@ -1,0 +1,81 @@
+"""Verifying a store: every problem of every group, found without trusting any of it."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.store.check import content_errors, presence_errors, read_manifest, root_errors
+from pipeline.store.errors import GroupMissingError, PlanError, StoreError
+from pipeline.store.layout import GROUPS, SPLITS
+from pipeline.store.manifest import Manifest
+from pipeline.store.read import CleanGroup, ViewGroup
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: the path inside the store, the error's name, the message."""
+
+    path: str
+    kind: str
+    message: str
+
+
+def verify_store(
+    folder: Path, *, deep: bool = False, groups: Sequence[str] | None = None
+) -> list[Problem]:
+    """Check a store; an empty list means that it is good.
+
+    Checked are presence and sizes, the hashes of manifest, metadata and plans, the CRC of every
+    chunk, that logits and features are finite and that plans are possible; `deep` hashes every
+    file. Checked are the groups that are there, unless `groups` names them. Of each file the first
+    problem is told.
+    """
+    problems: list[Problem] = []
+    told: set[str] = set()
+    for error in _errors(folder, deep, groups):
+        if error.path in told and not isinstance(error, PlanError):
+            continue
+        told.add(error.path)
+        problems.append(Problem(error.path, type(error).__name__, str(error)))
+    return problems
+
+
+def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[StoreError]:
+    yield from root_errors(folder)
+    if groups is None:
+        groups = [group for group in GROUPS if os.path.lexists(folder / group)]
+        if not groups and folder.is_dir():
+            yield GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}")
+    for group in groups:
+        try:
+            manifest = read_manifest(folder, group)
+        except StoreError as error:
+            yield error
+            continue
+        yield from presence_errors(folder, manifest)
+        yield from content_errors(folder, manifest, deep=deep)
+        for read in _reads(folder, manifest):
+            try:
+                read()
+            except StoreError as error:
+                yield error
+
+
+def _reads(folder: Path, manifest: Manifest) -> Iterator[Callable[[], object]]:
+    """Everything that training can read from a group."""
+    if manifest.group == "clean":
+        clean = CleanGroup(folder, manifest)
+        for split in SPLITS:
+            yield partial(clean.logits, split)
+            yield partial(clean.labels, split)
+            if manifest.feature_dim is not None:
+                yield partial(clean.features, split)
+        return
+    views = ViewGroup(folder, manifest)
+    for v in range(views.views):
+        yield partial(views.plan, v)
+        yield partial(views.logits, v)
+        if manifest.feature_dim is not None:
+            yield partial(views.features, v)

@@ -1,0 +1,114 @@
+"""What all commands share: options, parameters, the machine, and how a user's mistake is reported."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import click
+from rich.console import Console
+
+from pipeline.params import AtLeast, load_yaml, section
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WORK = Path("data/.work")
+PREPARED = Path("data/prepared")
+STORES = Path("data/stores")
+TEACHERS = Path("data/teachers")
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and how to compute, never what: the section `machine` of params.yaml.
+
+    No stage depends on it. `data_root` is the folder of raw data sets (the environment variable
+    DECANT_DATA goes first), `device` is auto, cpu, cuda or cuda:N, `threads` the CPU threads of one
+    process (networks this small gain little from a second one, and lose much where another program
+    wants the core), `workers` the replicates that train at the same time on a CPU (0: one a core).
+    """
+
+    data_root: str
+    download: bool = False
+    device: str = "auto"
+    threads: Annotated[int, AtLeast(1)] = 1
+    workers: Annotated[int, AtLeast(0)] = 0
+
+    @property
+    def raw(self) -> Path:
+        """The folder of raw data sets."""
+        return Path(os.environ.get("DECANT_DATA") or self.data_root).expanduser()
+
+    @property
+    def cores(self) -> int:
+        """Processor cores that this process may use."""
+        return len(os.sched_getaffinity(0))
+
+    def processes(self, jobs: int) -> int:
+        """How many of the jobs run at the same time on a CPU."""
+        return max(1, min(jobs, self.workers or self.cores))
+
+
+def load_params(path: Path) -> dict[str, Any]:
+    """The whole parameter file, unchecked; stages read their own sections from it."""
+    return load_yaml(path)
+
+
+def load_machine(content: dict[str, Any]) -> Machine:
+    """The `machine` section."""
+    return section(content, Machine, "machine")
+
+
+def stage_options(function: F) -> F:
+    """Options of every command: the parameter file and --debug; turns mistakes into messages.
+
+    A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
+    and ends with exit code 1; Ctrl-C ends with 130.
+    """
+
+    @click.option(
+        "--params",
+        "params_path",
+        type=click.Path(path_type=Path),
+        default=Path("params.yaml"),
+        show_default=True,
+        help="The parameter file.",
+    )
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, debug: bool, **kwargs: Any) -> Any:
+        return guarded(functools.partial(function, *args, **kwargs), debug=debug)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
+    """Run a command's body, printing a user's mistakes as one message."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on from where it stopped", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
+        if debug or not _is_mistake(error):
+            raise
+        for line in str(error).splitlines() or [type(error).__name__]:
+            click.echo(f"error: {line}", err=True)
+        sys.exit(1)
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether an error was raised for the user's sake rather than by a fault of ours."""
+    module = type(error).__module__
+    return isinstance(error, ValueError | OSError) or module.startswith(("pipeline.", "stages."))
+
+
+def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:
+    """A path option with the pipeline's own place as its default."""
+    path_type = click.Path(path_type=Path)
+    shown = None if default is None else Path(default)
+    return click.option(name, type=path_type, default=shown, show_default=True, help=text)

@@ -1,0 +1,67 @@
+"""Fixtures that test modules share: real digits, and networks small enough to train in a test."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from pipeline.datasets import DatasetParams, load_raw
+from pipeline.models.network import Network
+from pipeline.prepared import ImageData, Split, fingerprint
+
+torch.set_num_threads(1)
+
+
+class TinyNetwork(Network):
+    """Two convolutions with batch normalisation and a classifier."""
+
+    min_image_size: ClassVar[int] = 4
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(16)
+        self.fc = nn.Linear(16, num_classes)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        out = relu(self.bn1(self.conv1(images)))
+        return relu(self.bn2(self.conv2(out)))
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> Callable[..., Network]:
+    """Builder of a tiny network, the same one for the same seed."""
+
+    def build(num_classes: int = 10, seed: int = 0) -> Network:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return TinyNetwork(num_classes)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    """scikit-learn's digits as the default profile has them: 16x16 pixels."""
+    params = DatasetParams(name="digits", image_size=16, test_fraction=0.2)
+    return load_raw(params, Path(), download=False)
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: ImageData) -> ImageData:
+    """The first 320 training and 100 test images of the digits."""
+    train = Split(digits.train.images[:320].copy(), digits.train.labels[:320].copy())
+    test = Split(digits.test.images[:100].copy(), digits.test.labels[:100].copy())
+    digest = fingerprint(train, test, digits.class_names)
+    return replace(digits, train=train, test=test, fingerprint=digest)

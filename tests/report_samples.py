@@ -1,0 +1,241 @@
+"""A small project's results, made up: what training stages would leave behind, for tests of the report."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.fit import Curves
+from pipeline.prepared import ImageData, Split, fingerprint, save_prepared
+from pipeline.publish import canonical_json, durable_write
+from pipeline.report.params import EvaluationParams
+from pipeline.results import (
+    CURVES,
+    FEATURES,
+    RECORD,
+    TEST_LOGITS,
+    ClassFeatures,
+    dataset_facts,
+    save_features,
+)
+
+NAMES = ("zero", "one", "two", "three", "four", "five")
+GROUPS = {"similar": ["one", "two", "three"], "different": ["zero", "four", "five"]}
+EVALUATION = {
+    "vscore": {"groups": GROUPS, "seed": 0, "n_init": 2},
+    "tsne": {"images_per_class": 12, "perplexity": 5.0, "seed": 0},
+    "floors": {"teachers": 0.9, "baselines": None, "students": 0.8},
+    "paper_tables": False,
+}
+TRAINING = {
+    "epochs": 4,
+    "batch_size": 64,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": {"name": "cosine", "milestones": [], "factor": 0.1, "warmup": 0.25},
+    "evaluate_every": 2,
+    "precision": "float32",
+}
+TEST_IMAGES = 200
+
+
+def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) -> ImageData:
+    """A data set of noise: its labels are what the report reads."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = (np.arange(count) % len(names)).astype(np.int32)
+        return Split(rng.integers(0, 256, (count, 4, 4, 3)).astype(np.uint8), labels)
+
+    train, test = split(20 * len(names)), split(test_images)
+    digest = fingerprint(train, test, names)
+    channels = (0.5, 0.5, 0.5)
+    return ImageData("digits", train, test, names, channels, channels, digest, "test", {})
+
+
+def sample_logits(
+    labels: np.ndarray, classes: int, accuracy: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Logits f4 [N, C] of which exactly round(accuracy * N) are right."""
+    logits = rng.normal(size=(len(labels), classes)).astype(np.float32)
+    right = np.zeros(len(labels), bool)
+    right[rng.permutation(len(labels))[: round(accuracy * len(labels))]] = True
+    chosen = np.where(right, labels, (labels + 1) % classes)
+    logits[np.arange(len(labels)), chosen] = logits.max(axis=1) + rng.uniform(0.5, 3, len(labels))
+    return logits
+
+
+def write_run(
+    root: Path,
+    data: ImageData,
+    section: str,
+    name: str,
+    *,
+    network: str = "resnet8",
+    accuracies: tuple[float, ...] = (0.95,),
+    mixup: dict[str, float] | None = None,
+    teacher: dict[str, Any] | None = None,
+    method: dict[str, Any] | None = None,
+    share: float = 0.0,
+    spread: float = 0.5,
+    seed: int = 0,
+    epochs: int = 4,
+) -> dict[str, Any]:
+    """Write ROOT/SECTION/NAME as a training stage would; returns its entry of params.yaml.
+
+    `spread` is the deviation of a class's features around its centre.
+    """
+    folder = root / section / name
+    entry: dict[str, Any] = {"network": network, "seed": seed}
+    if section == "students":
+        assert teacher is not None
+        assert method is not None
+        group = {0.0: "/plain", 1.0: "/mixed"}.get(share, "")
+        entry |= {
+            "store": f"{teacher['name']}.zarr{group}",
+            "method": method["name"],
+            "share": share,
+        }
+    else:
+        entry["mixup"] = mixup
+    replicates = []
+    for replicate, accuracy in enumerate(accuracies):
+        rng = np.random.default_rng([seed, replicate, *name.encode()])
+        own = folder / f"replicate-{replicate}"
+        own.mkdir(parents=True)
+        replicates.append(_write_replicate(own, data, accuracy, spread, epochs, rng))
+        replicates[-1] |= {"replicate": replicate, "seed": seed + replicate}
+    record = {
+        "kind": section.removesuffix("s"),
+        "name": name,
+        "network": network,
+        "parameters": 83892,
+        "feature_dim": 8,
+        "entry": entry,
+        "training": {**TRAINING, "epochs": epochs},
+        "augmentation": {"pad": 2, "flip": False},
+        "dataset": dataset_facts(data),
+        "method": method,
+        "teacher": teacher,
+        "replicates": replicates,
+    }
+    durable_write(folder / RECORD, canonical_json(record))
+    return entry
+
+
+def _write_replicate(
+    own: Path,
+    data: ImageData,
+    accuracy: float,
+    spread: float,
+    epochs: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    labels, classes = data.test.labels, len(data.class_names)
+    logits = sample_logits(labels, classes, accuracy, rng)
+    np.save(own / TEST_LOGITS, logits)
+    rise = [accuracy * (1 - math.exp(-3 * (e + 1) / epochs)) for e in range(epochs)]
+    rise[-1] = accuracy
+    seen = [
+        value if (e + 1) % 2 == 0 or e + 1 == epochs else math.nan for e, value in enumerate(rise)
+    ]
+    curves = Curves([0.05] * epochs, [1.0 - value / 2 for value in rise], seen, [1.0] * epochs)
+    durable_write(own / CURVES, curves.to_csv().encode("ascii"))
+    centres = 3 * np.eye(len(data.class_names), 8)
+    arrays: list[np.ndarray] = []
+    for split in (data.train, data.test):
+        noise = rng.normal(scale=spread, size=(len(split.labels), 8))
+        arrays += [np.maximum(centres[split.labels] + noise, 0).astype(np.float16), split.labels]
+    save_features(own / FEATURES, ClassFeatures(*arrays))
+    return {
+        "top1_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        "top5_accuracy": 1.0,
+        "nll": 0.1,
+        "train_loss": 0.1,
+        "weights_sha256": "0" * 64,
+    }
+
+
+def teacher_facts(name: str, network: str, alpha: float | None = None) -> dict[str, Any]:
+    """What a student's record says of its teacher."""
+    return {
+        "name": name,
+        "network": network,
+        "mixup_alpha": alpha,
+        "weights_sha256": "0" * 64,
+        "top1_accuracy": 0.95,
+        "views": {
+            "plain": {"views": 8, "draw": "stratified", "alpha": None},
+            "mixed": {"views": 8, "draw": "stratified", "alpha": 1.0},
+        },
+        "store": {"plain": "1" * 64, "mixed": "2" * 64},
+    }
+
+
+KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}
+RESCALED = {"name": "rescaled", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
+
+
+def sample_project(root: Path) -> dict[str, Any]:
+    """Prepared data and eight networks below ROOT; returns the content of a params.yaml."""
+    data = sample_data()
+    save_prepared(data, root / "prepared")
+    mixup = {"alpha": 1.0, "share": 1.0}
+    plain = teacher_facts("big", "resnet20")
+    teachers = {
+        "big": write_run(root, data, "teachers", "big", network="resnet20"),
+        "big-mixup": write_run(
+            root, data, "teachers", "big-mixup", network="resnet20", mixup=mixup, spread=1.5
+        ),
+    }
+    pair = (0.92, 0.95)
+    baselines = {
+        "small": write_run(root, data, "baselines", "small", accuracies=pair),
+        "small-mixup": write_run(
+            root, data, "baselines", "small-mixup", accuracies=(0.9, 0.94), mixup=mixup, spread=1.5
+        ),
+    }
+    students = {
+        f"big-small-{name}": write_run(
+            root,
+            data,
+            "students",
+            f"big-small-{name}",
+            accuracies=(0.93 + step, 0.95 + step),
+            teacher=plain,
+            method=method,
+            share=share,
+            seed=index,
+        )
+        for index, (name, method, share, step) in enumerate(
+            (
+                ("kd", KD, 0.0, 0.0),
+                ("rescaled", RESCALED, 0.0, 0.01),
+                ("rescaled-pmu10", RESCALED, 0.1, 0.02),
+                ("rescaled-fmu", RESCALED, 1.0, 0.03),
+            )
+        )
+    }
+    return {
+        "machine": {"data_root": "data/raw"},
+        "teachers": teachers,
+        "baselines": baselines,
+        "students": students,
+        "evaluation": EVALUATION,
+    }
+
+
+def evaluation_params(**changes: Any) -> EvaluationParams:
+    """The evaluation section of the sample project."""
+    from pipeline.params import section
+
+    content = {"evaluation": {**EVALUATION, **changes}}
+    return section(content, EvaluationParams, "evaluation")
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path inside."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

@@ -1,0 +1,229 @@
+"""Batches compared with one image at a time: PIL for crops and flips, float64 for the rest."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from pipeline.batches import (
+    EpochData,
+    ImageBank,
+    ViewBatches,
+    clean_epoch,
+    index_crops,
+)
+from pipeline.views import Augmentation, EpochPlan, View, ViewRecipe, draw_view, mixed_rows, plan_of
+
+CPU = torch.device("cpu")
+MEAN, STD = (0.48, 0.51, 0.2), (0.25, 0.2, 0.31)
+
+
+def colours(count: int = 24, height: int = 9, width: int = 9) -> np.ndarray:
+    """Random pixels, so that a wrong channel, row or column shows."""
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def recipe(pad: int, flip: bool) -> ViewRecipe:
+    return ViewRecipe(pad=pad, flip=flip, draw="random", alpha=1.0, seed=1)
+
+
+def pil_crop(image: np.ndarray, pad: int, corner, flip: bool) -> np.ndarray:
+    """One crop, the slow way: pad with black, cut, mirror."""
+    height, width, _ = image.shape
+    y, x = int(corner[0]), int(corner[1])
+    padded = ImageOps.expand(Image.fromarray(image), border=pad, fill=0)
+    cut = padded.crop((x, y, x + width, y + height))
+    return np.asarray(ImageOps.mirror(cut) if flip else cut)
+
+
+def slow_image(images: np.ndarray, pad: int, view: View, i: int) -> np.ndarray:
+    """One normalised image of a view in float64: [3, H, W]."""
+    pixels = pil_crop(images[i], pad, view.crop_yx[i], bool(view.flip[i])).astype(np.float64)
+    return ((pixels / 255 - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)
+
+
+def slow_mixed(images: np.ndarray, pad: int, view: View, i: int) -> np.ndarray:
+    lam = float(view.lam[i])
+    own, other = (slow_image(images, pad, view, k) for k in (i, int(view.partner[i])))
+    return lam * own + (1 - lam) * other
+
+
+def tensors(view: View) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(view.crop_yx), torch.from_numpy(view.flip)
+
+
+@pytest.mark.parametrize("size", [(9, 9), (7, 12)], ids=["square", "wide"])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("pad", [0, 1, 4])
+def test_crops_equal_pil_bit_for_bit(pad, flip, size):
+    images = colours(60, *size)
+    bank = ImageBank(images, MEAN, STD, Augmentation(pad=pad, flip=flip), CPU)
+    padded = torch.from_numpy(np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))))
+    for v in range(3):
+        view = draw_view("plain", recipe(pad, flip), v, 60)
+        rows = torch.from_numpy(np.random.default_rng(v).permutation(60)[:37])
+        crop_yx, flips = (array[rows] for array in tensors(view))
+        crops = bank.crops(rows, crop_yx, flips)
+        expected = np.stack(
+            [pil_crop(images[i], pad, view.crop_yx[i], bool(view.flip[i])) for i in rows.tolist()]
+        )
+        assert crops.dtype == torch.uint8
+        np.testing.assert_array_equal(crops.numpy(), expected)
+        np.testing.assert_array_equal(
+            index_crops(padded, rows, crop_yx, flips, size).numpy(), expected
+        )
+
+
+def test_crops_of_every_corner(digits):
+    images = digits.train.images[:1]
+    bank = ImageBank(images, MEAN, STD, Augmentation(pad=2, flip=True), CPU)
+    for y in range(5):
+        for x in range(5):
+            for flip in (False, True):
+                crop = bank.crops(
+                    torch.tensor([0]), torch.tensor([[y, x]], dtype=torch.uint8), torch.tensor([flip])
+                )
+                np.testing.assert_array_equal(crop[0].numpy(), pil_crop(images[0], 2, (y, x), flip))
+
+
+def test_crops_outside_the_padding_are_refused():
+    bank = ImageBank(colours(), MEAN, STD, Augmentation(pad=1, flip=False), CPU)
+    with pytest.raises(IndexError):
+        bank.crops(torch.tensor([0]), torch.tensor([[3, 0]]), torch.tensor([False]))
+    with pytest.raises(IndexError):
+        bank.crops(torch.tensor([0]), torch.tensor([[0, 0]]), torch.tensor([True]))
+
+
+def test_the_bank_keeps_a_copy_of_the_images():
+    images = colours()
+    bank = ImageBank(images, MEAN, STD, Augmentation(pad=0, flip=False), CPU)
+    wanted = images.copy()
+    images[:] = 0
+    rows = torch.arange(24)
+    crops = bank.crops(rows, torch.zeros(24, 2, dtype=torch.uint8), torch.zeros(24, dtype=bool))
+    np.testing.assert_array_equal(crops.numpy(), wanted)
+
+
+def test_normalisation_against_float64():
+    bank = ImageBank(colours(), MEAN, STD, Augmentation(pad=0, flip=False), CPU)
+    pixels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 4, 4, 3)
+    values = bank.normalise(torch.from_numpy(pixels))
+    expected = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
+    assert values.dtype == torch.float32
+    assert values.shape == (16, 3, 4, 4)
+    assert values.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(values.numpy(), expected, rtol=0, atol=1e-6)
+    assert np.array_equal(pixels.ravel()[:3], [0, 0, 0])  # the input is left alone
+
+
+def started(images, data: EpochData, pad: int, flip: bool, classes: int = 5) -> ViewBatches:
+    bank = ImageBank(images, MEAN, STD, Augmentation(pad=pad, flip=flip), CPU)
+    labels = (np.arange(len(images)) % classes).astype(np.int32)
+    batches = ViewBatches(bank, labels, classes)
+    batches.start(data)
+    return batches
+
+
+def half_mixed(share: float, count: int = 24) -> tuple[EpochPlan, View, View]:
+    plain = draw_view("plain", recipe(2, True), 0, count)
+    mixed = draw_view("mixed", recipe(2, True), 1, count)
+    plan = EpochPlan.blank(mixed_rows(mixed.mix_rank, share))
+    plan.fill(mixed, plan.mixed)
+    plan.fill(plain, ~plan.mixed)
+    return plan, plain, mixed
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_images_against_one_at_a_time(share):
+    images = colours()
+    plan, plain, mixed = half_mixed(share)
+    batches = started(images, EpochData(plan), 2, True)
+    rows = torch.tensor([3, 0, 17, 23, 9, 5, 11, 2])
+    got = batches.images(rows)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    for k, i in enumerate(rows.tolist()):
+        slow = slow_mixed if plan.mixed[i] else slow_image
+        expected = slow(images, 2, mixed if plan.mixed[i] else plain, i)
+        np.testing.assert_allclose(got[k].numpy(), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_rows_do_not_depend_on_their_neighbours(share):
+    """A student's batch, part plain and part mixed, holds the very bits that the teacher saw."""
+    images = colours()
+    plan, plain, mixed = half_mixed(share)
+    rows = torch.from_numpy(np.random.default_rng(2).permutation(24))
+    together = started(images, EpochData(plan), 2, True).images(rows)
+    teacher = {
+        False: started(images, EpochData(plan_of(plain)), 2, True).images(torch.arange(24)),
+        True: started(images, EpochData(plan_of(mixed)), 2, True).images(torch.arange(24)),
+    }
+    assert plan.mixed.any()
+    assert not plan.mixed.all()
+    for k, i in enumerate(rows.tolist()):
+        assert torch.equal(together[k], teacher[bool(plan.mixed[i])][i])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_targets_against_a_loop(share):
+    plan, _, mixed = half_mixed(share)
+    batches = started(colours(), EpochData(plan), 2, True)
+    rows = torch.tensor([23, 0, 4, 4, 7, 12, 13, 14])
+    got = batches.targets(rows).numpy()
+    expected = np.zeros((len(rows), 5))
+    for k, i in enumerate(rows.tolist()):
+        if plan.mixed[i]:
+            lam = float(mixed.lam[i])
+            expected[k, i % 5] += lam
+            expected[k, int(mixed.partner[i]) % 5] += 1 - lam
+        else:
+            expected[k, i % 5] = 1
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(got.sum(axis=1), 1, rtol=0, atol=1e-6)
+    for k, i in enumerate(rows.tolist()):
+        if not plan.mixed[i]:
+            assert np.array_equal(got[k], expected[k])
+
+
+def test_batch_holds_the_teachers_rows():
+    plan, _, _ = half_mixed(0.5)
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(24, 5)).astype(np.float16)
+    features = generator.normal(size=(24, 3)).astype(np.float16)
+    batches = started(colours(), EpochData(plan, logits, features), 2, True)
+    rows = torch.tensor([5, 1, 20])
+    batch = batches.batch(rows)
+    assert batch.teacher_logits.dtype == batch.teacher_features.dtype == torch.float32
+    np.testing.assert_array_equal(batch.teacher_logits.numpy(), logits[[5, 1, 20]])
+    np.testing.assert_array_equal(batch.teacher_features.numpy(), features[[5, 1, 20]])
+    assert torch.equal(batch.images, batches.images(rows))
+    assert torch.equal(batch.targets, batches.targets(rows))
+    batches.start(EpochData(plan))
+    assert batches.batch(rows).teacher_logits is None
+    assert batches.batch(rows).teacher_features is None
+
+
+def test_starting_another_epoch_replaces_all_of_the_last(digits):
+    images = digits.train.images[:24]
+    mixed, plain = half_mixed(1.0)[0], half_mixed(0.0)[0]
+    logits = np.ones((24, 5), np.float16)
+    batches = started(images, EpochData(mixed, logits), 2, True)
+    rows = torch.arange(24)
+    batches.start(EpochData(plain))
+    fresh = started(images, EpochData(plain), 2, True)
+    assert torch.equal(batches.images(rows), fresh.images(rows))
+    assert torch.equal(batches.targets(rows), fresh.targets(rows))
+    assert batches.batch(rows).teacher_logits is None
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+def test_the_clean_epoch_shows_images_as_they_are(pad):
+    images = colours()
+    batches = started(images, clean_epoch(24, pad), pad, False)
+    got = batches.images(torch.arange(24)).numpy()
+    expected = ((images / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+    assert torch.equal(
+        batches.targets(torch.arange(24)).argmax(dim=1), torch.arange(24) % 5
+    )

@@ -1,0 +1,344 @@
+"""The training loop: against SGD by hand, stopped and resumed, diverging, and on real digits."""
+
+import csv
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from pipeline.batches import EpochData, ImageBank, ViewBatches, clean_epoch
+from pipeline.fit import NonFiniteLossError, TestSet, Trainer, TrainingParams, fit
+from pipeline.hard_labels import DrawnEpochs, Mixup, hard_label_loss
+from pipeline.models import build
+from pipeline.predict import clean_bank
+from pipeline.schedules import Schedule
+from pipeline.views import Augmentation, epoch_order
+
+CPU = torch.device("cpu")
+PARAMS = TrainingParams(
+    epochs=3,
+    batch_size=64,
+    learning_rate=0.05,
+    momentum=0.9,
+    weight_decay=5e-4,
+    schedule=Schedule(name="one_cycle"),
+)
+
+
+class Setup:
+    """Real digits and a tiny network, from which a new trainer can be made again and again."""
+
+    def __init__(self, data, build):
+        self.data, self.build = data, build
+        self.test = TestSet(
+            clean_bank(data.test.images, data.mean, data.std, CPU), data.test.labels
+        )
+
+    def trainer(self, params=PARAMS, *, loss=hard_label_loss, source=None, count=None):
+        images, labels = self.data.train.images[:count], self.data.train.labels[:count]
+        augmentation = Augmentation(pad=2, flip=False)
+        bank = ImageBank(images, self.data.mean, self.data.std, augmentation, CPU)
+        batches = ViewBatches(bank, labels, 10)
+        drawn = DrawnEpochs(augmentation, Mixup(alpha=1.0, share=0.5), 7, len(labels))
+        return Trainer(self.build(10), batches, source or drawn, loss, params, seed=11)
+
+
+@pytest.fixture(scope="module")
+def setup(few_digits, tiny_network):
+    return Setup(few_digits, tiny_network)
+
+
+def state(trainer):
+    momentum = {
+        name: trainer.optimiser.state[parameter]["momentum_buffer"]
+        for name, parameter in trainer.network.named_parameters()
+    }
+    return {**trainer.network.state_dict(), **{f"momentum of {k}": v for k, v in momentum.items()}}
+
+
+def assert_equal_states(first, second):
+    ours, theirs = state(first), state(second)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def recording(loss=hard_label_loss):
+    """A loss that also notes the size of each batch and the progress that it was told."""
+    seen = []
+
+    def compute(logits, features, batch, epoch):
+        seen.append((len(logits), epoch))
+        return loss(logits, features, batch, epoch)
+
+    return compute, seen
+
+
+def test_three_steps_against_sgd_by_hand(setup):
+    params = replace(PARAMS, epochs=1, schedule=Schedule(name="cosine"))
+    trainer = setup.trainer(params, count=192)
+    by_hand = setup.build(10).train()
+    weights = dict(by_hand.named_parameters())
+    velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    reference = setup.trainer(params, count=192).batches
+    data = trainer.source(0)
+    reference.start(data)
+    order = torch.from_numpy(epoch_order(11, 0, 192))
+    losses = list(trainer.steps(data))
+    for step in range(3):
+        batch = reference.batch(order[step * 64 : (step + 1) * 64])
+        loss = cross_entropy(by_hand(batch.images), batch.targets)
+        assert losses[step].item() == pytest.approx(loss.item(), abs=1e-5)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        rate = 0.05 * (1 + math.cos(math.pi * step / 3)) / 2
+        with torch.no_grad():
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                velocity[name] = 0.9 * velocity[name] + gradient + 5e-4 * weight
+                weight -= rate * velocity[name]
+    for name, parameter in trainer.network.named_parameters():
+        torch.testing.assert_close(parameter, weights[name], rtol=0, atol=1e-6)
+    for name, parameter in setup.build(10).named_parameters():  # all of them have moved
+        assert not torch.equal(parameter, trainer.network.get_parameter(name))
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(200, [64, 64, 64, 8]), (128, [64, 64]), (40, [40]), (66, [64, 2])]
+)
+def test_the_last_batch_takes_what_is_left(setup, count, sizes):
+    loss, seen = recording()
+    trainer = setup.trainer(loss=loss, count=count)
+    images = [trainer.images_in_epoch for _ in trainer.steps(trainer.source(0))]
+    assert [size for size, _ in seen] == sizes
+    assert images == list(np.cumsum(sizes))
+    assert trainer.steps_per_epoch == len(sizes)
+
+
+def test_a_last_batch_of_one_image_is_left_out(setup):
+    loss, seen = recording()
+    fit(setup.trainer(replace(PARAMS, epochs=1), loss=loss, count=129), setup.test)
+    assert [size for size, _ in seen] == [64, 64]
+
+
+def test_each_epoch_shows_every_image_once_in_the_order_of_its_seed(setup):
+    trainer = setup.trainer(replace(PARAMS, epochs=2), count=200)
+    shown = []
+    gather = trainer.batches.batch
+    trainer.batches.batch = lambda rows: (shown.append(rows.numpy().copy()), gather(rows))[1]
+    fit(trainer, setup.test)
+    assert len(shown) == 8
+    for epoch in range(2):
+        rows = np.concatenate(shown[4 * epoch : 4 * epoch + 4])
+        np.testing.assert_array_equal(rows, epoch_order(11, epoch, 200))
+
+
+def test_learning_rate_and_progress_of_every_step(setup):
+    schedule = Schedule(name="step", milestones=(1, 2), factor=0.5)
+    loss, seen = recording()
+    rates = []
+    trainer = setup.trainer(replace(PARAMS, schedule=schedule), loss=loss, count=200)
+    curves = fit(
+        trainer,
+        setup.test,
+        on_step=lambda t, _: rates.append(t.optimiser.param_groups[0]["lr"]),
+    )
+    assert [epoch for _, epoch in seen] == [step / 4 for step in range(12)]
+    assert rates == pytest.approx([0.05] * 4 + [0.025] * 4 + [0.0125] * 4)
+    assert curves.learning_rate == pytest.approx([0.05, 0.025, 0.0125])
+
+
+def test_sources_are_asked_once_an_epoch(setup):
+    asked = []
+    drawn = DrawnEpochs(Augmentation(pad=2, flip=False), None, 7, 100)
+
+    def source(epoch):
+        asked.append(epoch)
+        return drawn(epoch)
+
+    fit(setup.trainer(source=source, count=100), setup.test)
+    assert asked == [0, 1, 2]
+
+
+def test_errors_of_the_source_are_raised(setup):
+    def source(epoch):
+        if epoch == 1:
+            raise ValueError("view 1 is damaged")
+        return clean_epoch(100, 2)
+
+    trainer = setup.trainer(source=source, count=100)
+    with pytest.raises(ValueError, match="view 1 is damaged"):
+        fit(trainer, setup.test)
+    assert trainer.epoch == 1
+
+
+class Stopped(Exception):  # noqa: N818: stands for Ctrl-C
+    """Raised in the middle of training."""
+
+
+@pytest.mark.parametrize("stops", [(0,), (3,), (4,), (7, 9), (2, 2, 11)])
+def test_a_stopped_run_ends_with_the_same_weights(setup, tmp_path, stops):
+    whole = setup.trainer(count=200)
+    curves = fit(whole, setup.test)
+    checkpoint = tmp_path / "state.safetensors"
+    for stop in stops:
+        trainer = setup.trainer(count=200)
+
+        def on_step(trainer, loss, stop=stop):
+            done = 4 * trainer.epoch + math.ceil(trainer.images_in_epoch / 64) - 1
+            if done == stop:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            fit(trainer, setup.test, checkpoint=checkpoint, on_step=on_step)
+        assert checkpoint.exists() == (stop >= 4)
+    steps = []
+    resumed = setup.trainer(count=200)
+    again = fit(
+        resumed,
+        setup.test,
+        checkpoint=checkpoint,
+        on_step=lambda trainer, loss: steps.append(trainer.epoch),
+    )
+    assert_equal_states(whole, resumed)
+    assert again == curves
+    assert steps == [epoch for epoch in range(stops[-1] // 4, 3) for _ in range(4)]
+
+
+def test_a_finished_run_is_not_trained_again(setup, tmp_path):
+    checkpoint = tmp_path / "state.safetensors"
+    first = setup.trainer(count=100)
+    curves = fit(first, setup.test, checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+    second = setup.trainer(count=100)
+    steps = []
+    again = fit(second, setup.test, checkpoint=checkpoint, on_step=lambda *_: steps.append(1))
+    assert steps == []
+    assert again == curves
+    assert_equal_states(first, second)
+    assert checkpoint.read_bytes() == before
+
+
+def diverging(bad: float, at: float):
+    def compute(logits, features, batch, epoch):
+        loss = hard_label_loss(logits, features, batch, epoch)
+        return loss * bad if epoch == at else loss
+
+    return compute
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run(setup, tmp_path, bad):
+    checkpoint = tmp_path / "state.safetensors"
+    good = setup.trainer(count=200)
+    with pytest.raises(Stopped):
+        fit(good, setup.test, checkpoint=checkpoint, on_step=stop_in_epoch(1))
+    kept = checkpoint.read_bytes()
+    trainer = setup.trainer(count=200, loss=diverging(bad, 1.5))
+    with pytest.raises(NonFiniteLossError, match=rf"became {bad} in epoch 2, step 3 of 4; lower"):
+        fit(trainer, setup.test, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == kept
+    resumed = setup.trainer(count=200)
+    resumed.load(checkpoint)
+    assert resumed.epoch == 1
+    assert resumed.curves == good.curves
+
+
+def stop_in_epoch(epoch):
+    def on_step(trainer, loss):
+        if trainer.epoch == epoch:
+            raise Stopped
+
+    return on_step
+
+
+def test_a_diverged_first_epoch_leaves_no_checkpoint(setup, tmp_path):
+    trainer = setup.trainer(count=200, loss=diverging(math.nan, 0))
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 1 of 4"):
+        fit(trainer, setup.test, checkpoint=tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_no_numbers_reach_no_checkpoint(setup, tmp_path):
+    """The last step's loss is finite, its gradient is not, and nothing is evaluated this epoch."""
+
+    def loss(logits, features, batch, epoch):
+        root = torch.sqrt((logits * 0).sum()) if epoch == 0.75 else 0.0
+        return hard_label_loss(logits, features, batch, epoch) + root
+
+    trainer = setup.trainer(replace(PARAMS, evaluate_every=3), count=200, loss=loss)
+    with pytest.raises(NonFiniteLossError, match="weights became .* in epoch 1, step 4 of 4; lower"):
+        fit(trainer, setup.test, checkpoint=tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_curves(setup):
+    params = replace(PARAMS, evaluate_every=2)
+    losses = []
+    trainer = setup.trainer(params, count=128)
+    curves = fit(trainer, setup.test, on_step=lambda _, loss: losses.append(loss.item()))
+    rows = list(csv.DictReader(io.StringIO(curves.to_csv())))
+    assert list(rows[0]) == [
+        "epoch",
+        "learning_rate",
+        "train_loss",
+        "test_top1_accuracy",
+        "test_loss",
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    for epoch, row in enumerate(rows):
+        assert float(row["train_loss"]) == pytest.approx(np.mean(losses[2 * epoch : 2 * epoch + 2]))
+        progress = epoch + 0.5
+        rate = 0.05 * params.schedule.multiplier(progress, 3)
+        assert float(row["learning_rate"]) == pytest.approx(rate, rel=1e-6)
+    assert [row["test_top1_accuracy"] == "" for row in rows] == [True, False, False]
+    assert [row["test_loss"] == "" for row in rows] == [True, False, False]
+    labels = torch.from_numpy(setup.data.test.labels).long()
+    images = setup.test.bank.normalise(torch.from_numpy(setup.data.test.images))
+    with torch.no_grad():
+        logits = trainer.network.eval()(images).double()
+    accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
+    assert float(rows[2]["test_top1_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+    assert float(rows[2]["test_loss"]) == pytest.approx(
+        cross_entropy(logits, labels).item(), abs=1e-5
+    )
+
+
+def test_test_logits_that_are_no_numbers(setup, tiny_network):
+    network = tiny_network(10)
+    with torch.no_grad():
+        network.fc.bias[3] = math.nan
+    with pytest.raises(NonFiniteLossError, match="test set"):
+        setup.test.evaluate(network)
+
+
+def test_lower_precision_keeps_weights_and_losses_in_float32(setup):
+    losses = []
+    trainer = setup.trainer(replace(PARAMS, epochs=1, precision="bfloat16"), count=128)
+    fit(trainer, setup.test, on_step=lambda _, loss: losses.append(loss))
+    full = setup.trainer(replace(PARAMS, epochs=1), count=128)
+    fit(full, setup.test)
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
+    weight, other = trainer.network.conv2.weight, full.network.conv2.weight
+    assert not torch.equal(weight, other)
+    torch.testing.assert_close(weight, other, rtol=0, atol=0.02)
+
+
+def test_epoch_data_without_a_teacher(setup):
+    trainer = setup.trainer(count=100)
+    assert isinstance(trainer.source(0), EpochData)
+    assert trainer.source(0).teacher_logits is None
+
+
+def test_training_lowers_the_loss_on_real_digits(digits):
+    setup = Setup(digits, lambda classes: build("resnet8", classes))
+    torch.manual_seed(0)
+    drawn = DrawnEpochs(Augmentation(pad=2, flip=False), None, 7, 960)
+    params = replace(PARAMS, batch_size=32, learning_rate=0.1, evaluate_every=3)
+    curves = fit(setup.trainer(params, source=drawn, count=960), setup.test)
+    assert curves.train_loss[0] > 1
+    assert curves.train_loss[-1] < 0.4 * curves.train_loss[0]
+    assert curves.test_top1_accuracy[-1] > 0.85

@@ -1,0 +1,103 @@
+"""Hard-label runs: the epochs that teachers and baselines see, and their loss."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.batches import Batch
+from pipeline.hard_labels import (
+    BaselineParams,
+    DrawnEpochs,
+    Mixup,
+    TeacherParams,
+    WeightsFile,
+    hard_label_loss,
+)
+from pipeline.params import ParamsError, section
+from pipeline.views import Augmentation, ViewRecipe, draw_view
+
+AUGMENTATION = Augmentation(pad=2, flip=True)
+COUNT = 53
+
+
+def recipe(seed: int, alpha: float | None) -> ViewRecipe:
+    return ViewRecipe(pad=2, flip=True, draw="random", alpha=alpha, seed=seed)
+
+
+@pytest.mark.parametrize("mixup", [None, Mixup(alpha=0.4, share=0.0)])
+def test_without_mixup(mixup):
+    data = DrawnEpochs(AUGMENTATION, mixup, 4, COUNT)(6)
+    view = draw_view("plain", recipe(4, None), 6, COUNT)
+    assert data.teacher_logits is None
+    np.testing.assert_array_equal(data.plan.crop_yx, view.crop_yx)
+    np.testing.assert_array_equal(data.plan.flip, view.flip)
+    np.testing.assert_array_equal(data.plan.partner, np.arange(COUNT))
+    assert (data.plan.lam == 1).all()
+    assert not data.plan.mixed.any()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_with_mixup_of_a_share(share):
+    plan = DrawnEpochs(AUGMENTATION, Mixup(alpha=0.4, share=share), 4, COUNT)(6).plan
+    view = draw_view("mixed", recipe(4, 0.4), 6, COUNT)
+    for i in range(COUNT):
+        mixed = bool(view.mix_rank[i] < round(share * COUNT))
+        partner = int(view.partner[i]) if mixed else i
+        assert plan.mixed[i] == mixed
+        assert plan.crop_yx[i].tolist() == view.crop_yx[i].tolist()
+        assert plan.flip[i] == view.flip[i]
+        assert plan.partner[i] == partner
+        assert plan.partner_crop_yx[i].tolist() == view.crop_yx[partner].tolist()
+        assert plan.partner_flip[i] == view.flip[partner]
+        assert plan.lam[i] == (view.lam[i] if mixed else 1)
+    assert int(plan.mixed.sum()) == round(share * COUNT)
+
+
+def test_every_epoch_and_seed_draws_anew():
+    epochs = DrawnEpochs(AUGMENTATION, Mixup(alpha=1.0), 4, COUNT)
+    again = DrawnEpochs(AUGMENTATION, Mixup(alpha=1.0), 4, COUNT)
+    other = DrawnEpochs(AUGMENTATION, Mixup(alpha=1.0), 5, COUNT)
+    np.testing.assert_array_equal(epochs(3).plan.lam, again(3).plan.lam)
+    for changed in (epochs(4), other(3)):
+        assert not np.array_equal(epochs(3).plan.lam, changed.plan.lam)
+        assert not np.array_equal(epochs(3).plan.crop_yx, changed.plan.crop_yx)
+
+
+def test_the_loss_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, generator=generator) * 3
+    targets = torch.rand(6, 4, generator=generator)
+    targets /= targets.sum(dim=1, keepdim=True)
+    total = 0.0
+    for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
+        normaliser = math.log(sum(math.exp(z) for z in row))
+        total -= sum(y * (z - normaliser) for y, z in zip(target, row, strict=True)) / 6
+    loss = hard_label_loss(logits, torch.zeros(6, 2), Batch(torch.zeros(6), targets), 0.0)
+    assert loss.item() == pytest.approx(total, rel=1e-6)
+
+
+def test_entries_are_read_strictly():
+    content = {
+        "teachers": {
+            "a": {"network": "resnet20", "seed": 0, "mixup": {"alpha": 1.0}},
+            "b": {"network": "vgg8", "seed": 1, "weights": {"path": "x", "sha256": "ab"}},
+            "c": {"network": "vgg8", "seed": 1, "replicates": 2},
+            "d": {"network": "vgg8", "seed": -1, "mixup": {"alpha": 0, "share": 1.5}},
+        },
+        "baselines": {"a": {"network": "resnet8", "seed": 3}},
+    }
+    teacher = section(content, TeacherParams, "teachers", "a")
+    assert teacher == TeacherParams(network="resnet20", seed=0, mixup=Mixup(alpha=1.0, share=1.0))
+    assert teacher.replicates == 1
+    imported = section(content, TeacherParams, "teachers", "b")
+    assert imported.weights == WeightsFile(path="x", sha256="ab")
+    with pytest.raises(ParamsError, match=r"^teachers\.c\.replicates: unknown key"):
+        section(content, TeacherParams, "teachers", "c")
+    with pytest.raises(ParamsError) as caught:
+        section(content, TeacherParams, "teachers", "d")
+    paths = [problem.split(":")[0] for problem in caught.value.problems]
+    assert paths == ["teachers.d.seed", "teachers.d.mixup.alpha", "teachers.d.mixup.share"]
+    with pytest.raises(ParamsError, match=r"^baselines\.a\.replicates: missing"):
+        section(content, BaselineParams, "baselines", "a")

@@ -1,0 +1,221 @@
+"""The evaluate stage on made-up results: what it writes, and what it refuses."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from report_samples import EVALUATION, TEST_IMAGES, folder_bytes, sample_project
+from ruamel.yaml import YAML
+
+from pipeline.report.params import EvaluationParams, VScoreParams
+from pipeline.report.runs import load_runs
+from pipeline.results import ResultsError, read_record
+from stages.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("finished")
+    content = sample_project(root)
+    result = run(root, content)
+    assert result.exit_code == 0, result.output
+    return root, content, result.output
+
+
+@pytest.fixture
+def project(tmp_path):
+    content = sample_project(tmp_path)
+    content["evaluation"] = {**EVALUATION, "tsne": None}
+    return tmp_path, content
+
+
+def run(root, content, out="reports"):
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(content, file)
+    paths = {
+        name: str(root / name) for name in ("prepared", "teachers", "baselines", "students")
+    } | {"out": str(root / out), "params": str(root / "params.yaml")}
+    arguments = [word for name, path in paths.items() for word in (f"--{name}", path)]
+    return CliRunner().invoke(evaluate, arguments)
+
+
+def test_the_report_is_complete(finished):
+    root, content, output = finished
+    files = folder_bytes(root / "reports")
+    tables = {
+        f"tables/{t}.{s}" for t in ("setting", "accuracy", "vscores") for s in ("csv", "md", "tex")
+    }
+    pictures = ("accuracy", "curves", "vscores", "vscores-l2", "tsne-similar", "tsne-different")
+    figures = {f"figures/{name}.{s}" for name in pictures for s in ("png", "svg")}
+    plots = {f"plots/{name}.csv" for name in ("curves", "confusion", "vscores")}
+    others = {"metrics.json", "report.md", "report.html", "summary.txt"}
+    assert set(files) == tables | figures | plots | others
+    names = [name for section in ("teachers", "baselines", "students") for name in content[section]]
+    assert len(names) == 8
+    for name in names:
+        assert name in output
+        assert name.encode() in files["tables/accuracy.csv"]
+    assert files["summary.txt"].decode() in output
+
+
+def test_a_second_run_gives_the_same_bytes(finished):
+    root, content, _ = finished
+    first = folder_bytes(root / "reports")
+    assert run(root, content).exit_code == 0
+    assert folder_bytes(root / "reports") == first
+
+
+def test_another_folder_gives_the_same_bytes(finished, tmp_path):
+    root, content, _ = finished
+    for name in ("prepared", "teachers", "baselines", "students"):
+        shutil.copytree(root / name, tmp_path / name)
+    assert run(tmp_path, content).exit_code == 0
+    assert folder_bytes(tmp_path / "reports") == folder_bytes(root / "reports")
+
+
+def test_metrics_hold_means_and_deviations(finished):
+    root, _, _ = finished
+    metrics = json.loads((root / "reports" / "metrics.json").read_text())
+    record = read_record(root / "students" / "big-small-kd")
+    accuracies = [one["top1_accuracy"] for one in record["replicates"]]
+    found = metrics["students"]["big-small-kd"]
+    assert found["top1_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
+    assert found["top1_accuracy_deviation"] == pytest.approx(np.std(accuracies, ddof=1), abs=1e-6)
+    student = np.load(root / "students" / "big-small-kd" / "replicate-0" / "test_logits.npy")
+    other = np.load(root / "students" / "big-small-kd" / "replicate-1" / "test_logits.npy")
+    teacher = np.load(root / "teachers" / "big" / "replicate-0" / "test_logits.npy")
+    same = [(one.argmax(1) == teacher.argmax(1)).mean() for one in (student, other)]
+    assert found["agreement"] == pytest.approx(np.mean(same), abs=1e-6)
+    assert "top1_accuracy_deviation" not in metrics["teachers"]["big"], "one replicate has none"
+    assert "agreement" not in metrics["teachers"]["big"]
+    assert 0 <= found["v_score"]["similar_train_raw"] <= 1
+
+
+def test_scattered_features_have_the_lower_v_score(finished):
+    root, _, _ = finished
+    metrics = json.loads((root / "reports" / "metrics.json").read_text())["teachers"]
+    assert metrics["big"]["v_score"]["similar_train_raw"] == pytest.approx(1)
+    assert metrics["big-mixup"]["v_score"]["similar_train_raw"] < 0.9
+
+
+def test_the_html_report_needs_nothing_else(finished):
+    root, _, _ = finished
+    text = (root / "reports" / "report.html").read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 6
+    assert "http" not in text
+    assert "200 test images" in text
+    assert "8 views" in text
+    markdown = (root / "reports" / "report.md").read_text(encoding="utf-8")
+    for name in ("accuracy", "curves", "vscores", "tsne-similar"):
+        assert f"(figures/{name}.png)" in markdown
+
+
+def test_networks_are_enumerated_never_globbed(project):
+    root, content = project
+    shutil.copytree(root / "students" / "big-small-kd", root / "students" / "stray")
+    del content["students"]["big-small-rescaled"]
+    result = run(root, content)
+    assert result.exit_code == 0, result.output
+    assert "stray" not in result.output
+    metrics = json.loads((root / "reports" / "metrics.json").read_text())
+    assert set(metrics["students"]) == set(content["students"])
+
+
+def test_everything_absent_is_named_at_once(project):
+    root, content = project
+    shutil.rmtree(root / "teachers" / "big")
+    (root / "baselines" / "small" / "replicate-1" / "test_logits.npy").unlink()
+    (root / "students" / "big-small-kd" / "record.json").write_text("{")
+    result = run(root, content)
+    assert result.exit_code == 1
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 3
+    for name, line in zip(
+        ("teachers.big", "baselines.small", "students.big-small-kd"), lines, strict=True
+    ):
+        assert name in line
+    assert "replicate-1/test_logits.npy" in lines[1]
+    assert not (root / "reports").exists()
+
+
+def test_floors_are_checked_after_the_report_is_written(project):
+    root, content = project
+    content["evaluation"]["floors"] = {"teachers": 0.99, "baselines": None, "students": 0.9}
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "teachers.big " in result.output
+    assert "95.00 % is below the floor of 99 %" in result.output
+    assert "students." not in result.output
+    assert (root / "reports" / "report.html").exists()
+
+
+def test_a_folder_that_is_no_report_is_left_alone(project):
+    root, content = project
+    (root / "mine").mkdir()
+    (root / "mine" / "thesis.tex").write_text("years of work")
+    result = run(root, content, out="mine")
+    assert result.exit_code == 1
+    assert "thesis.tex" in result.output
+    assert (root / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_logits_that_are_not_the_records_are_refused(project):
+    root, content = project
+    path = root / "students" / "big-small-kd" / "replicate-0" / "test_logits.npy"
+    np.save(path, np.load(path)[::-1])
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "students.big-small-kd" in result.output
+    assert "record says" in result.output
+
+
+def test_logits_of_another_shape_are_refused(project):
+    root, content = project
+    path = root / "teachers" / "big" / "replicate-0" / "test_logits.npy"
+    np.save(path, np.load(path)[:, :-1])
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert f"expected ({TEST_IMAGES}, 6)" in result.output
+
+
+def test_a_network_of_another_data_set_is_refused(project):
+    root, _ = project
+    names = {"teachers": ["big"]}
+    with pytest.raises(ResultsError, match=r"teachers\.big.*another data set"):
+        load_runs(names, {"teachers": root / "teachers"}, "f" * 64)
+
+
+def test_unknown_classes_are_named(project):
+    root, content = project
+    groups = {"similar": ["one", "two", "seven"], "different": ["zero", "five"]}
+    content["evaluation"]["vscore"] = {**EVALUATION["vscore"], "groups": groups}
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "seven" in result.output
+
+
+def test_a_project_without_students_has_a_report(project):
+    root, content = project
+    content |= {"students": {}, "baselines": {}}
+    assert run(root, content).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"similar": ("one",)}, "similar needs two classes"),
+        ({"similar": ("one", "two", "one")}, "similar names one more than once"),
+    ],
+)
+def test_class_groups_that_cannot_be_clustered(groups, message):
+    with pytest.raises(ValueError, match=message):
+        VScoreParams(groups=groups)
+
+
+def test_defaults_of_the_evaluation():
+    params = EvaluationParams(vscore=VScoreParams(groups={"similar": ("a", "b")}))
+    assert params.tsne is None
+    assert params.floors.teachers is None
+    assert not params.paper_tables

@@ -1,0 +1,65 @@
+"""Tensor files: what goes in comes out, and a failed write leaves the old file."""
+
+import pytest
+import torch
+
+from pipeline.tensors import read_tensors, save_tensors
+
+TENSORS = {
+    "weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
+    "half": torch.tensor([[1.5, -0.25]], dtype=torch.float16),
+    "steps": torch.tensor(7),
+    "labels": torch.arange(3, dtype=torch.int32),
+}
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "a.safetensors"
+    facts = {"epoch": "3", "curves": '{"x": [NaN]}', "name": "ä"}
+    save_tensors(TENSORS, path, facts)
+    tensors, found = read_tensors(path)
+    assert found == facts
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype
+        assert torch.equal(tensors[name], tensor)
+
+
+def test_without_text(tmp_path):
+    save_tensors(TENSORS, tmp_path / "a", {})
+    assert read_tensors(tmp_path / "a")[1] == {}
+
+
+def test_memory_format_and_order_leave_the_bytes_as_they_are(tmp_path):
+    save_tensors(TENSORS, tmp_path / "a", {"x": "1", "y": "2"})
+    strided = TENSORS["weight"].contiguous(memory_format=torch.channels_last)
+    shuffled = {name: TENSORS[name] for name in reversed(TENSORS)} | {"weight": strided}
+    save_tensors(shuffled, tmp_path / "b", {"y": "2", "x": "1"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a"
+    save_tensors(TENSORS, path, {"epoch": "1"})
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError):
+        save_tensors({"shared": TENSORS["weight"], "alias": TENSORS["weight"]}, path, {})
+    assert path.read_bytes() == before
+    save_tensors({}, path, {"epoch": "2"})
+    assert read_tensors(path) == ({}, {"epoch": "2"})
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kept", [0, 4, 20, 300, -1])
+def test_a_damaged_file_is_named(tmp_path, kept):
+    path = tmp_path / "a"
+    save_tensors(TENSORS, path, {"epoch": "1"})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        read_tensors(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_absent_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_tensors(tmp_path / "a")
