@@ -68,7 +68,7 @@ class ImageBank:
         augmentation: Augmentation,
         device: torch.device,
     ) -> None:
-        self.count, self.height, self.width, _ = images.shape
+        self.count, self.height, self.width = (int(size) for size in images.shape[:3])
         self.pad = augmentation.pad
         self.device = device
         border = (self.pad, self.pad)

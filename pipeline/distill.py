@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.batches import Batch, EpochData
 from pipeline.fit import LossFunction
-from pipeline.losses import resolve
+from pipeline.losses import check_options, needs_features, resolve
 from pipeline.params import AtLeast, Between, Seed
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views import (
@@ -67,6 +67,44 @@ class StudentParams:
     def teacher(self) -> str:
         """Name of the teacher whose store is read."""
         return PurePosixPath(self.store).parts[0].removesuffix(".zarr")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of `methods`: a loss (a name of LOSSES, or a dotted path) and its hyper-parameters."""
+
+    name: str
+    loss: str
+    options: dict[str, Any]
+
+    @classmethod
+    def parse(cls, name: str, entry: dict[str, Any]) -> "Method":
+        """Read an entry. Raises ValueError where the loss or a hyper-parameter is wrong."""
+        if "loss" not in entry:
+            raise ValueError("loss: missing; expected the name of a loss")
+        options = {key: value for key, value in entry.items() if key != "loss"}
+        check_options(entry["loss"], options)
+        return cls(name, entry["loss"], options)
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the loss reads the teacher's features."""
+        return needs_features(self.loss)
+
+    def facts(self) -> dict[str, Any]:
+        """What a record says of the method."""
+        return {"name": self.name, "loss": self.loss, **self.options}
+
+    def loss_function(self) -> LossFunction:
+        """The loss as the training loop calls it."""
+        function: Callable[..., Tensor] = resolve(self.loss)
+
+        def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
+            teacher = batch.teacher_logits, batch.teacher_features
+            assert teacher[0] is not None
+            return function(logits, features, *teacher, batch.targets, epoch, **self.options)
+
+        return compute
 
 
 def groups_of(share: float) -> tuple[Group, ...]:
@@ -175,25 +213,34 @@ def _origin(group: ViewGroup) -> tuple[str | None, Augmentation]:
     return group.manifest.header.teacher.weights_sha256, recipe.augmentation
 
 
-def method_loss(loss: str, options: dict[str, Any]) -> LossFunction:
-    """The loss of a method as the training loop calls it.
+def teacher_facts(store: Store) -> dict[str, Any]:
+    """What a student's record says of its teacher and of the views that it reads."""
+    manifests = {name: store.group(name).manifest for name in store.groups}
+    teacher = next(iter(manifests.values())).header.teacher
+    mixup = teacher.training.get("mixup")
+    views = {}
+    for name, manifest in manifests.items():
+        recipe = manifest.header.recipe
+        assert recipe is not None
+        views[name] = {"views": manifest.views, "draw": recipe.draw, "alpha": recipe.alpha}
+    return {
+        "name": teacher.name,
+        "network": teacher.network,
+        "mixup_alpha": mixup["alpha"] if isinstance(mixup, dict) else None,
+        "weights_sha256": teacher.weights_sha256,
+        "top1_accuracy": teacher.top1_accuracy,
+        "store": {name: manifest.digest for name, manifest in manifests.items()},
+        "views": views,
+    }
 
-    Args:
-        loss: a name of LOSSES, or a dotted path.
-        options: its hyper-parameters.
+
+def store_augmentation(store: Store) -> Augmentation:
+    """The padding and flips that a store's views were drawn with.
+
+    Raises ValueError where its groups differ: one student cannot read both.
     """
-    function: Callable[..., Tensor] = resolve(loss)
-
-    def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
-        assert batch.teacher_logits is not None
-        return function(
-            logits,
-            features,
-            batch.teacher_logits,
-            batch.teacher_features,
-            batch.targets,
-            epoch,
-            **options,
-        )
-
-    return compute
+    recipes = [store.group(name).manifest.header.recipe for name in store.groups]
+    found = {recipe.augmentation for recipe in recipes if recipe is not None}
+    if len(found) != 1:
+        raise ValueError(f"{store.folder}: its groups were drawn with different padding or flips")
+    return found.pop()

@@ -4,10 +4,11 @@ The teacher sees each view exactly as a student will: images go through the same
 normalisation and the same mixing. Views that are there already are left alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -16,9 +17,9 @@ from pipeline.models.network import Network
 from pipeline.params import Above, AtLeast, Seed
 from pipeline.predict import clean_bank, predict_clean, predict_epoch
 from pipeline.prepared import ImageData
-from pipeline.store.manifest import Header
+from pipeline.store.manifest import Header, TeacherInfo, describe_dataset
 from pipeline.store.write import CleanWriter, GroupWriter
-from pipeline.views import Augmentation, Group, ViewRecipe, draw_view, plan_of
+from pipeline.views import GROUPS, Augmentation, Group, ViewRecipe, draw_view, plan_of
 
 # Largest absolute difference of a logit that a recomputation may show: half a unit of float16's last
 # place for logits below 32, and as much again for another device's or batch size's arithmetic.
@@ -59,6 +60,45 @@ class DumpParams:
     def group(self, name: Group) -> PlainViews | MixedViews | None:
         """The parameters of one group, None where it is not dumped."""
         return self.plain if name == "plain" else self.mixed
+
+
+def groups_of(params: DumpParams) -> list[GroupName]:
+    """The groups that a dump writes."""
+    return ["clean", *(group for group in GROUPS if params.group(group) is not None)]
+
+
+def teacher_info(record: Mapping[str, Any]) -> TeacherInfo:
+    """What a manifest says of the teacher, from the record of its training."""
+    replicate = record["replicates"][0]
+    mixup = record["entry"].get("mixup")
+    return TeacherInfo(
+        name=record["name"],
+        network=record["network"],
+        weights_sha256=replicate["weights_sha256"],
+        training={**record["training"], "mixup": mixup, "seed": replicate["seed"]},
+        top1_accuracy=replicate["top1_accuracy"],
+    )
+
+
+def group_header(
+    group: GroupName,
+    params: DumpParams,
+    augmentation: Augmentation,
+    data: ImageData,
+    teacher: TeacherInfo,
+    device: torch.device,
+) -> Header:
+    """What the manifest of a group states."""
+    return Header(
+        group=group,
+        dataset=describe_dataset(data),
+        teacher=teacher,
+        recipe=view_recipe(params, group, augmentation),
+        batch_size=params.batch_size,
+        precision="float32" if device.type == "cpu" else "tf32",
+        tolerance=TOLERANCE,
+        versions={name: version(name) for name in ("numpy", "torch", "zarr")},
+    )
 
 
 def view_recipe(

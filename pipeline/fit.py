@@ -122,7 +122,7 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps; the last one takes what is left of the images."""
-        return math.ceil(self.batches.count / self.params.batch_size)
+        return -(-self.batches.count // self.params.batch_size)
 
     def steps(self, data: EpochData) -> Iterator[Tensor]:
         """Run the current epoch, yielding the loss (a scalar on the device) after each step."""
@@ -131,7 +131,7 @@ class Trainer:
         order = epoch_order(self.seed, self.epoch, self.batches.count)
         rows = torch.from_numpy(order).to(self.device)
         self.images_in_epoch = 0
-        for step, chosen in enumerate(rows.split(self.params.batch_size)):
+        for step, chosen in enumerate(torch.split(rows, self.params.batch_size)):
             if len(chosen) == 1 and step:
                 continue  # a batch of one has no variance to normalise by
             loss = self._step(chosen, self.epoch + step / self.steps_per_epoch)

@@ -4,6 +4,7 @@ Views are drawn afresh for every epoch, as the field does online; nothing is sto
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.batches import Batch, EpochData
+from pipeline.checkpoints import load_into, load_weights, weights_digest
+from pipeline.models.network import Network
 from pipeline.params import Above, AtLeast, Between, Seed
 from pipeline.views import Augmentation, EpochPlan, ViewRecipe, draw_view, mixed_rows
 
@@ -43,7 +46,6 @@ class TeacherParams:
     mixup: Mixup | None = None
     weights: WeightsFile | None = None
     training: dict[str, Any] = field(default_factory=dict)
-
     replicates: int = field(default=1, init=False)
 
 
@@ -56,6 +58,7 @@ class BaselineParams:
     replicates: Annotated[int, AtLeast(1)]
     mixup: Mixup | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    weights: None = field(default=None, init=False)
 
 
 class DrawnEpochs:
@@ -92,3 +95,17 @@ class DrawnEpochs:
 def hard_label_loss(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
     """Cross-entropy against the batch's (mixed) targets; nats, mean over the batch."""
     return cross_entropy(logits, batch.targets)
+
+
+def read_weights(file: WeightsFile, network: Network) -> None:
+    """Read weights that were trained elsewhere into a network.
+
+    Raises ValueError where they do not fit, or are not the ones that the parameters name.
+    """
+    load_into(network, load_weights(Path(file.path)))
+    digest = weights_digest(network)
+    if digest != file.sha256:
+        raise ValueError(
+            f"{file.path}: its weights have the digest {digest}, params.yaml says {file.sha256}; "
+            "put the right file there, or mend weights.sha256"
+        )

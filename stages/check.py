@@ -4,36 +4,13 @@ Every stage depends on the file, which never changes, so nothing is recomputed f
 """
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from pipeline.datasets import DatasetParams
-from pipeline.distill import StudentParams, groups_of
-from pipeline.dump import DumpParams
-from pipeline.fit import TrainingParams
-from pipeline.hard_labels import BaselineParams, TeacherParams
-from pipeline.losses import check_options, needs_features
-from pipeline.models import build, check_image_size
-from pipeline.params import ParamsError, check_names, describe, read
-from pipeline.report.params import EvaluationParams
-from pipeline.views import Augmentation
-from stages.common import Machine, load_params, path_option, stage_options
+from pipeline.params import ParamsError
+from stages.common import load_params, path_option, stage_options
 
 CHECKED = Path("data/checked.txt")
-SECTIONS: dict[str, Any] = {
-    "machine": Machine,
-    "dataset": DatasetParams,
-    "augmentation": Augmentation,
-    "training": TrainingParams,
-    "methods": dict[str, dict[str, Any]],
-    "teachers": dict[str, TeacherParams],
-    "baselines": dict[str, BaselineParams],
-    "dumps": dict[str, DumpParams],
-    "students": dict[str, StudentParams],
-    "evaluation": EvaluationParams,
-}
-CLASS_COUNTS = {"digits": 10, "cifar10": 10, "cifar100": 100}
 
 
 @click.command()
@@ -41,130 +18,14 @@ CLASS_COUNTS = {"digits": 10, "cifar10": 10, "cifar100": 100}
 @stage_options
 def check(params_path: Path, out: Path) -> None:
     """Validate all of params.yaml at once."""
-    content = load_params(params_path)
-    problems = Checker(content).problems
+    from stages.checker import Checker
+
+    problems = Checker(load_params(params_path)).problems
     if problems:
         raise ParamsError([f"{params_path}: {problem}" for problem in problems])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("params.yaml is valid\n", encoding="ascii")
     click.echo(f"{params_path} is valid")
-
-
-class Checker:
-    """Collects the problems of a parameter file: each section's own, then those between sections."""
-
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.content = content
-        self.problems: list[str] = []
-        self.sections = {name: self._section(name, kind) for name, kind in SECTIONS.items()}
-        self.problems += [
-            f"{name}: unknown section; valid ones: {', '.join(SECTIONS)}"
-            for name in content
-            if name not in SECTIONS
-        ]
-        for name in ("methods", "teachers", "baselines", "dumps", "students"):
-            self.problems += check_names(self._names(name), name)
-        for name, method in (self.sections["methods"] or {}).items():
-            self._options(f"methods.{name}", method)
-        self._trained("teachers")
-        self._trained("baselines")
-        self._trained("students")
-        self._dumps()
-        for name, student in self._valid("students").items():
-            self._student(f"students.{name}", student)
-        self._class_groups()
-
-    def _section(self, name: str, kind: Any) -> Any:
-        if name not in self.content:
-            self.problems.append(f"{name}: missing section; expected {describe(kind)}")
-            return None
-        return read(kind, self.content[name], name, self.problems)
-
-    def _names(self, name: str) -> list[Any]:
-        found = self.content.get(name)
-        return list(found) if isinstance(found, dict) else []
-
-    def _valid(self, name: str) -> dict[str, Any]:
-        """The entries of a section that could be read."""
-        return {
-            key: entry for key, entry in (self.sections[name] or {}).items() if entry is not None
-        }
-
-    def _attempt(self, where: str, call: Any, *args: Any) -> None:
-        try:
-            call(*args)
-        except ValueError as error:
-            self.problems += [f"{where}: {line}" for line in str(error).splitlines()]
-
-    def _options(self, where: str, method: dict[str, Any]) -> None:
-        if "loss" not in method:
-            self.problems.append(f"{where}.loss: missing; expected the name of a loss")
-            return
-        options = {key: value for key, value in method.items() if key != "loss"}
-        self._attempt(where, check_options, method["loss"], options)
-
-    def _trained(self, section: str) -> None:
-        """Networks that exist and take the images, and a training recipe that holds together."""
-        dataset, shared = self.sections["dataset"], self.content.get("training")
-        for name, entry in self._valid(section).items():
-            where = f"{section}.{name}"
-            if dataset is not None:
-                self._attempt(
-                    f"{where}.network", check_image_size, entry.network, dataset.image_size
-                )
-            else:
-                self._attempt(f"{where}.network", build, entry.network, 10)
-            if entry.training and isinstance(shared, dict):
-                merged = {**shared, **entry.training}
-                read(TrainingParams, merged, f"{where}.training", self.problems)
-
-    def _dumps(self) -> None:
-        for name, dump in self._valid("dumps").items():
-            if name not in self._names("teachers"):
-                self.problems.append(
-                    f"dumps.{name}: no such teacher; valid names: {', '.join(self._names('teachers'))}"
-                )
-            if dump.plain is None and dump.mixed is None:
-                self.problems.append(
-                    f"dumps.{name}: plain and mixed are both null; dump one of them"
-                )
-
-    def _student(self, where: str, student: StudentParams) -> None:
-        methods, dumps = self.sections["methods"] or {}, self._valid("dumps")
-        if student.method not in methods:
-            names = ", ".join(methods)
-            self.problems.append(f"{where}.method: no {student.method}; valid names: {names}")
-        if student.teacher not in dumps:
-            if student.teacher not in self._names("dumps"):
-                names = ", ".join(self._names("dumps"))
-                text = f"no dump of a teacher {student.teacher}; valid names: {names}"
-                self.problems.append(f"{where}.store: {text}")
-            return
-        method = methods.get(student.method) or {}
-        for group in groups_of(student.share):
-            views = dumps[student.teacher].group(group)
-            if views is None:
-                self.problems.append(
-                    f"{where}.store: a share of {student.share:g} reads {group} views, and "
-                    f"dumps.{student.teacher}.{group} is null"
-                )
-            elif not views.features and needs_features(method.get("loss", "")):
-                self.problems.append(
-                    f"{where}.method: {student.method} needs the teacher's features: set "
-                    f"dumps.{student.teacher}.{group}.features to true"
-                )
-
-    def _class_groups(self) -> None:
-        dataset, evaluation = self.sections["dataset"], self.sections["evaluation"]
-        if dataset is None or evaluation is None or dataset.name not in CLASS_COUNTS:
-            return
-        count = CLASS_COUNTS[dataset.name]
-        for name, classes in evaluation.vscore.groups.items():
-            if len(classes) > count:
-                self.problems.append(
-                    f"evaluation.vscore.groups.{name}: {len(classes)} classes, but {dataset.name} "
-                    f"has {count}"
-                )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Subcommands are named here and imported only when they run, so that help and com
 import importlib
 
 import click
+from click.shell_completion import CompletionItem
 
 # name: (module, attribute, one line of help)
 COMMANDS = {
@@ -42,6 +43,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name, or an option of the group, without importing any command."""
+        items = [
+            CompletionItem(name, help=text)
+            for name, (_, _, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""

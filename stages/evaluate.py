@@ -10,10 +10,6 @@ from typing import Any
 import click
 
 from pipeline.params import section
-from pipeline.prepared import load_prepared
-from pipeline.report.build import check_replaceable, replace_report, write_report
-from pipeline.report.params import EvaluationParams
-from pipeline.report.runs import SECTIONS, load_runs
 from stages.common import (
     PREPARED,
     TEACHERS,
@@ -36,6 +32,11 @@ def evaluate(
     params_path: Path, prepared: Path, teachers: Path, baselines: Path, students: Path, out: Path
 ) -> None:
     """Write tables, V-scores, figures and the report of all networks of params.yaml."""
+    from pipeline.prepared import load_prepared
+    from pipeline.report.build import check_replaceable, replace_report, write_report
+    from pipeline.report.params import EvaluationParams
+    from pipeline.report.runs import SECTIONS, load_runs
+
     check_replaceable(out)
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")

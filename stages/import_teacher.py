@@ -4,13 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.checkpoints import load_into, read_pth, save_weights, weights_digest
-from pipeline.metrics import top1_accuracy
-from pipeline.models import build
-from pipeline.predict import clean_bank, place, predict_clean
-from pipeline.prepared import load_prepared
 from stages.common import PREPARED, console, load_machine, load_params, path_option, stage_options
-from stages.devices import pick_device, set_up
 
 IMPORTED = Path("data/imported")
 
@@ -28,6 +22,13 @@ def import_teacher(
 
     Every name and shape is checked against the network. Nothing in FILE is executed.
     """
+    from pipeline.checkpoints import load_into, read_pth, save_weights, weights_digest
+    from pipeline.metrics import top1_accuracy
+    from pipeline.models import build
+    from pipeline.predict import clean_bank, place, predict_clean
+    from pipeline.prepared import load_prepared
+    from stages.devices import pick_device, set_up
+
     machine = load_machine(load_params(params_path))
     device = pick_device(machine)
     set_up(device, machine.threads)

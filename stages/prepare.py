@@ -9,9 +9,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.datasets import DatasetParams, load_raw
 from pipeline.params import section
-from pipeline.prepared import save_prepared
 from pipeline.publish import WorkFolder, work_key
 from stages.common import (
     PREPARED,
@@ -29,6 +27,9 @@ from stages.common import (
 @stage_options
 def prepare(params_path: Path, out: Path) -> None:
     """Decode, split and resize the data set."""
+    from pipeline.datasets import DatasetParams, load_raw
+    from pipeline.prepared import save_prepared
+
     content = load_params(params_path)
     machine = load_machine(content)
     params = section(content, DatasetParams, "dataset")

@@ -27,7 +27,7 @@ from pipeline.models.network import Network
 from pipeline.params import ParamsError, read, section
 from pipeline.predict import clean_bank, place, predict_clean
 from pipeline.prepared import ImageData, Split
-from pipeline.publish import WorkFolder, canonical_json, durable_write, work_key
+from pipeline.publish import canonical_json, durable_write, work_key
 from pipeline.results import (
     CURVES,
     FEATURES,
@@ -42,10 +42,10 @@ from pipeline.results import (
     save_features,
 )
 from pipeline.views import Augmentation
-from stages.code import code_digest
-from stages.common import WORK, Machine, console
+from stages.common import Machine, console
 from stages.devices import describe_device, pick_device, set_up, versions
 from stages.progress import ProgressDisplay, Tick
+from stages.work import open_work
 
 PREDICT_BATCH = 500
 TICK_SECONDS = 0.25
@@ -75,22 +75,18 @@ class Job:
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, torch.Tensor] | None = None
 
-    def key(self, data: ImageData, device: torch.device) -> str:
-        """Key of the work folder: everything that a finished replicate depends on."""
+    def key_facts(self, data: ImageData) -> dict[str, Any]:
+        """What a finished replicate depends on besides code and device."""
         counted = ("replicates",)  # more of these reuse what is done
-        facts = {
+        return {
             "kind": self.kind,
             "entry": {k: v for k, v in self.entry.items() if k not in counted},
             "training": asdict(self.training),
             "augmentation": asdict(self.augmentation),
             "dataset": data.fingerprint,
-            "normalisation": [list(data.mean), list(data.std)],
+            "normalisation": [data.mean, data.std],
             "inputs": self.inputs,
-            "device": device.type,
-            "versions": versions(),
-            "code": code_digest(),
         }
-        return work_key(json.loads(json.dumps(facts)))
 
 
 def resolve_training(
@@ -120,7 +116,7 @@ def vscore_classes(content: dict[str, Any], data: ImageData) -> list[int]:
 def train_and_publish(job: Job, data: ImageData, out: Path, machine: Machine) -> list[float]:
     """Train what is missing, write the records, publish the folder; returns test accuracies."""
     device = pick_device(machine)
-    with WorkFolder(WORK, job.key(data, device)) as work:
+    with open_work(job.key_facts(data), device) as work:
         folders = [work.path / f"replicate-{r}" for r in range(job.replicates)]
         pending = [r for r, folder in enumerate(folders) if not (folder / RECORD).exists()]
         run_replicates(job, pending, work.path, data, device, machine)

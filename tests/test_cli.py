@@ -43,6 +43,12 @@ def test_the_probe_for_heavy_imports_works():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_imports_nothing_heavy(name):
+    code = f"from stages.cli import main\nmain([{name!r}, '--help'], standalone_mode=False)"
+    assert heavy_imports(code) == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name):
     result = run(name, "--help")
     assert result.exit_code == 0

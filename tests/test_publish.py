@@ -203,9 +203,9 @@ def test_a_lock_that_cannot_be_signed_is_given_back(
 
 
 def test_a_lock_in_one_process_holds_for_itself_too(tmp_path: Path) -> None:
-    with WorkFolder(tmp_path, "key"):
-        with pytest.raises(WorkFolderBusyError, match=f"process {os.getpid()}"):
-            WorkFolder(tmp_path, "key").__enter__()
+    busy = pytest.raises(WorkFolderBusyError, match=f"process {os.getpid()}")
+    with WorkFolder(tmp_path, "key"), busy:
+        WorkFolder(tmp_path, "key").__enter__()
     with WorkFolder(tmp_path, "key"), pytest.raises(ZeroDivisionError):
         raise ZeroDivisionError
 
@@ -360,9 +360,8 @@ def test_a_kill_at_any_step_is_mended_by_publishing_again(tmp_path: Path) -> Non
     absent = 0
     for step in range(steps):
         folder = tmp_path / f"killed-{step}"
-        with pytest.MonkeyPatch.context() as patch:
-            with pytest.raises(Killed):
-                published_twice(folder, lambda p=patch, s=step: interrupt(p, s, Killed))
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            published_twice(folder, lambda p=patch, s=step: interrupt(p, s, Killed))
         found = content(folder / "out")
         assert found in (OLD, NEW, None), step
         absent += found is None
@@ -385,9 +384,9 @@ def test_a_refusal_at_any_step_leaves_old_or_new(tmp_path: Path) -> None:
         folder = tmp_path / f"refused-{step}"
         if counted[0][step] == "rename" and counted[0][:step].count("rename") == 1:
             continue  # refuses for good from here on, so not even the old one can come back
-        with pytest.MonkeyPatch.context() as patch:
-            with pytest.raises(StorageError, match="the disk is full"):
-                published_twice(folder, lambda p=patch, s=step: interrupt(p, s, full))
+        full_disk = pytest.raises(StorageError, match="the disk is full")
+        with pytest.MonkeyPatch.context() as patch, full_disk:
+            published_twice(folder, lambda p=patch, s=step: interrupt(p, s, full))
         assert content(folder / "out") in (OLD, NEW), step
 
 

@@ -33,7 +33,6 @@ from pipeline.store.codecs import Codec
 from pipeline.store.manifest import DatasetInfo, describe_dataset
 from pipeline.store.read import ViewGroup, open_store
 
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -141,7 +140,7 @@ def test_links_to_files_are_read(store: Path) -> None:
 
 Change = Callable[[Path], object]
 
-# What is done to a store, the error that opening it for its plain views gives, and a part of the text.
+# What is done to a store, the error that opening its plain views gives, and a part of its text.
 REFUSED_ON_OPENING: dict[str, tuple[Change, type[errors.StoreError], str]] = {
     "no store": (shutil.rmtree, errors.StoreMissingError, "dvc pull"),
     "no group": (lambda s: shutil.rmtree(s / "plain"), errors.GroupMissingError, "no such group"),

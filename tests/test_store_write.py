@@ -18,7 +18,6 @@ from store_samples import (
     header,
     outputs,
     plan,
-    tree,
     write_clean,
     write_group,
     write_views,
@@ -306,8 +305,8 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_computed(tmp_path: 
         GroupWriter(tmp_path, header("mixed"), [views[0], broken], feature_dim=None)
     with pytest.raises(ValueError, match="plan of view 0: crop_yx is uint8"):
         GroupWriter(tmp_path, header("mixed"), plan("mixed", 1, images=30), feature_dim=None)
+    wide = replace(views[0], lam=views[0].lam.astype(np.float64))
     with pytest.raises(ValueError, match="plan of view 0: lam is float64"):
-        wide = replace(views[0], lam=views[0].lam.astype(np.float64))
         GroupWriter(tmp_path, header("mixed"), [wide], feature_dim=None)
     with pytest.raises(ValueError, match="at least one view"):
         GroupWriter(tmp_path, header("mixed"), [], feature_dim=None)

@@ -80,7 +80,7 @@ def write_report(
     }
     report = Report(folder)
     said = caption(data, runs)
-    scores = score_runs(runs, data.test.labels)
+    scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, workers)
     report.chapter("Setting")
     report.table(setting_table(data, runs))

@@ -27,46 +27,48 @@ def own_scale(loss: str | None, logits: Logits) -> Logits:
     return scaled
 
 
+def fitted_temperature(loss: str | None, sample: TrainSample | None) -> float | None:
+    """The temperature that minimises the sample's NLL on a loss's scale.
+
+    None without a sample, and where the best lies at a bound: where every image of the sample is
+    right, none is best.
+    """
+    if sample is None:
+        return None
+    temperature = fit_temperature(own_scale(loss, sample.logits), sample.labels)
+    low, high = TEMPERATURE_BOUNDS
+    return temperature if 1.001 * low < temperature < high / 1.001 else None
+
+
 def calibrate(
     loss: str | None,
     test: Logits,
     labels: NDArray[np.int32],
     *,
     teacher: Logits | None = None,
-    sample: TrainSample | None = None,
-    teacher_sample: TrainSample | None = None,
+    temperature: float | None = None,
+    teacher_temperature: float | None = None,
 ) -> dict[str, float]:
     """NLL and KL (nats) and ECE (fraction) of one network, as they are and after fitting.
 
-    Names: nll, ece, kl, temperature, fitted_nll, fitted_ece, fitted_kl. Both networks of a KL
-    (teacher || student) are on the student's method's scale; after fitting, each is divided by a
-    temperature of its own. What cannot be computed is left out, and so is a temperature at a bound:
-    where every image of the sample is right, none is best.
+    Names: nll, ece, kl, temperature, fitted_nll, fitted_ece, fitted_kl; what cannot be computed is left
+    out. Both networks of a KL (teacher || student) are on the student's method's scale; fitted, each is
+    divided by its own temperature.
 
     Args:
         test: f4 [N, C], with labels i4 [N]; teacher: f4 [N, C], the teacher's, if there is one.
-        sample, teacher_sample: of the training images.
+        temperature, teacher_temperature: see `fitted_temperature`, both for this loss.
     """
     own = own_scale(loss, test)
+    other = None if teacher is None else own_scale(loss, teacher)
     found = {"nll": nll(own, labels), "ece": ece(own, labels, ECE_BINS)}
-    scaled_teacher = None if teacher is None else own_scale(loss, teacher)
-    if scaled_teacher is not None:
-        found["kl"] = kl_divergence(scaled_teacher, own)
-    temperature = _fit(loss, sample)
+    if other is not None:
+        found["kl"] = kl_divergence(other, own)
     if temperature is None:
         return found
     found["temperature"] = temperature
     found["fitted_nll"] = nll(own, labels, temperature)
     found["fitted_ece"] = ece(own, labels, ECE_BINS, temperature)
-    teacher_temperature = _fit(loss, teacher_sample)
-    if scaled_teacher is not None and teacher_temperature is not None:
-        found["fitted_kl"] = kl_divergence(scaled_teacher / teacher_temperature, own / temperature)
+    if other is not None and teacher_temperature is not None:
+        found["fitted_kl"] = kl_divergence(other / teacher_temperature, own / temperature)
     return found
-
-
-def _fit(loss: str | None, sample: TrainSample | None) -> float | None:
-    if sample is None:
-        return None
-    temperature = fit_temperature(own_scale(loss, sample.logits), sample.labels)
-    low, high = TEMPERATURE_BOUNDS
-    return temperature if 1.001 * low < temperature < high / 1.001 else None

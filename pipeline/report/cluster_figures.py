@@ -23,7 +23,8 @@ from pipeline.report.style import (
     figure,
     save_figure,
 )
-from pipeline.report.vscores import SPLITS, VScores, group_features, in_threads
+from pipeline.report.vscores import SPLITS, VScores, group_features
+from pipeline.report.workers import in_threads
 from pipeline.results import class_rows
 
 Alpha = float | None

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.metrics import agreement, top1_accuracy, top_k_accuracy
-from pipeline.report.calibration import calibrate
+from pipeline.report.calibration import calibrate, fitted_temperature
 from pipeline.report.runs import Run
+from pipeline.report.workers import in_threads
 from pipeline.results import ResultsError
 
 NAMES = (
@@ -40,33 +41,45 @@ class Scores:
         return self.values.get(name, ())
 
 
-def score_runs(runs: Sequence[Run], labels: NDArray[np.int32]) -> list[Scores]:
+def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1) -> list[Scores]:
     """The scores of every run, in order.
+
+    A score that one replicate lacks (a temperature that cannot be fitted) is left out for all.
 
     Args:
         labels: i4 [N], of the test images in data-set order.
+        workers: computed at the same time; changes no result.
 
     Raises ResultsError where logits are of another shape, or are not those that the record speaks of.
     """
     teachers = {run.name: run for run in runs if run.section == "teachers"}
-    return [_score(run, teachers.get(run.teacher or ""), labels) for run in runs]
-
-
-def _score(run: Run, teacher: Run | None, labels: NDArray[np.int32]) -> Scores:
-    """A score that one replicate lacks (a temperature that cannot be fitted) is left out for all."""
-    replicates = [_replicate(run, replicate, teacher, labels) for replicate in range(run.count)]
-    return Scores(
-        run,
-        {
-            name: tuple(one[name] for one in replicates)
-            for name in NAMES
-            if all(name in one for one in replicates)
-        },
+    losses = {(run.teacher, run.loss): teachers.get(run.teacher or "") for run in runs}
+    fitted = in_threads(
+        lambda item: None if item[1] is None else _temperature(item[1], 0, item[0][1]),
+        losses.items(),
+        workers,
     )
+    temperatures = dict(zip(losses, fitted, strict=True))
+
+    def score(run: Run) -> Scores:
+        teacher = teachers.get(run.teacher or "")
+        teacher_temperature = temperatures[run.teacher, run.loss]
+        replicates = [
+            _replicate(run, replicate, labels, teacher, teacher_temperature)
+            for replicate in range(run.count)
+        ]
+        found = [name for name in NAMES if all(name in one for one in replicates)]
+        return Scores(run, {name: tuple(one[name] for one in replicates) for name in found})
+
+    return in_threads(score, runs, workers)
 
 
 def _replicate(
-    run: Run, replicate: int, teacher: Run | None, labels: NDArray[np.int32]
+    run: Run,
+    replicate: int,
+    labels: NDArray[np.int32],
+    teacher: Run | None,
+    teacher_temperature: float | None,
 ) -> dict[str, float]:
     """Top-1, top-5, agreement and ECE are fractions, NLL and KL are in nats."""
     logits = _logits(run, replicate, labels)
@@ -82,9 +95,13 @@ def _replicate(
         logits,
         labels,
         teacher=teacher_logits,
-        sample=run.train_sample(replicate),
-        teacher_sample=None if teacher is None else teacher.train_sample(0),
+        temperature=_temperature(run, replicate, run.loss),
+        teacher_temperature=teacher_temperature,
     )
+
+
+def _temperature(run: Run, replicate: int, loss: str | None) -> float | None:
+    return fitted_temperature(loss, run.train_sample(replicate))
 
 
 def _logits(run: Run, replicate: int, labels: NDArray[np.int32]) -> NDArray[np.float32]:

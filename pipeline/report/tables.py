@@ -127,17 +127,18 @@ def to_latex(table: Table) -> str:
     """A `table` float for the booktabs package."""
     columns = "l" * table.labels + "r" * (len(table.header) - table.labels)
     lines = [
-        "% needs \\usepackage{booktabs}",
+        "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{latex_text(f'{table.title}. {table.caption}')}}}",
+        "  \\resizebox{\\linewidth}{!}{%",
         f"  \\begin{{tabular}}{{{columns}}}",
         "    \\toprule",
         "    " + " & ".join(map(latex_text, table.header)) + " \\\\",
         "    \\midrule",
         *("    " + " & ".join(map(_latex, row)) + " \\\\" for row in table.rows),
         "    \\bottomrule",
-        "  \\end{tabular}",
+        "  \\end{tabular}}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -1,26 +1,21 @@
 """V-scores of every network: do the penultimate features of a group of classes form clusters?"""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.clusters import v_score
 from pipeline.report.numbers import deviation, mean, spread
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, describe
 from pipeline.report.tables import Table, Value, cells
+from pipeline.report.workers import in_threads
 from pipeline.results import class_rows
 
 SPLITS = ("train", "test")
 MEASURES = ("homogeneity", "completeness", "v_score")
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -78,15 +73,6 @@ def vscore_runs(
         )
 
     return in_threads(compute, settings, workers)
-
-
-def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
-    """Map in threads whose numerical libraries use one thread each: sums keep their order."""
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(workers, initializer=lambda: threadpool_limits(1)) as pool,
-    ):
-        return list(pool.map(function, items))
 
 
 def group_features(

@@ -1,0 +1,220 @@
+"""Tables beside the study's own: its teachers, teachers with mixup, partial mixup as its released code
+draws it, and later methods on its pairs. Each is left out where nothing of it was run."""
+
+from collections.abc import Sequence
+
+from pipeline.paper.cells import (
+    ALPHA,
+    KD,
+    RESCALED,
+    SHARES_AS_CODED,
+    STUDENT_COLUMNS,
+    alone,
+    pair_cell,
+    student,
+)
+from pipeline.paper.published import BEST_KNOWN, TABLE3, read_table, table_pairs
+from pipeline.paper.tables import caption, flat, measured_cell
+from pipeline.report.comparison import kind_of, kind_text, method_names
+from pipeline.report.configurations import Options, Results
+from pipeline.report.numbers import MISSING, fixed, mean, signed, spread
+from pipeline.report.runs import share_text
+from pipeline.report.tables import Cell, Table, Value, cells
+
+# Loss of a later method -> its column in best_known.csv, where there is one.
+LATER_LOSSES = {"zscore": "kd_ls", "dkd": "dkd", "dist": "dist", "mse": None}
+LATER_SHARES = (0.0, 0.1, 0.5, 1.0)
+
+
+def extra_tables(results: Results, said: str) -> list[Table]:
+    """All tables of this module of which something was run."""
+    found = [
+        teacher_table(results, said),
+        mixup_teacher_table(results, said),
+        as_coded_table(results, said),
+        *(later_table(results, loss, said) for loss in LATER_LOSSES),
+    ]
+    return [table for table in found if table is not None]
+
+
+def teacher_table(results: Results, said: str) -> Table | None:
+    """Accuracy of every teacher beside the one that table 3 publishes."""
+    published = {row[0]: numbers["teacher_acc"] for row, numbers in read_table(TABLE3).items()}
+    rows, data = [], []
+    for wanted in results.teachers:
+        accuracies = results.teacher_accuracies(wanted.network, wanted.alpha)
+        number = published.get(wanted.network) if wanted == alone(wanted.network) else None
+        mixup = MISSING if wanted.alpha is None else f"alpha {wanted.alpha:g}"
+        rows.append((*cells(wanted.network, mixup), measured_cell(accuracies, number)))
+        numbers = {} if number is None else {"top1": number}
+        facts: dict[str, Value] = {"network": wanted.network, "mixup_alpha": wanted.alpha}
+        data.append(facts | flat({"top1": accuracies}, numbers))
+    if not rows:
+        return None
+    return Table(
+        name="teachers",
+        title="Teachers",
+        caption=caption(said, "Published: the teachers of table 3."),
+        header=("Teacher", "Mixup", "Top-1"),
+        rows=tuple(rows),
+        data=tuple(data),
+        labels=2,
+    )
+
+
+def mixup_teacher_table(results: Results, said: str) -> Table | None:
+    """Every student of a mixup-trained teacher beside its twin of the same teacher without mixup."""
+    names = method_names(results)
+    rows: list[tuple[Cell, ...]] = []
+    data: list[dict[str, Value]] = []
+    for wanted in results.runs:
+        if wanted.teacher is None or wanted.teacher_alpha is None:
+            continue
+        plain = wanted.of_plain_teacher()
+        teachers = (
+            results.teacher_accuracies(wanted.teacher),
+            results.teacher_accuracies(wanted.teacher, wanted.teacher_alpha),
+        )
+        students = results.accuracies(plain), results.accuracies(wanted)
+        method = kind_text(kind_of(wanted), names)
+        rows.append(
+            cells(
+                f"{wanted.teacher} → {wanted.network}",
+                method,
+                *(_number(one) for one in (*teachers, *students)),
+                _difference(students[1], students[0]),
+            )
+        )
+        data.append(
+            {
+                "teacher": wanted.teacher,
+                "teacher_alpha": wanted.teacher_alpha,
+                "student": wanted.network,
+                "method": method,
+                "teacher_plain": mean(teachers[0]),
+                "teacher_mixup": mean(teachers[1]),
+                "student_of_plain": mean(students[0]),
+                "student_of_mixup": mean(students[1]),
+            }
+        )
+    if not rows:
+        return None
+    return Table(
+        name="mixup_teachers",
+        title="Students of teachers that were trained with mixup",
+        caption=f"{said} Top-1 accuracy in percent, mean ± sample deviation over seeds; the last "
+        "column is the student of the teacher with mixup minus the one of the teacher without. The "
+        "study concludes about such students and tabulates none.",
+        header=(
+            *("Pair", "Student by", "Teacher, no mixup", "Teacher, mixup"),
+            *("Its student, no mixup", "Its student, mixup", "Difference"),
+        ),
+        rows=tuple(rows),
+        data=tuple(data),
+        labels=2,
+    )
+
+
+def as_coded_table(results: Results, said: str) -> Table | None:
+    """Partial mixup with exactly the share of its name, and with the one that the code really draws."""
+    rows, data = [], []
+    for teacher, network in table_pairs():
+        numbers = read_table(TABLE3)[teacher, network]
+        row, facts = list(cells(teacher, network)), _names(teacher, network)
+        any_run = False
+        for column, coded in SHARES_AS_CODED.items():
+            both = {
+                f"{column}_exact": results.accuracies(pair_cell(teacher, network, column)),
+                f"{column}_as_coded": results.accuracies(
+                    student(teacher, network, RESCALED, coded)
+                ),
+            }
+            any_run |= bool(both[f"{column}_as_coded"])
+            row += [measured_cell(values, numbers[column]) for values in both.values()]
+            row.append(Cell(_closer(*both.values(), numbers[column])))
+            facts |= flat(both, dict.fromkeys(both, numbers[column]))
+        if any_run:
+            rows.append(tuple(row))
+            data.append(facts)
+    if not rows:
+        return None
+    header = ["Teacher", "Student"]
+    for column, coded in SHARES_AS_CODED.items():
+        _, _, share = STUDENT_COLUMNS[column]
+        header += [f"{share_text(share)} mixed", f"{share_text(coded)} mixed (as coded)", "Closer"]
+    return Table(
+        name="table3_as_coded",
+        title="Partial mixup: the share of its name, and the share that the released code draws",
+        caption=caption(
+            said,
+            "The study's code mixes 40.8 % and 60.4 % of the images where its tables say 10 % and "
+            "50 % (batch 64); closer: which of the two lies nearer to the published number.",
+        ),
+        header=tuple(header),
+        rows=tuple(rows),
+        data=tuple(data),
+        labels=2,
+    )
+
+
+def later_table(results: Results, loss: str, said: str) -> Table | None:
+    """A later method on the study's pairs at every share, beside KD."""
+    found = [one for one in results.runs if one.loss == loss and one.teacher_alpha is None]
+    if not found:
+        return None
+    method = (loss, found[0].options)
+    name = method_names(results)[method]
+    known, column = read_table(BEST_KNOWN), LATER_LOSSES[loss]
+    rows, data = [], []
+    for teacher, network in table_pairs():
+        measured = {"kd": results.accuracies(student(teacher, network, KD))}
+        for share in LATER_SHARES:
+            wanted = student(teacher, network, method, share)
+            measured[f"{loss}_{share_text(share)}"] = results.accuracies(wanted)
+        numbers = {"kd": known[teacher, network]["kd"]}
+        if column in known[teacher, network]:
+            numbers[f"{loss}_{share_text(0.0)}"] = known[teacher, network][column]
+        shown = [measured_cell(values, numbers.get(key)) for key, values in measured.items()]
+        rows.append((*cells(teacher, network), *shown))
+        data.append(_names(teacher, network) | flat(measured, numbers))
+    return Table(
+        name=f"later_{loss}",
+        title=f"Beyond the study: {name}",
+        caption=caption(
+            said,
+            f"Hyper-parameters: {_options(method)}; mixup alpha {ALPHA:g}. Published: the method's own "
+            "paper, without mixup; some papers report the best test epoch, worth 0.3 points on average "
+            "over the last one. All shares are shown, none is picked.",
+        ),
+        header=("Teacher", "Student", "KD", *(f"{share_text(s)} mixed" for s in LATER_SHARES)),
+        rows=tuple(rows),
+        data=tuple(data),
+        labels=2,
+    )
+
+
+def _names(teacher: str, network: str) -> dict[str, Value]:
+    return {"teacher": teacher, "student": network}
+
+
+def _options(method: tuple[str, Options]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in method[1])
+
+
+def _number(values: Sequence[float]) -> str:
+    return spread(values, 2) if values else "not run"
+
+
+def _difference(first: Sequence[float], second: Sequence[float]) -> str:
+    one, other = mean(first), mean(second)
+    return MISSING if one is None or other is None else signed(one - other)
+
+
+def _closer(exact: Sequence[float], coded: Sequence[float], published: float) -> str:
+    one, other = mean(exact), mean(coded)
+    if one is None or other is None:
+        return MISSING
+    gaps = fixed(abs(one - published), 2), fixed(abs(other - published), 2)
+    if gaps[0] == gaps[1]:
+        return "both"
+    return "exact" if float(gaps[0]) < float(gaps[1]) else "as coded"
