@@ -94,14 +94,14 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
         click.echo("interrupted; the same command goes on from where it stopped", err=True)
         sys.exit(130)
     except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
-        if debug or not _is_mistake(error):
+        if debug or not is_mistake(error):
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
             click.echo(f"error: {line}", err=True)
         sys.exit(1)
 
 
-def _is_mistake(error: Exception) -> bool:
+def is_mistake(error: Exception) -> bool:
     """Whether an error was raised for the user's sake rather than by a fault of ours."""
     module = type(error).__module__
     return isinstance(error, ValueError | OSError) or module.startswith(("pipeline.", "stages."))

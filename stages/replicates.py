@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ from pipeline.results import (
     save_features,
 )
 from pipeline.views import Augmentation
-from stages.common import Machine, console
+from stages.common import Machine, console, is_mistake
 from stages.devices import describe_device, pick_device, set_up, versions
 from stages.progress import ProgressDisplay, Tick
 from stages.work import open_work
@@ -137,6 +138,10 @@ def train_and_publish(job: Job, data: ImageData, out: Path, machine: Machine) ->
     return accuracies
 
 
+class ReplicateError(RuntimeError):
+    """What went wrong in a process that trained a replicate."""
+
+
 def run_replicates(
     job: Job,
     pending: Sequence[int],
@@ -183,7 +188,9 @@ def _run_in_processes(
                 train_replicate(job, replicate, folder, data, device, report)
             queue.put(None)
         except Exception as error:
-            queue.put(error)
+            # A message always crosses between processes; not every exception can be unpickled.
+            text = str(error) if is_mistake(error) else traceback.format_exc()
+            queue.put(ReplicateError(text))
         except KeyboardInterrupt:
             queue.put(KeyboardInterrupt())
 

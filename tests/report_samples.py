@@ -10,6 +10,7 @@ from pipeline.fit import Curves
 from pipeline.prepared import ImageData, Split, fingerprint, save_prepared
 from pipeline.publish import canonical_json, durable_write
 from pipeline.report.params import EvaluationParams
+from pipeline.report.runs import Run
 from pipeline.results import (
     CURVES,
     FEATURES,
@@ -123,6 +124,31 @@ def write_run(
     }
     durable_write(folder / RECORD, canonical_json(record))
     return entry
+
+
+def sample_run(
+    section: str,
+    network: str,
+    accuracies: tuple[float, ...],
+    *,
+    mixup: dict[str, float] | None = None,
+    teacher: dict[str, Any] | None = None,
+    method: dict[str, Any] | None = None,
+    share: float = 0.0,
+) -> Run:
+    """A run with a record and no files, for what needs no more than its facts and accuracies."""
+    entry = (
+        {"network": network, "share": share} if teacher else {"network": network, "mixup": mixup}
+    )
+    record = {
+        "network": network,
+        "entry": entry,
+        "training": TRAINING,
+        "method": method,
+        "teacher": teacher,
+        "replicates": [{"top1_accuracy": accuracy} for accuracy in accuracies],
+    }
+    return Run(section, f"{network}-{share}-{mixup}", Path("absent"), record)
 
 
 def _write_replicate(

@@ -90,7 +90,7 @@ def test_the_same_runs_give_the_same_pictures(runs, vscores, tmp_path):
             folder = tmp_path / name
             accuracy_figures(runs, folder)
             curve_figures(runs, folder)
-            vscore_figure(vscores, folder, normalised=False)
+            vscore_figure(vscores, folder, "vscores", normalised=False)
     first = folder_bytes(tmp_path / "first")
     assert sorted(first) == sorted(
         f"{name}.{suffix}"
@@ -146,7 +146,7 @@ def test_tsne_shows_the_first_images_of_each_class(runs, tmp_path):
     names = {1: "one", 2: "two", 3: "three"}
     for folder in ("first", "second"):
         found = tsne_panels(runs, CLASSES["similar"], params, 1)
-        assert tsne_figure(found, "similar", names, tmp_path / folder) == "tsne-similar"
+        assert tsne_figure(found, names, tmp_path / folder, "tsne-similar") == "tsne-similar"
     assert folder_bytes(tmp_path / "first") == folder_bytes(tmp_path / "second")
 
 
@@ -154,5 +154,5 @@ def test_a_network_without_mixup_partner_leaves_its_panel_empty(runs, tmp_path):
     params = evaluation_params().tsne
     assert params is not None
     panels = tsne_panels(runs[:3], CLASSES["similar"], params, 2)
-    tsne_figure(panels, "similar", {1: "one", 2: "two", 3: "three"}, tmp_path)
+    tsne_figure(panels, {1: "one", 2: "two", 3: "three"}, tmp_path, "tsne-similar")
     assert (tmp_path / "tsne-similar.png").stat().st_size > 0

@@ -45,7 +45,9 @@ def test_the_report_is_complete(finished):
     root, content, output = finished
     files = folder_bytes(root / "reports")
     tables = {
-        f"tables/{t}.{s}" for t in ("setting", "accuracy", "vscores") for s in ("csv", "md", "tex")
+        f"tables/{t}.{s}"
+        for t in ("setting", "accuracy", "calibration", "comparison", "vscores")
+        for s in ("csv", "md", "tex")
     }
     pictures = ("accuracy", "curves", "vscores", "vscores-l2", "tsne-similar", "tsne-different")
     figures = {f"figures/{name}.{s}" for name in pictures for s in ("png", "svg")}

@@ -1,5 +1,6 @@
 """Writing: what is refused, and that no interruption shows in the bytes."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -213,6 +214,25 @@ def test_fewer_views_are_published_and_more_come_back(tmp_path: Path) -> None:
     assert again.missing_views() == []
     again.finish()
     assert published(again) == full
+
+
+def test_a_kill_while_views_become_fewer_forbids_no_return(tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    expected = published(dump(start, 3))
+    for step in range(0, 24, 2):
+        folder = shutil.copytree(start, tmp_path / f"killed-{step}")
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            kill_at(patch, step)
+            dump(folder, 2)
+        assert published(dump(folder, 3)) == expected, step
+
+
+def test_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    write_group(tmp_path, "plain")
+    leftover = tmp_path / "plain/logits/.tmp-c.7.0.0"
+    leftover.write_bytes(b"half a view")
+    make_writer(tmp_path, group="plain")
+    assert not leftover.exists()
 
 
 def test_published_files_are_replaced_and_never_changed(tmp_path: Path) -> None:

@@ -177,6 +177,7 @@ def claims_table(claims: Sequence[Claim], setting: str) -> Table:
         rows=tuple(cells(one.number, one.text, one.answer, one.numbers) for one in claims),
         data=tuple(vars(one) for one in claims),
         labels=4,
+        prose=(1, 3),
     )
 
 

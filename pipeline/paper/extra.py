@@ -123,15 +123,12 @@ def as_coded_table(results: Results, said: str) -> Table | None:
         row, facts = list(cells(teacher, network)), _names(teacher, network)
         any_run = False
         for column, coded in SHARES_AS_CODED.items():
-            both = {
-                f"{column}_exact": results.accuracies(pair_cell(teacher, network, column)),
-                f"{column}_as_coded": results.accuracies(
-                    student(teacher, network, RESCALED, coded)
-                ),
-            }
-            any_run |= bool(both[f"{column}_as_coded"])
-            row += [measured_cell(values, numbers[column]) for values in both.values()]
-            row.append(Cell(_closer(*both.values(), numbers[column])))
+            exact = results.accuracies(pair_cell(teacher, network, column))
+            drawn = results.accuracies(student(teacher, network, RESCALED, coded))
+            any_run |= bool(drawn)
+            row += [measured_cell(values, numbers[column]) for values in (exact, drawn)]
+            row.append(Cell(_closer(exact, drawn, numbers[column])))
+            both = {f"{column}_exact": exact, f"{column}_as_coded": drawn}
             facts |= flat(both, dict.fromkeys(both, numbers[column]))
         if any_run:
             rows.append(tuple(row))

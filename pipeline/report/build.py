@@ -1,13 +1,22 @@
 """The whole report from the networks of a params.yaml: what is computed, in which order it is told."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.paper.chapter import (
+    check_dataset,
+    figure_runs,
+    study_tables,
+    study_tsne,
+    study_vscores,
+)
 from pipeline.prepared import ImageData
-from pipeline.report.accuracy import accuracy_table, below_floor, short_table
-from pipeline.report.cluster_figures import mixup_text, tsne_figure, tsne_panels, vscore_figure
+from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
+from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figure
+from pipeline.report.comparison import comparison_table, comparisons
+from pipeline.report.configurations import Results, gather
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.machine_readable import write_metrics, write_plot_data
@@ -72,25 +81,31 @@ def write_report(
         folder: an empty or absent folder.
         workers: how much is computed at the same time; changes no result.
 
-    Raises ValueError for class groups that the data set does not have, ResultsError for damaged runs.
+    Raises ValueError for class groups that the data set does not have, or published tables of another
+    data set; ResultsError for damaged runs.
     """
+    if params.paper_tables:
+        check_dataset(data.name)
     groups = {
-        group: class_numbers(names, data.class_names)
+        group: {
+            number: data.class_names[number] for number in class_numbers(names, data.class_names)
+        }
         for group, names in params.vscore.groups.items()
     }
     report = Report(folder)
     said = caption(data, runs)
     scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, workers)
+    results = gather(runs)
     report.chapter("Setting")
     report.table(setting_table(data, runs))
+    if params.paper_tables:
+        add_study(report, runs, results, vscores, said)
     add_accuracy(report, runs, scores, said)
+    add_comparison(report, results, said)
     add_features(report, runs, vscores, said)
     if params.tsne is not None:
-        for group, classes in groups.items():
-            panels = tsne_panels(runs, classes, params.tsne, workers)
-            names = {number: data.class_names[number] for number in classes}
-            add_tsne(report, tsne_figure(panels, group, names, report.figures), group, params)
+        add_tsne(report, runs, groups, params, workers)
     write_metrics(scores, vscores, folder / "metrics.json")
     write_plot_data(runs, vscores, data.test.labels, data.class_names, folder / "plots")
     report.shortfalls = below_floor(scores, params.floors)
@@ -98,13 +113,28 @@ def write_report(
     return report
 
 
+def add_study(
+    report: Report, runs: Sequence[Run], results: Results, vscores: Sequence[VScores], said: str
+) -> None:
+    """The chapter on the study: its tables and claims beside ours, its figure 3."""
+    report.chapter("The study")
+    for table in study_tables(results, vscores, said):
+        report.table(table)
+    if figure_runs(runs):
+        report.pictures(
+            [study_vscores(vscores, report.figures)],
+            "Figure 3: V-scores of the raw penultimate features without and with mixup; lines: one "
+            f"sample deviation over networks of that kind. {said}",
+        )
+
+
 def add_accuracy(report: Report, runs: Sequence[Run], scores: Sequence[Scores], said: str) -> None:
-    """The chapter on accuracy: the table, its picture, the curves."""
+    """The chapter on accuracy: tables, the picture, the curves."""
     report.chapter("Accuracy")
     report.table(accuracy_table(scores, said), short=short_table(scores, said))
     report.pictures(
         accuracy_figures(runs, report.figures),
-        f"Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
+        "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
         f"Circle: no mixup; diamond: a part of the images mixed; square: all. {said}",
     )
     report.pictures(
@@ -112,6 +142,15 @@ def add_accuracy(report: Report, runs: Sequence[Run], scores: Sequence[Scores], 
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
         f"dashed: a part of the images mixed; dotted: all. {said}",
     )
+    report.table(calibration_table(scores, said))
+
+
+def add_comparison(report: Report, results: Results, said: str) -> None:
+    """The chapter that compares methods, where there is something to compare."""
+    found = comparisons(results)
+    if found:
+        report.chapter("Comparison")
+        report.table(comparison_table(found, said))
 
 
 def add_features(
@@ -123,25 +162,44 @@ def add_features(
         return
     report.table(vscore_table(vscores, said), short=short_vscore_table(vscores))
     if any(run.section != "students" for run in runs):
-        for normalised, kind in ((False, "raw"), (True, "L2-normalised")):
+        for name, normalised in (("vscores", False), ("vscores-l2", True)):
+            kind = "L2-normalised" if normalised else "raw"
             report.pictures(
-                [vscore_figure(vscores, report.figures, normalised)],
+                [vscore_figure(vscores, report.figures, name, normalised)],
                 f"V-scores of the {kind} features of networks trained on hard labels, without and with "
                 f"mixup; lines: one sample deviation over networks of that kind. {said}",
             )
 
 
-def add_tsne(report: Report, name: str, group: str, params: EvaluationParams) -> None:
-    """One t-SNE figure."""
+def add_tsne(
+    report: Report,
+    runs: Sequence[Run],
+    groups: Mapping[str, Mapping[int, str]],
+    params: EvaluationParams,
+    workers: int,
+) -> None:
+    """t-SNE panels: figures 1 and 2 of the study where it is reported, else of all hard-label runs."""
     assert params.tsne is not None
-    report.pictures(
-        [name],
-        f"t-SNE of the penultimate features of the {group} classes "
-        f"({', '.join(params.vscore.groups[group])}): the first {params.tsne.images_per_class} images "
-        f"of each class at most, perplexity {params.tsne.perplexity:g}, first replicate of each "
-        f"network trained on hard labels, {mixup_text(None)} against mixup of all images. Each panel "
-        "is an embedding of its own: distances between panels mean nothing.",
-    )
+    if params.paper_tables and figure_runs(runs):
+        found = study_tsne(runs, groups, params.tsne, report.figures, workers)
+    else:
+        chosen = compared_networks(runs)
+        found = {
+            group: tsne_figures(
+                chosen, classes, params.tsne, report.figures, f"tsne-{group}", workers
+            )
+            for group, classes in groups.items()
+        }
+    for group, names in found.items():
+        number = f"Figure {names[0].removeprefix('figure')}: " if "figure" in names[0] else ""
+        report.pictures(
+            names,
+            f"{number}t-SNE of the penultimate features of the {group} classes "
+            f"({', '.join(groups[group].values())}): the first {params.tsne.images_per_class} images "
+            f"of each class at most, perplexity {params.tsne.perplexity:g}, one network of each kind, "
+            "without mixup and with mixup of all images. Each panel is an embedding of its own: "
+            "distances between panels mean nothing.",
+        )
 
 
 def replace_report(new: Path, out: Path) -> None:

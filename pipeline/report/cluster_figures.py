@@ -1,6 +1,6 @@
 """Pictures of penultimate features: V-score bars and t-SNE panels, without and with mixup."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from pipeline.report.style import (
     CLASS_COLOURS,
     GREY,
     INK,
-    MIXUP_SHADES,
+    MIXUP,
     NO_MIXUP,
+    OTHER_MIXUPS,
     bare,
     figure,
     save_figure,
@@ -26,6 +27,9 @@ from pipeline.report.style import (
 from pipeline.report.vscores import SPLITS, VScores, group_features
 from pipeline.report.workers import in_threads
 from pipeline.results import class_rows
+
+MAX_PANEL_WIDTH = 8.0  # inches
+NETWORKS_PER_FIGURE = 6
 
 Alpha = float | None
 
@@ -42,6 +46,14 @@ def hard_label_runs(runs: Sequence[Run]) -> dict[tuple[str, Alpha], list[Run]]:
         if run.section != "students" and run.share in (0, 1):
             found.setdefault((run.network, run.mixup_alpha), []).append(run)
     return found
+
+
+def compared_networks(runs: Sequence[Run]) -> list[Run]:
+    """Hard-label runs of networks trained both with and without mixup; all, where there is none."""
+    kinds = hard_label_runs(runs)
+    both = [network for network, alpha in kinds if alpha is not None and (network, None) in kinds]
+    chosen = [run for (network, _), found in kinds.items() for run in found if network in both]
+    return chosen or [run for found in kinds.values() for run in found]
 
 
 def vscore_samples(
@@ -63,35 +75,44 @@ def _unique(scores: Sequence[VScores]) -> list[VScores]:
     return list({(one.run.section, one.run.name): one for one in scores}.values())
 
 
-def vscore_figure(scores: Sequence[VScores], folder: Path, normalised: bool) -> str:
-    """V-score bars without and with mixup: a row for each group of classes, train and test beside
-    each other, the deviation over networks where there are several."""
+def vscore_figure(scores: Sequence[VScores], folder: Path, name: str, normalised: bool) -> str:
+    """V-score bars without and with mixup, with the deviation over networks where there are several.
+
+    Train and test set lie beside each other, a row for each group of classes; with many networks all
+    panels lie below each other.
+    """
     groups = list(dict.fromkeys(one.group for one in scores))
     keys = list(hard_label_runs([one.run for one in _unique(scores)]))
     networks = list(dict.fromkeys(network for network, _ in keys))
-    alphas = sorted({alpha for _, alpha in keys}, key=lambda alpha: (alpha is not None, alpha or 0))
+    alphas = _sorted_alphas(alpha for _, alpha in keys)
+    lines = [(group, split) for group in groups for split in SPLITS]
     width = max(3.4, 0.9 + 0.34 * (len(alphas) + 1) * len(networks))
-    with figure(2 * width + 0.6, 2.5 * len(groups) + 0.6) as drawing:
-        panels = drawing.subplots(len(groups), 2, squeeze=False, sharey=True, sharex=True)
-        for row, group in zip(panels, groups, strict=True):
-            for axes, split in zip(row, SPLITS, strict=True):
-                samples = vscore_samples(scores, group, split, normalised)
-                _bars(axes, samples, networks, alphas)
-                axes.set_title(f"{group} classes, {split} set")
-            row[0].set_ylabel("V-score")
+    columns = 2 if width < MAX_PANEL_WIDTH else 1
+    rows = len(lines) // columns
+    with figure(columns * width + 0.6, 2.5 * rows + 0.6) as drawing:
+        panels = drawing.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
+        for axes, (group, split) in zip(panels.ravel(), lines, strict=True):
+            _bars(axes, vscore_samples(scores, group, split, normalised), networks, alphas)
+            axes.set_title(f"{group} classes, {split} set")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("V-score")
         handles = [
-            Line2D([], [], color=_alpha_colour(alpha, alphas), linewidth=7, label=mixup_text(alpha))
+            Line2D([], [], color=_alpha_colour(alpha), linewidth=7, label=mixup_text(alpha))
             for alpha in alphas
         ]
         drawing.legend(handles=handles, loc="outside upper right", ncols=len(alphas))
-        return save_figure(drawing, folder, "vscores-l2" if normalised else "vscores")
+        return save_figure(drawing, folder, name)
 
 
-def _alpha_colour(alpha: Alpha, alphas: Sequence[Alpha]) -> str:
+def _sorted_alphas(alphas: Iterable[Alpha]) -> list[Alpha]:
+    return sorted(set(alphas), key=lambda alpha: (alpha is not None, alpha or 0))
+
+
+def _alpha_colour(alpha: Alpha) -> str:
+    """One colour for no mixup, one for the usual alpha of 1, others for other alphas."""
     if alpha is None:
         return NO_MIXUP
-    mixed = [one for one in alphas if one is not None]
-    return MIXUP_SHADES[mixed.index(alpha) % len(MIXUP_SHADES)]
+    return MIXUP if alpha == 1 else OTHER_MIXUPS[int(10 * alpha) % len(OTHER_MIXUPS)]
 
 
 def _bars(
@@ -108,7 +129,7 @@ def _bars(
             if height is None:
                 continue
             x = i + (j - (len(alphas) - 1) / 2) * width
-            axes.bar(x, height, width * 0.9, color=_alpha_colour(alpha, alphas))
+            axes.bar(x, height, width * 0.9, color=_alpha_colour(alpha))
             top = height + (error or 0)
             if error is not None:
                 axes.errorbar(x, height, yerr=error, color=INK, linewidth=1, capsize=2)
@@ -119,6 +140,31 @@ def _bars(
     axes.set_ylim(0, 1.12)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.grid(axis="y")
+
+
+def tsne_figures(
+    runs: Sequence[Run],
+    classes: Mapping[int, str],
+    params: TsneParams,
+    folder: Path,
+    name: str,
+    workers: int,
+) -> list[str]:
+    """t-SNE panels of some classes (number -> name) for hard-label networks, a few to a figure."""
+    panels = tsne_panels(runs, list(classes), params, workers)
+    networks = list(dict.fromkeys(panel.network for panel in panels))
+    sheets = [
+        networks[i : i + NETWORKS_PER_FIGURE] for i in range(0, len(networks), NETWORKS_PER_FIGURE)
+    ]
+    return [
+        tsne_figure(
+            [panel for panel in panels if panel.network in sheet],
+            classes,
+            folder,
+            name if len(sheets) == 1 else f"{name}-{index + 1}",
+        )
+        for index, sheet in enumerate(sheets)
+    ]
 
 
 @dataclass(frozen=True)
@@ -154,7 +200,7 @@ def tsne_panels(
     return in_threads(embed, settings, workers)
 
 
-def tsne_figure(panels: Sequence[Panel], group: str, names: Mapping[int, str], folder: Path) -> str:
+def tsne_figure(panels: Sequence[Panel], names: Mapping[int, str], folder: Path, name: str) -> str:
     """Networks against train and test set, without and with mixup.
 
     There is a column for each network, or a row where there are too few for that.
@@ -163,7 +209,7 @@ def tsne_figure(panels: Sequence[Panel], group: str, names: Mapping[int, str], f
         names: class number -> name, in the order of the legend.
     """
     networks = list(dict.fromkeys(panel.network for panel in panels))
-    alphas = sorted({panel.alpha for panel in panels}, key=lambda a: (a is not None, a or 0))
+    alphas = _sorted_alphas(panel.alpha for panel in panels)
     lines = [(split, alpha) for split in SPLITS for alpha in alphas]
     wide = len(networks) < len(lines)
     rows, columns = (len(networks), len(lines)) if wide else (len(lines), len(networks))
@@ -181,8 +227,8 @@ def tsne_figure(panels: Sequence[Panel], group: str, names: Mapping[int, str], f
                 if axes in grid[:, 0]:
                     axes.set_ylabel(down, weight="bold" if wide else "normal")
         handles = [
-            Line2D([], [], marker="o", linestyle="", color=_class_colour(index), label=name)
-            for index, name in enumerate(names.values())
+            Line2D([], [], marker="o", linestyle="", color=_class_colour(index), label=label)
+            for index, label in enumerate(names.values())
         ]
         drawing.legend(
             handles=handles,
@@ -190,7 +236,7 @@ def tsne_figure(panels: Sequence[Panel], group: str, names: Mapping[int, str], f
             ncols=min(len(handles), 2 * columns),
             handletextpad=0.2,
         )
-        return save_figure(drawing, folder, f"tsne-{group}")
+        return save_figure(drawing, folder, name)
 
 
 def _panel(axes: Axes, panel: Panel | None, classes: Sequence[int]) -> None:

@@ -50,6 +50,7 @@ th, td { padding: .26rem .7rem; text-align: left; white-space: nowrap; border-bo
 thead th { position: sticky; top: 0; background: #fff; border-bottom: 1.5px solid #7a808a; }
 tbody tr:hover { background: #f5f7f9; }
 .number { text-align: right; }
+td.prose { white-space: normal; min-width: 18rem; vertical-align: top; }
 td small { display: block; color: #5b6270; font-size: .76rem; }
 """
 

@@ -151,7 +151,7 @@ def accuracy_curve(run: Run) -> tuple[list[int], NDArray[np.float64]]:
 
 
 def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
-    columns = min(PANEL_COLUMNS, len(groups))
+    columns = 2 if len(groups) == 4 else min(PANEL_COLUMNS, len(groups))
     rows = math.ceil(len(groups) / columns)
     with figure(3.6 * columns + 0.4, 3.1 * rows + 0.2) as drawing:
         panels = drawing.subplots(rows, columns, squeeze=False, sharey=True).ravel()

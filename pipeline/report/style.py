@@ -29,7 +29,7 @@ METHOD_COLOURS = {
 }
 OTHER_COLOURS = ("#1b6e6a", "#99404a", "#4f6d1f", "#344b8c")
 NO_MIXUP, MIXUP = "#0072b2", "#e08214"
-MIXUP_SHADES = ("#e08214", "#fdb863", "#b35806", "#7f3b08")
+OTHER_MIXUPS = ("#b35806", "#8c6d31", "#fdb863", "#7f3b08", "#c7a76c")
 CLASS_COLOURS = (
     "#0072b2",
     "#d55e00",

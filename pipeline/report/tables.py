@@ -25,7 +25,8 @@ class Cell:
 class Table:
     """A table for readers (`header`, `rows`) and the same facts for machines (`data`, one dict a row).
 
-    `name` is the stem of its files; the first `labels` columns hold text and align left.
+    `name` is the stem of its files; the first `labels` columns hold text and align left. Columns in
+    `prose` hold sentences and are wrapped.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     data: tuple[Mapping[str, Value], ...]
     labels: int = 1
+    prose: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.header) for row in self.rows), self.name
@@ -124,21 +126,22 @@ def latex_text(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` float for the booktabs package."""
-    columns = "l" * table.labels + "r" * (len(table.header) - table.labels)
+    """A `table` float for the packages booktabs and graphicx; wide tables shrink to the line."""
+    kinds = "l" * table.labels + "r" * (len(table.header) - table.labels)
+    columns = "".join("p{0.36\\linewidth}" if i in table.prose else c for i, c in enumerate(kinds))
+    shrink = ("  \\resizebox{\\linewidth}{!}{%\n", "}") if len(kinds) > 7 else ("", "")
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{latex_text(f'{table.title}. {table.caption}')}}}",
-        "  \\resizebox{\\linewidth}{!}{%",
-        f"  \\begin{{tabular}}{{{columns}}}",
+        f"{shrink[0]}  \\begin{{tabular}}{{{columns}}}",
         "    \\toprule",
         "    " + " & ".join(map(latex_text, table.header)) + " \\\\",
         "    \\midrule",
         *("    " + " & ".join(map(_latex, row)) + " \\\\" for row in table.rows),
         "    \\bottomrule",
-        "  \\end{tabular}}",
+        "  \\end{tabular}" + shrink[1],
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -171,6 +174,8 @@ def to_html(table: Table) -> str:
 
 
 def _side(table: Table, index: int) -> str:
+    if index in table.prose:
+        return ' class="prose"'
     return "" if index < table.labels else ' class="number"'
 
 

@@ -1,6 +1,6 @@
 """V-scores of every network: do the penultimate features of a group of classes form clusters?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class VScores:
 
 def vscore_runs(
     runs: Sequence[Run],
-    groups: Mapping[str, Sequence[int]],
+    groups: Mapping[str, Collection[int]],
     params: VScoreParams,
     workers: int,
 ) -> list[VScores]:
@@ -76,13 +76,13 @@ def vscore_runs(
 
 
 def group_features(
-    run: Run, replicate: int, split: str, classes: Sequence[int]
+    run: Run, replicate: int, split: str, classes: Collection[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Features f4 [n, D] and labels i4 [n] of one group's images in the `train` or `test` split."""
     stored = run.features(replicate)
     features = stored.train_features if split == "train" else stored.test_features
     labels = stored.train_labels if split == "train" else stored.test_labels
-    rows = class_rows(labels, classes)
+    rows = class_rows(labels, list(classes))
     return features[rows].astype(np.float32), labels[rows]
 
 

@@ -1,4 +1,4 @@
-"""What opening and verifying have in common: is a group what its manifest says?"""
+"""What opening and verifying have in common: whether a group is what its manifest says."""
 
 import json
 import os

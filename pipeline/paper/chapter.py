@@ -1,0 +1,82 @@
+"""The study's chapter of the report: tables 1-3, figures 1-3, what lies beside them, and the claims."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.paper.cells import ALPHA
+from pipeline.paper.claims import accuracy_claims, claims_table
+from pipeline.paper.extra import extra_tables
+from pipeline.paper.feature_claims import feature_claims
+from pipeline.paper.published import DATASET, RESNETS
+from pipeline.paper.tables import paper_tables
+from pipeline.report.cluster_figures import tsne_figures, vscore_figure
+from pipeline.report.configurations import Results
+from pipeline.report.params import TsneParams
+from pipeline.report.runs import Run
+from pipeline.report.tables import Table
+from pipeline.report.vscores import VScores
+
+# The study's figures 1 and 2, one for each of its groups of classes.
+TSNE_FIGURES = {"similar": "figure1", "different": "figure2"}
+VSCORE_FIGURE = "figure3"
+
+
+def check_dataset(name: str) -> None:
+    """Raise ValueError for results of another data set than the published one."""
+    if name != DATASET:
+        raise ValueError(
+            f"evaluation.paper_tables: the published numbers are of {DATASET}, the data set is {name}; "
+            "set evaluation.paper_tables to false"
+        )
+
+
+def study_tables(results: Results, vscores: Sequence[VScores], said: str) -> list[Table]:
+    """Tables 1-3, the tables beside them, the claims; `said` is the setting, for the captions."""
+    claims = accuracy_claims(results) + feature_claims(results, vscores)
+    return [
+        *paper_tables(results, said),
+        *extra_tables(results, said),
+        claims_table(claims, said),
+    ]
+
+
+def figure_runs(runs: Sequence[Run]) -> list[Run]:
+    """The networks of figures 1-3 that were run: resnet20 to resnet110, without and with mixup."""
+    chosen = [
+        run
+        for run in runs
+        if run.section != "students"
+        and run.network in RESNETS
+        and (run.share == 0 or (run.share == 1 and run.mixup_alpha == ALPHA))
+    ]
+    return sorted(chosen, key=lambda run: RESNETS.index(run.network))
+
+
+def study_tsne(
+    runs: Sequence[Run],
+    groups: Mapping[str, Mapping[int, str]],
+    params: TsneParams,
+    folder: Path,
+    workers: int,
+) -> dict[str, list[str]]:
+    """Figures 1 and 2; returns their file names by class group.
+
+    Args:
+        groups: name -> class number -> class name; groups of other names have no figure here.
+    """
+    return {
+        group: tsne_figures(
+            figure_runs(runs), classes, params, folder, TSNE_FIGURES[group], workers
+        )
+        for group, classes in groups.items()
+        if group in TSNE_FIGURES
+    }
+
+
+def study_vscores(vscores: Sequence[VScores], folder: Path) -> str:
+    """Figure 3, of the raw features."""
+    wanted = figure_runs([one.run for one in vscores])
+    order = {(run.section, run.name): index for index, run in enumerate(wanted)}
+    chosen = [one for one in vscores if (one.run.section, one.run.name) in order]
+    chosen.sort(key=lambda one: order[one.run.section, one.run.name])
+    return vscore_figure(chosen, folder, VSCORE_FIGURE, normalised=False)

@@ -1,0 +1,206 @@
+"""The commands, run by hand in a folder of their own: what they accept, refuse and leave behind."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from pipeline.checkpoints import save_weights
+from pipeline.models import build
+from pipeline.prepared import load_prepared
+from stages.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+yaml = YAML(typ="safe")
+
+
+def digits_params():
+    content = yaml.load(ROOT / "profiles" / "digits.yaml")
+    content["machine"].update(threads=1, workers=1)
+    content["training"]["epochs"] = 1
+    content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
+    views = {"views": 2, "draw": "random"}
+    content["dumps"] = {
+        "resnet8": {
+            "seed": 0,
+            "batch_size": 256,
+            "plain": views,
+            "mixed": {**views, "alpha": 1.0},
+        }
+    }
+    shared = {"network": "resnet8", "method": "kd", "seed": 5, "replicates": 1}
+    content["students"] = {"plain": {"store": "resnet8.zarr/plain", "share": 0.0, **shared}}
+    return content
+
+
+class Workspace:
+    """A working directory with a params.yaml in which commands are invoked."""
+
+    def __init__(self, folder, content):
+        self.folder, self.content = folder, content
+
+    def run(self, *arguments, code=0):
+        with (self.folder / "params.yaml").open("w") as file:
+            yaml.dump(self.content, file)
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    def record(self, folder):
+        return json.loads((self.folder / folder / "record.json").read_text())
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DECANT_DATA", raising=False)
+    return Workspace(tmp_path, digits_params())
+
+
+def test_validation_takes_the_place_of_the_test_set(work):
+    work.run("prepare")
+    test = load_prepared(work.folder / "data/prepared").test
+    work.content["dataset"]["validation_fraction"] = 0.25
+    output = work.run("prepare")
+    data = load_prepared(work.folder / "data/prepared")
+    assert "validation images" in output
+    assert data.evaluated_on == "validation"
+    seen = {image.tobytes() for image in data.train.images}
+    held_out = {image.tobytes() for image in data.test.images}
+    assert not held_out & {image.tobytes() for image in test.images} - seen
+    work.run("train-teacher", "resnet8")
+    record = work.record("data/teachers/resnet8")
+    assert record["dataset"]["evaluated_on"] == "validation"
+    assert record["dataset"]["test_images"] == len(data.test.labels)
+
+
+def test_another_data_set_is_refused_by_name(work):
+    work.run("prepare")
+    work.run("train-teacher", "resnet8")
+    work.run("dump", "resnet8")
+    work.content["dataset"]["seed"] = 1  # another split
+    work.run("prepare")
+    output = work.run("train-student", "plain", code=1)
+    assert "resnet8.zarr" in output
+    assert "data set" in output
+    assert "dvc" in output
+
+
+def test_an_imported_teacher_is_used_as_it_is(work):
+    work.run("prepare")
+    torch.manual_seed(1)
+    network = build("resnet14", 10)
+    torch.save({"model": network.state_dict(), "best_acc": 71.0}, work.folder / "teacher.pth")
+    output = work.run("import-teacher", "teacher.pth", "--arch", "resnet14")
+    digest = output.split("sha256:")[1].split()[0]
+    weights = {"path": "data/imported/resnet14.safetensors", "sha256": digest}
+    work.content["teachers"]["resnet8"] = {"network": "resnet14", "seed": 0, "weights": weights}
+    work.run("train-teacher", "resnet8")
+    record = work.record("data/teachers/resnet8")
+    assert record["replicates"][0]["weights_sha256"] == digest
+    work.run("dump", "resnet8")
+    work.run("train-student", "plain")
+    assert work.record("data/students/plain")["teacher"]["weights_sha256"] == digest
+
+
+def test_other_weights_than_the_named_ones_are_refused(work):
+    work.run("prepare")
+    save_weights(build("resnet8", 10), work.folder / "w.safetensors")
+    weights = {"path": "w.safetensors", "sha256": "0" * 64}
+    work.content["teachers"]["resnet8"]["weights"] = weights
+    assert "mend weights.sha256" in work.run("train-teacher", "resnet8", code=1)
+
+
+def test_a_checkpoint_of_another_network_is_refused(work):
+    work.run("prepare")
+    torch.save(build("resnet20", 100).state_dict(), work.folder / "teacher.pth")
+    output = work.run("import-teacher", "teacher.pth", "--arch", "resnet8", code=1)
+    assert "layer1.1" in output
+    assert not (work.folder / "data/imported").exists()
+
+
+def test_a_loss_that_explodes_is_reported_and_keeps_the_checkpoint(work):
+    work.run("prepare")
+    work.content["training"].update(learning_rate=1e30, epochs=3)
+    work.content["training"]["schedule"] = {"name": "step", "milestones": []}
+    output = work.run("train-teacher", "resnet8", code=1)
+    assert "epoch 1, step" in output
+    assert "learning_rate" in output
+    assert not (work.folder / "data/teachers").exists()
+
+
+def test_a_missing_data_root_says_how_to_mend_it(work):
+    work.content["dataset"].update(name="cifar100", image_size=32, test_fraction=None)
+    output = work.run("prepare", code=1)
+    assert "DECANT_DATA" in output
+    assert "download" in output
+
+
+def test_dumping_needs_a_trained_teacher(work):
+    work.run("prepare")
+    output = work.run("dump", "resnet8", code=1)
+    assert "data/teachers/resnet8" in output
+    assert "dvc repro" in output
+
+
+def test_a_device_that_is_not_there(work):
+    work.run("prepare")
+    work.content["machine"]["device"] = "cuda:9"
+    assert "machine.device: cuda:9 is not there" in work.run("train-teacher", "resnet8", code=1)
+    work.content["machine"]["device"] = "quantum"
+    assert "expected auto, cpu, cuda" in work.run("train-teacher", "resnet8", code=1)
+
+
+def test_a_damaged_view_stops_training_before_it_is_used(work):
+    work.run("prepare")
+    work.run("train-teacher", "resnet8")
+    work.run("dump", "resnet8")
+    chunk = work.folder / "data/stores/resnet8.zarr/plain/logits/c.0.0.0"
+    content = bytearray(chunk.read_bytes())
+    content[100] ^= 1
+    os.unlink(chunk)  # never in place: the file is shared with the work folder
+    chunk.write_bytes(content)
+    output = work.run("train-student", "plain", code=1)
+    assert "c.0.0.0" in output
+    assert not (work.folder / "data/students").exists()
+
+
+def test_a_networks_smallest_image(work):
+    work.content["baselines"] = {"mobile": {"network": "mobilenetv2", "seed": 0, "replicates": 1}}
+    work.run("prepare")
+    assert "too small" in work.run("train-baseline", "mobile", code=1)
+
+
+def test_clean_removes_kept_work_and_leaves_results(work):
+    work.run("prepare")
+    work.run("train-teacher", "resnet8")
+    assert list((work.folder / "data/.work").iterdir())
+    work.run("clean")
+    assert not list((work.folder / "data/.work").iterdir())
+    assert work.record("data/teachers/resnet8")["name"] == "resnet8"
+
+
+def test_use_writes_params_and_the_list_of_what_is_evaluated(work):
+    shutil.copytree(ROOT / "profiles", work.folder / "profiles")
+    shutil.copy(ROOT / "dvc.yaml", work.folder)
+    result = CliRunner().invoke(main, ["use", "cifar100-smoke"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    smoke = (ROOT / "profiles/cifar100-smoke.yaml").read_bytes()
+    assert (work.folder / "params.yaml").read_bytes() == smoke
+    params = yaml.load(smoke)
+    deps = yaml.load(work.folder / "dvc.yaml")["stages"]["evaluate"]["deps"]
+    assert [dep for dep in deps if dep.startswith("data/students/")] == [
+        f"data/students/{name}" for name in params["students"]
+    ]
+    again = (work.folder / "dvc.yaml").read_bytes()
+    assert CliRunner().invoke(main, ["use"]).exit_code == 0
+    assert (work.folder / "dvc.yaml").read_bytes() == again
+    unknown = CliRunner().invoke(main, ["use", "cifar1000"])
+    assert unknown.exit_code == 1
+    assert "cifar100-smoke" in unknown.output
