@@ -67,6 +67,7 @@ class StageCost:
 
     Attributes:
         kind: the part of the name before the @.
+        network, teacher: architectures that run; the teacher's is the one that a store stands in for.
         replicates: networks that it trains.
         training_flops, forward_flops: of one replicate: of training steps, and of forward passes besides.
         live_teacher_flops: of one replicate: what the teacher would cost if it ran in the training loop.
@@ -75,6 +76,8 @@ class StageCost:
 
     name: str
     kind: str
+    network: str | None = None
+    teacher: str | None = None
     replicates: int = 1
     training_flops: int = 0
     forward_flops: int = 0
@@ -226,7 +229,8 @@ class Costs:
         """A network of this data set."""
         return network_cost(name, self.counts.classes, self.counts.image_size)
 
-    def _training(self, overrides: Mapping[str, Any]) -> TrainingParams:
+    def training(self, overrides: Mapping[str, Any]) -> TrainingParams:
+        """The shared recipe with an entry's own values in place of the shared ones."""
         problems: list[str] = []
         params = read(TrainingParams, {**self.content["training"], **overrides}, "", problems)
         assert isinstance(params, TrainingParams), problems
@@ -236,22 +240,24 @@ class Costs:
         self, kind: str, name: str, entry: TeacherParams | BaselineParams | StudentParams
     ) -> StageCost:
         network, counts = self.network(entry.network), self.counts
-        training = self._training(entry.training)
+        training = self.training(entry.training)
         imported = isinstance(entry, TeacherParams) and entry.weights is not None
         epochs = 0 if imported else training.epochs
         part = self.feature_classes / counts.classes
         kept = round(part * counts.train) + round(part * counts.test)
         # Evaluations during training, one more of the finished network, and the V-score classes.
         evaluations = math.ceil(epochs / training.evaluate_every) + 1
-        live = 0
+        teacher, live = None, 0
         if isinstance(entry, StudentParams):
-            teacher = self.network(self.teachers[entry.teacher].network)
-            live = epochs * counts.train * teacher.forward_flops
+            teacher = self.teachers[entry.teacher].network
+            live = epochs * counts.train * self.network(teacher).forward_flops
         logits = 4 * counts.test * counts.classes
         features = kept * (2 * network.feature_dim + 4)
         return StageCost(
             name=f"{kind}@{name}",
             kind=kind,
+            network=entry.network,
+            teacher=teacher,
             replicates=entry.replicates,
             training_flops=TRAINING_PASSES * epochs * counts.train * network.forward_flops,
             forward_flops=(evaluations * counts.test + kept) * network.forward_flops,
@@ -267,6 +273,7 @@ class Costs:
         return StageCost(
             name=f"dump@{name}",
             kind="dump",
+            network=self.teachers[name].network,
             forward_flops=images * network.forward_flops,
             out_bytes=sum(sizes.values()),
             group_bytes=sizes,

@@ -61,6 +61,11 @@ class BaselineParams:
     weights: None = field(default=None, init=False)
 
 
+# Views of training are numbered from here, those of stores from 0: a teacher and its dump of the same
+# seed still see different views.
+TRAINING_VIEWS = 2**31
+
+
 class DrawnEpochs:
     """Epochs of fresh random views: crops and flips, and mixup of a share of the images."""
 
@@ -81,9 +86,9 @@ class DrawnEpochs:
         """Draw the plan of an epoch."""
         if self.share == 0:
             mixed = np.zeros(self.count, np.bool_)
-            view = draw_view("plain", self.recipe, epoch, self.count)
+            view = draw_view("plain", self.recipe, TRAINING_VIEWS + epoch, self.count)
         else:
-            view = draw_view("mixed", self.recipe, epoch, self.count)
+            view = draw_view("mixed", self.recipe, TRAINING_VIEWS + epoch, self.count)
             assert view.mix_rank is not None
             mixed = mixed_rows(view.mix_rank, self.share)
         plan = EpochPlan.blank(mixed)

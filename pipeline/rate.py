@@ -26,13 +26,11 @@ WARM_UP_STEPS = 2
 class Rate:
     """Operations in a second (FLOP/s) of one process: in training steps, and in forward passes.
 
-    `network` is what was measured, at `images_per_second` in training and `forward_images_per_second`;
-    None where the rate was stated.
+    The images in a second are those of the network that was measured; None where a rate was stated.
     """
 
     training: float
     forward: float
-    network: str | None = None
     images_per_second: float | None = None
     forward_images_per_second: float | None = None
 
@@ -51,7 +49,7 @@ def measure(
     trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
     trained = _training_rate(trainer, seconds)
     forward = _forward_rate(trainer, seconds)
-    return Rate(TRAINING_PASSES * flops * trained, flops * forward, network_name, trained, forward)
+    return Rate(TRAINING_PASSES * flops * trained, flops * forward, trained, forward)
 
 
 def _trainer(

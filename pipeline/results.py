@@ -3,7 +3,8 @@
 ```
 record.json              what was trained and how well it did; the same inputs give the same bytes
 timing.json              how long it took, and on what
-replicate-0/ ...         weights.safetensors curves.csv test_logits.npy features.safetensors
+replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, features.safetensors (of the
+                         V-score classes), train_sample.safetensors (logits of some training images)
 ```
 """
 
@@ -23,6 +24,8 @@ from pipeline.tensors import read_tensors, save_tensors
 RECORD, TIMING = "record.json", "timing.json"
 WEIGHTS, CURVES = "weights.safetensors", "curves.csv"
 TEST_LOGITS, FEATURES = "test_logits.npy", "features.safetensors"
+TRAIN_SAMPLE = "train_sample.safetensors"
+TRAIN_SAMPLE_IMAGES = 2000
 
 
 class ResultsError(ValueError):
@@ -58,6 +61,20 @@ def class_numbers(names: Sequence[str], class_names: Sequence[str]) -> list[int]
 def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.int64]:
     """Indices of the images of the given classes, in data-set order: i8 [n]."""
     return np.flatnonzero(np.isin(labels, np.asarray(classes, np.int32)))
+
+
+def sample_rows(labels: NDArray[np.int32], images: int = TRAIN_SAMPLE_IMAGES) -> NDArray[np.int64]:
+    """Indices of a fixed sample of at most `images` images, each class in proportion: i8 [n]."""
+    by_class = np.argsort(labels, kind="stable")
+    chosen = np.linspace(0, len(labels) - 1, min(images, len(labels))).round().astype(np.int64)
+    rows: NDArray[np.int64] = np.sort(by_class[chosen])
+    return rows
+
+
+def save_train_sample(path: Path, logits: NDArray[np.float32], labels: NDArray[np.int32]) -> None:
+    """Write logits f4 [n, C] and labels i4 [n] of a sample of training images, atomically."""
+    tensors = {"logits": torch.from_numpy(logits), "labels": torch.from_numpy(labels)}
+    save_tensors(tensors, path, {})
 
 
 def save_features(path: Path, features: ClassFeatures) -> None:

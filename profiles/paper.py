@@ -205,7 +205,7 @@ def paper() -> Iterator[str]:
     yield section("baselines", paper_baselines())
     yield section("dumps", paper_dumps(), block=True)
     yield section("students", study(RESNETS, RESNETS, PAIRS, AS_CODED_PAIRS, 3))
-    yield text.EVALUATION.format(perplexity=30.0, tables="true")
+    yield text.EVALUATION.format(perplexity=30.0)
 
 
 def beyond_students() -> Section:
@@ -233,7 +233,7 @@ def beyond() -> Iterator[str]:
     yield section("baselines", [{name: alone(name, 3) for name in STUDENTS}])
     yield section("dumps", [{name: dump(162, 240, 500) for name in TEACHERS}], block=True)
     yield section("students", beyond_students())
-    yield text.EVALUATION.format(perplexity=30.0, tables="false")
+    yield text.EVALUATION.format(perplexity=30.0)
 
 
 def paper_cpu() -> Iterator[str]:
@@ -244,14 +244,14 @@ def paper_cpu() -> Iterator[str]:
     networks_alone |= {f"{name}-mixup": alone(name, 2, 1.0) for name in CPU_STUDENTS}
     networks_alone["resnet20-mixup-alpha02"] = alone("resnet20", 2, 0.2)
     with_mixed = ("resnet56", "resnet56-mixup")
-    dumps = {name: dump(3, 3 if name in with_mixed else None, 250) for name in teachers}
-    yield from (text.CPU_HEAD, text.MACHINE, text.DATASET.format(validation=0.02, subset=0.04))
+    dumps = {name: dump(2, 2 if name in with_mixed else None, 250) for name in teachers}
+    yield from (text.CPU_HEAD, text.MACHINE, text.DATASET.format(validation=0.01, subset=0.04))
     yield from (text.CPU_TRAINING, text.METHODS)
     yield section("teachers", [teachers])
     yield section("baselines", [networks_alone])
     yield section("dumps", [dumps], block=True)
     yield section("students", study(CPU_TEACHERS, CPU_STUDENTS, CPU_PAIRS, CPU_PAIRS, 2))
-    yield text.EVALUATION.format(perplexity=10.0, tables="true")
+    yield text.EVALUATION.format(perplexity=10.0)
 
 
 PROFILES = {"cifar100-paper": paper, "cifar100-beyond": beyond, "cifar100-paper-cpu": paper_cpu}

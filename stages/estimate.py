@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,16 @@ class PlannedStage:
 class Plan:
     """All stages of a profile on this machine.
 
-    `processes` train replicates at the same time; `free_bytes` is the room on the disk of the
-    workspace.
+    `processes` train replicates at the same time; `rates` are those of the networks that were
+    measured, by name, and under "" the one for all others; `free_bytes` is the room on the disk of
+    the workspace.
     """
 
     profile: str
     counts: ImageCounts
     device: str
     processes: int
-    rate: Rate
+    rates: Mapping[str, Rate]
     stages: tuple[PlannedStage, ...]
     free_bytes: int
 
@@ -93,7 +94,7 @@ class Plan:
             "machine": {
                 "device": self.device,
                 "processes": self.processes,
-                "rate": asdict(self.rate),
+                "rates": {name: asdict(rate) for name, rate in self.rates.items()},
             },
             "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},
             "total": totals(self.stages),
@@ -137,13 +138,17 @@ def totals(stages: Iterable[PlannedStage]) -> dict[str, float]:
 
 
 def timed(
-    costs: Iterable[StageCost], states: Iterable[State], rate: Rate, processes: int
+    costs: Iterable[StageCost],
+    states: Iterable[State],
+    rates: Mapping[str, Rate],
+    processes: int,
 ) -> Iterator[PlannedStage]:
     """Give each stage its seconds: replicates run `processes` at a time, each at the rate of one."""
     for cost, state in zip(costs, states, strict=True):
         rounds = math.ceil(cost.replicates / processes)
+        rate = rates.get(cost.network or "", rates[""])
         own = cost.training_flops / rate.training + cost.forward_flops / rate.forward
-        teacher = cost.live_teacher_flops / rate.forward
+        teacher = cost.live_teacher_flops / rates.get(cost.teacher or "", rates[""]).forward
         yield PlannedStage(cost, state, rounds * own, rounds * (own + teacher))
 
 

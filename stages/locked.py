@@ -70,8 +70,8 @@ class Lock:
                 stage, out = self._outs[str(parent)]
                 inside = path.relative_to(parent).parts
                 present = digest_inside(self.root, out["md5"], inside)
-                return self.state(stage) in DONE and present in (dep["md5"], None)
-        return digest_of(self.root / path) == dep["md5"]
+                return self.state(stage) in DONE and (present is None or present == dep["md5"])
+        return digest_of(self.root / path) == str(dep["md5"])
 
 
 def lookup(params: Mapping[str, Any], key: str) -> Any:
@@ -109,7 +109,9 @@ def _read_listing(path: Path) -> list[dict[str, str]]:
 def folder_digest(files: Mapping[str, str]) -> str:
     """DVC's digest of a folder from those of its files, by their path inside it."""
     listing = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
-    return hashlib.md5(json.dumps(listing).encode("utf-8"), usedforsecurity=False).hexdigest() + ".dir"
+    return (
+        hashlib.md5(json.dumps(listing).encode("utf-8"), usedforsecurity=False).hexdigest() + ".dir"
+    )
 
 
 @cache

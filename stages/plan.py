@@ -4,7 +4,7 @@ Nothing is written. What is heavy is imported when the command runs, so that hel
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from stages.common import STORES, load_machine, stage_options
 from stages.use import find_profile
 
 if TYPE_CHECKING:
+    import torch
+
+    from pipeline.cost import ImageCounts
     from pipeline.rate import Rate
     from stages.estimate import Plan
 
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--stages", "list_stages", is_flag=True, help="Also list every stage.")
 @click.option(
-    "--network",
-    default="resnet20",
+    "--measure",
+    "networks",
+    multiple=True,
+    default=("resnet20",),
     show_default=True,
-    help="The network whose training is measured for a few seconds.",
+    help="Network that is measured for a few seconds; repeat for more. The first one stands for all "
+    "that are not measured.",
 )
 @click.option(
     "--rate",
@@ -41,21 +47,21 @@ def plan(
     params_path: Path,
     as_json: bool,
     list_stages: bool,
-    network: str,
+    networks: tuple[str, ...],
     stated_rate: float | None,
 ) -> None:
     """Show what PROFILE (default: params.yaml) will cost, before anything runs."""
     from stages.plan_tables import show
 
     source = params_path if profile is None else find_profile(profile)
-    made = make_plan(source, network, stated_rate)
+    made = make_plan(source, networks, stated_rate)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=1))
     else:
         show(made, list_stages=list_stages)
 
 
-def make_plan(source: Path, network: str, stated_rate: float | None) -> "Plan":
+def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) -> "Plan":
     """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
     from pipeline.cost import Costs
     from pipeline.rate import Rate
@@ -74,23 +80,26 @@ def make_plan(source: Path, network: str, stated_rate: float | None) -> "Plan":
     stages = list(costs.stages())
     lock = Lock(Path(), content)
     if stated_rate is None:
-        rate = measured_rate(content, network, costs, device)
+        rates = measured_rates(content, networks, costs.counts, device)
     else:
-        rate = Rate(stated_rate, stated_rate)
+        rates = {"": Rate(stated_rate, stated_rate)}
     processes = machine.processes(machine.cores) if device.type == "cpu" else 1
+    states = [lock.state(stage.name) for stage in stages]
     return Plan(
         profile=str(source),
         counts=costs.counts,
         device=str(describe_device(device)["device"]),
         processes=processes,
-        rate=rate,
-        stages=tuple(timed(stages, [lock.state(s.name) for s in stages], rate, processes)),
+        rates=rates,
+        stages=tuple(timed(stages, states, rates, processes)),
         free_bytes=free_bytes(STORES),
     )
 
 
-def measured_rate(content: Mapping[str, Any], network: str, costs: Any, device: Any) -> "Rate":
-    """Measure the recipe of a parameter file."""
+def measured_rates(
+    content: dict[str, Any], networks: Sequence[str], counts: "ImageCounts", device: "torch.device"
+) -> "dict[str, Rate]":
+    """Measure networks with the recipe of a parameter file; the first also stands under ""."""
     from pipeline.fit import TrainingParams
     from pipeline.params import section
     from pipeline.rate import measure
@@ -98,8 +107,9 @@ def measured_rate(content: Mapping[str, Any], network: str, costs: Any, device: 
 
     training = section(content, TrainingParams, "training")
     augmentation = section(content, Augmentation, "augmentation")
-    counts = costs.counts
-    return measure(network, training, augmentation, counts.classes, counts.image_size, device)
+    size = (counts.classes, counts.image_size)
+    rates = {name: measure(name, training, augmentation, *size, device) for name in networks}
+    return {"": rates[networks[0]]} | rates
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from stages.common import console
@@ -24,11 +25,7 @@ def show(plan: Plan, *, list_stages: bool) -> None:
     show_stores(plan)
     show_cache(plan)
     show_disk(plan)
-    console.print(f"Estimated with {rate_text(plan)}.")
-    console.print(
-        "Not in it: reading, the report, and that wide networks run faster than the measured one, "
-        "depthwise ones slower."
-    )
+    show_rates(plan)
 
 
 def show_each(plan: Plan) -> None:
@@ -61,8 +58,7 @@ def show_kinds(plan: Plan) -> None:
         )
         for kind, part in parts.items()
     ]
-    unit = "CPU time" if plan.processes else "Time"
-    header = ("Stage", "Stages", "Done", "FLOPs", unit, "Still to do", "Writes")
+    header = ("Stage", "Stages", "Done", "FLOPs", "Time", "Still to do", "Writes")
     print_table(header, rows, labels=1)
     found = [stage.state for stage in plan.stages]
     for state, meaning in STATES.items():
@@ -129,17 +125,25 @@ def show_disk(plan: Plan) -> None:
         )
 
 
-def rate_text(plan: Plan) -> str:
-    """Where the hours come from."""
-    rate = plan.rate
+def show_rates(plan: Plan) -> None:
+    """Where the times come from, and how far to trust them."""
     together = f"{plan.processes} processes at a time" if plan.processes > 1 else "one process"
-    if rate.network is None:
-        return f"a stated {rate.training / 1e9:,.0f} GFLOP/s, {together}"
-    return (
-        f"what was just measured on {plan.device}, {rate.network}, one process: "
-        f"{rate.images_per_second:,.0f} images/s in training ({rate.training / 1e9:,.0f} GFLOP/s), "
-        f"{rate.forward_images_per_second:,.0f} images/s in forward passes "
-        f"({rate.forward / 1e9:,.0f} GFLOP/s); {together}"
+    first = plan.rates[""]
+    if first.images_per_second is None:
+        console.print(f"Times: reckoned with {first.training / 1e9:,.0f} GFLOP/s, {together}.")
+        return
+    console.print(f"Times: on this machine ({plan.device}), {together}, as just measured:")
+    for name, rate in plan.rates.items():
+        if name:
+            console.print(
+                f"  {name}: {rate.images_per_second:,.0f} images/s in training "
+                f"({rate.training / 1e9:,.0f} GFLOP/s), {rate.forward_images_per_second:,.0f} "
+                f"images/s in forward passes ({rate.forward / 1e9:,.0f} GFLOP/s)"
+            )
+    console.print(
+        "Networks that were not measured are reckoned with the first one's GFLOP/s, which wide ones "
+        "surpass and\ndepthwise ones (mobilenetv2, shufflenets) miss: `--measure NETWORK` adds one. "
+        "Reading and the report are left out."
     )
 
 
@@ -150,7 +154,8 @@ def print_table(header: Row, rows: Sequence[Row], *, labels: int) -> None:
         table.add_column(name, justify="left" if index < labels else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    # A table takes the room that it needs: numbers that are cut short would be wrong.
+    Console(highlight=False, width=max(console.width, 200)).print(table)
     console.print()
 
 
@@ -163,10 +168,10 @@ def flops_text(flops: float) -> str:
 
 
 def hours_text(hours: float) -> str:
-    """A duration in days, hours, minutes or seconds."""
+    """A duration in hours, minutes or seconds."""
     seconds = abs(hours) * 3600
     sign = "-" if hours < 0 else ""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{sign}{seconds / size:,.1f} {unit}"
     return f"{sign}{seconds:.1f} s" if seconds else "-"

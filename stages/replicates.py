@@ -35,12 +35,15 @@ from pipeline.results import (
     RECORD,
     TEST_LOGITS,
     TIMING,
+    TRAIN_SAMPLE,
     WEIGHTS,
     ClassFeatures,
     class_numbers,
     class_rows,
     dataset_facts,
+    sample_rows,
     save_features,
+    save_train_sample,
 )
 from pipeline.views import Augmentation
 from stages.common import Machine, console, is_mistake
@@ -128,7 +131,7 @@ def train_and_publish(job: Job, data: ImageData, out: Path, machine: Machine) ->
         durable_write(files[TIMING], canonical_json({"replicates": timings}))
         for folder in folders:
             features = _class_features(job, folder, data, device)
-            for name in (WEIGHTS, CURVES, TEST_LOGITS):
+            for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
                 files[f"{folder.name}/{name}"] = folder / name
             files[f"{folder.name}/{FEATURES}"] = features
         work.publish(files, out)
@@ -264,6 +267,7 @@ def train_replicate(
         "versions": versions(),
     }
     durable_write(own / TIMING, canonical_json(timing))
+    _write_train_sample(own, network, data, device)
     _write_replicate(own, replicate, seed, network, curves, test)
 
 
@@ -315,6 +319,13 @@ def _write_replicate(
     }
     durable_write(own / RECORD, canonical_json(record))
     (own / "state.safetensors").unlink(missing_ok=True)
+
+
+def _write_train_sample(own: Path, network: Network, data: ImageData, device: torch.device) -> None:
+    rows = sample_rows(data.train.labels)
+    bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
+    logits, _ = predict_clean(network, bank, PREDICT_BATCH)
+    save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
 
 
 def _save_array(path: Path, array: Any) -> None:

@@ -82,7 +82,9 @@ def test_crops_of_every_corner(digits):
         for x in range(5):
             for flip in (False, True):
                 crop = bank.crops(
-                    torch.tensor([0]), torch.tensor([[y, x]], dtype=torch.uint8), torch.tensor([flip])
+                    torch.tensor([0]),
+                    torch.tensor([[y, x]], dtype=torch.uint8),
+                    torch.tensor([flip]),
                 )
                 np.testing.assert_array_equal(crop[0].numpy(), pil_crop(images[0], 2, (y, x), flip))
 
@@ -224,6 +226,4 @@ def test_the_clean_epoch_shows_images_as_they_are(pad):
     got = batches.images(torch.arange(24)).numpy()
     expected = ((images / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
-    assert torch.equal(
-        batches.targets(torch.arange(24)).argmax(dim=1), torch.arange(24) % 5
-    )
+    assert torch.equal(batches.targets(torch.arange(24)).argmax(dim=1), torch.arange(24) % 5)

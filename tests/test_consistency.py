@@ -1,13 +1,13 @@
 """Stored logits are what the teacher says of the very images that a student sees.
 
-Real digits, a trained resnet20 as the teacher, a resnet8 as the student; plain and mixed views. Images
-are flipped too, so that every array of a plan plays its part.
+Real digits, a trained resnet20 as the teacher, a resnet8 as the student; plain and mixed views.
+Images are flipped too, so that every array of a plan plays its part.
 """
 
 import contextlib
 import copy
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,9 +70,7 @@ class World:
 def some_digits(digits: ImageData) -> ImageData:
     train = Split(digits.train.images[:IMAGES], digits.train.labels[:IMAGES])
     names = digits.class_names
-    return ImageData(
-        **vars(digits) | {"train": train, "fingerprint": fingerprint(train, digits.test, names)}
-    )
+    return replace(digits, train=train, fingerprint=fingerprint(train, digits.test, names))
 
 
 @pytest.fixture(scope="module")
@@ -204,22 +202,22 @@ def live_epoch(world: World, epoch: int, share: float) -> EpochData:
     return EpochData(plan, logits)
 
 
-class Enough(Exception):  # noqa: N818: no error
+class EnoughError(Exception):
     """Raised after the wanted number of steps."""
 
 
-def train_student(world: World, source, loss, steps: int):
+def train_student(world: World, source, loss, steps: int, training=TRAINING):
     """Losses of the first steps of a student, and its weights after them."""
     torch.manual_seed(5)
-    trainer = Trainer(build("resnet8", 10), world.batches(), source, loss, TRAINING, seed=5)
+    trainer = Trainer(build("resnet8", 10), world.batches(), source, loss, training, seed=5)
     losses: list[float] = []
 
     def on_step(trainer, value):
         losses.append(value.item())
         if len(losses) == steps:
-            raise Enough
+            raise EnoughError
 
-    with contextlib.suppress(Enough):
+    with contextlib.suppress(EnoughError):
         fit(trainer, world.test_set(), on_step=on_step)
     assert len(losses) == steps
     return np.array(losses), trainer.network.state_dict()
@@ -244,7 +242,13 @@ def test_a_student_of_the_store_is_one_of_the_live_teacher(world, share):
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_losses_follow_those_of_online_distillation(world, share):
-    """The teacher runs in float32 on each of the student's batches; nothing is stored or rounded."""
+    """The teacher runs in float32 on each of the student's batches; nothing is stored or rounded.
+
+    Training amplifies any difference, the more the larger its steps: at a learning rate of 0.05
+    the rounding of the logits to float16, or noise of 1e-6 on them, moves a loss by up to 1e-2
+    within twenty steps. Small steps keep what the runs see apart from what training makes of it.
+    """
+    training = replace(TRAINING, learning_rate=0.003)
 
     def online(logits, features, batch, epoch):
         assert batch.teacher_logits is None
@@ -258,8 +262,8 @@ def test_losses_follow_those_of_online_distillation(world, share):
         return EpochData(drawn_plan(epoch, share)[0])
 
     loss = METHOD.loss_function()
-    stored, _ = train_student(world, stored_source(world, share), loss, 20)
-    live, _ = train_student(world, plans, online, 20)
-    other, _ = train_student(world, stored_source(world, share, replicate=1), loss, 20)
+    stored, _ = train_student(world, stored_source(world, share), loss, 20, training)
+    live, _ = train_student(world, plans, online, 20, training)
     assert np.abs(stored - live).max() < 1e-3
-    assert np.abs(stored - other).max() > 1e-2  # other views give other losses
+    other, _ = train_student(world, stored_source(world, share, replicate=1), loss, 5, training)
+    assert np.abs(stored[:5] - other).max() > 1e-2  # other views give other losses

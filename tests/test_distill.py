@@ -10,13 +10,21 @@ import torch
 from store_samples import FEATURES, IMAGES, TEACHER, outputs, plan, recipe, write_group
 
 from pipeline.batches import Batch
-from pipeline.distill import StoredEpochs, StudentParams, groups_of, method_loss
+from pipeline.distill import (
+    Method,
+    StoredEpochs,
+    StudentParams,
+    groups_of,
+    store_augmentation,
+    teacher_facts,
+)
 from pipeline.losses import LOSSES
 from pipeline.params import ParamsError, section
 from pipeline.store.read import open_store
 from pipeline.views import image_views
 
 VIEWS = {"plain": 5, "mixed": 3}
+RKD = {"gamma": 1.0, "distance": 25.0, "angle": 50.0}
 
 
 def finished(folder: Path, *writers) -> Path:
@@ -157,6 +165,8 @@ def test_groups_of_different_teachers_are_not_mixed(tmp_path):
 def test_groups_of_different_augmentation_are_not_mixed(tmp_path, change):
     store = two_groups(tmp_path, recipe=replace(recipe("mixed"), **change))
     with pytest.raises(ValueError, match="different padding or flips"):
+        store_augmentation(store)
+    with pytest.raises(ValueError, match="different padding or flips"):
         StoredEpochs(store, 0.5, replicate=0, seed=0)
 
 
@@ -206,11 +216,49 @@ def test_method_losses_get_everything_that_a_method_may_use():
     expected = LOSSES["kd"](
         logits, features, teacher_logits, teacher_features, targets, 1.5, **options
     )
-    assert torch.equal(method_loss("kd", options)(logits, features, batch, 1.5), expected)
-    seen = method_loss("test_distill.echo", {"scale": 2.0})(logits, features, batch, 1.5)
-    assert all(a is b for a, b in zip(seen[:5], [*made, targets], strict=True))
-    assert seen[5:] == (1.5, 2.0)
+    kd = Method.parse("kd", {"loss": "kd", **options})
+    assert torch.equal(kd.loss_function()(logits, features, batch, 1.5), expected)
+    assert kd.facts() == {"name": "kd", "loss": "kd", **options}
+    rkd = Method.parse("r", {"loss": "rkd", **RKD})
+    expected = LOSSES["rkd"](
+        logits, features, teacher_logits, teacher_features, targets, 1.5, **RKD
+    )
+    assert torch.equal(rkd.loss_function()(logits, features, batch, 1.5), expected)
+    assert (kd.needs_features, rkd.needs_features) == (False, True)
 
 
-def echo(logits, features, teacher_logits, teacher_features, targets, epoch, *, scale):
-    return logits, features, teacher_logits, teacher_features, targets, epoch, scale
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({}, "loss: missing"),
+        ({"loss": "kdd", "temperature": 4.0}, "no loss 'kdd'; valid: kd, "),
+        ({"loss": 3}, "no loss 3; valid: kd, "),
+        ({"loss": "kd_soft_only"}, "loss 'kd_soft_only': missing hyper-parameter 'temperature'"),
+        ({"loss": "kd_soft_only", "temperature": "hot"}, "temperature must be a number"),
+        ({"loss": "kd_soft_only", "temperature": 4.0, "gamma": 1}, "gamma"),
+    ],
+)
+def test_methods_that_are_wrong(entry, expected):
+    with pytest.raises(ValueError, match=expected):
+        Method.parse("m", entry)
+
+
+def test_what_a_record_says_of_the_teacher(store, tmp_path):
+    facts = teacher_facts(store)
+    assert facts["weights_sha256"] == TEACHER.weights_sha256
+    assert facts["mixup_alpha"] is None
+    assert facts["views"] == {
+        "plain": {"views": 5, "draw": "stratified", "alpha": None},
+        "mixed": {"views": 3, "draw": "stratified", "alpha": 1.0},
+    }
+    assert facts["store"] == {g: store.group(g).manifest.digest for g in ("plain", "mixed")}
+    mixup = {"alpha": 0.4, "share": 1.0}
+    mixed = replace(TEACHER, training={**TEACHER.training, "mixup": mixup})
+    writer = write_group(tmp_path / "work", "plain", 1, teacher=mixed)
+    other = open_store(finished(tmp_path, writer), groups=["plain"])
+    assert teacher_facts(other)["mixup_alpha"] == 0.4
+    assert list(teacher_facts(other)["views"]) == ["plain"]
+
+
+def test_the_augmentation_of_a_store(store):
+    assert store_augmentation(store) == recipe("plain").augmentation

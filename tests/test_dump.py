@@ -87,9 +87,7 @@ def test_stored_views(teacher, few_digits, tmp_path, group):
     assert store.views == 2
     assert store.feature_dim == (16 if group == "plain" else None)
     recipe = view_recipe(PARAMS, group, AUGMENTATION)
-    bank = ImageBank(
-        few_digits.train.images, few_digits.mean, few_digits.std, AUGMENTATION, CPU
-    )
+    bank = ImageBank(few_digits.train.images, few_digits.mean, few_digits.std, AUGMENTATION, CPU)
     batches = ViewBatches(bank, few_digits.train.labels, 10)
     for v in range(2):
         view = draw_view(group, recipe, v, 320)
@@ -127,7 +125,7 @@ def test_progress_counts_the_images_that_are_computed(teacher, few_digits, tmp_p
     assert seen == [(done, 640) for done in (128, 256, 320, 448, 576, 640)]
 
 
-class Stopped(Exception):  # noqa: N818: stands for Ctrl-C
+class StoppedError(Exception):
     """Raised in the middle of a dump."""
 
 
@@ -137,9 +135,9 @@ def test_an_interrupted_dump_goes_on(teacher, few_digits, tmp_path, stop):
 
     def on_progress(done, total):
         if done == stop:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         dump(teacher, "mixed", few_digits, tmp_path / "parts", on_progress=on_progress)
     seen = []
     dump(

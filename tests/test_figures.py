@@ -9,9 +9,10 @@ from pipeline.report.cluster_figures import (
     hard_label_runs,
     tsne_figure,
     tsne_panels,
-    vscore_figure,
+    vscore_figures,
     vscore_samples,
 )
+from pipeline.report.confusion import confusion_figure, confusion_matrix, shown_run
 from pipeline.report.figures import (
     accuracy_curve,
     accuracy_figures,
@@ -87,27 +88,43 @@ def test_the_same_runs_give_the_same_pictures(runs, vscores, tmp_path):
     for name in ("first", "second"):
         # A user's own settings of matplotlib must not show.
         with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-            folder = tmp_path / name
+            folder = tmp_path / name / "figures"
             accuracy_figures(runs, folder)
             curve_figures(runs, folder)
-            vscore_figure(vscores, folder, "vscores", normalised=False)
+            vscore_figures(vscores, folder, "vscores", normalised=False)
     first = folder_bytes(tmp_path / "first")
-    assert sorted(first) == sorted(
-        f"{name}.{suffix}"
-        for name in ("accuracy", "curves", "vscores")
-        for suffix in ("png", "svg")
-    )
+    names = ("accuracy", "curves", "vscores")
+    files = [f for name in names for f in (f"figures/{name}.png", f"vector/{name}.svg")]
+    assert sorted(first) == sorted(files)
     assert folder_bytes(tmp_path / "second") == first
 
 
 def test_pictures_carry_no_date_and_no_version(tmp_path):
     with figure(2, 1) as drawing:
         drawing.add_subplot().plot([0, 1])
-        save_figure(drawing, tmp_path, "line")
+        save_figure(drawing, tmp_path / "figures", "line")
     files = folder_bytes(tmp_path)
-    assert b"date>" not in files["line.svg"]
-    assert b"Matplotlib" not in files["line.png"]
-    assert b"tEXt" not in files["line.png"]
+    assert b"date>" not in files["vector/line.svg"]
+    assert b"Matplotlib" not in files["figures/line.png"]
+    assert b"tEXt" not in files["figures/line.png"]
+
+
+def test_confusions_are_counted_by_true_and_predicted_class():
+    labels = np.array([0, 0, 1, 2, 2, 2], np.int32)
+    predicted = np.array([0, 1, 1, 0, 2, 2])
+    assert confusion_matrix(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+
+
+def test_the_first_student_s_confusions_are_shown(runs, tmp_path):
+    chosen = shown_run(runs)
+    assert chosen is not None
+    assert chosen.name == "big-small-kd"
+    assert shown_run(runs[:3]) is runs[2]
+    assert shown_run([]) is None
+    data = sample_data()
+    for names in (data.class_names, [f"class {i}" for i in range(30)]):
+        confusion_figure(chosen, data.test.labels, names, tmp_path / "figures")
+        assert (tmp_path / "figures" / "confusion.png").stat().st_size > 0
 
 
 def test_bars_gather_networks_of_one_kind(runs, vscores):
@@ -146,7 +163,10 @@ def test_tsne_shows_the_first_images_of_each_class(runs, tmp_path):
     names = {1: "one", 2: "two", 3: "three"}
     for folder in ("first", "second"):
         found = tsne_panels(runs, CLASSES["similar"], params, 1)
-        assert tsne_figure(found, names, tmp_path / folder, "tsne-similar") == "tsne-similar"
+        assert (
+            tsne_figure(found, names, tmp_path / folder / "figures", "tsne-similar")
+            == "tsne-similar"
+        )
     assert folder_bytes(tmp_path / "first") == folder_bytes(tmp_path / "second")
 
 

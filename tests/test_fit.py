@@ -174,7 +174,7 @@ def test_errors_of_the_source_are_raised(setup):
     assert trainer.epoch == 1
 
 
-class Stopped(Exception):  # noqa: N818: stands for Ctrl-C
+class StoppedError(Exception):
     """Raised in the middle of training."""
 
 
@@ -189,9 +189,9 @@ def test_a_stopped_run_ends_with_the_same_weights(setup, tmp_path, stops):
         def on_step(trainer, loss, stop=stop):
             done = 4 * trainer.epoch + math.ceil(trainer.images_in_epoch / 64) - 1
             if done == stop:
-                raise Stopped
+                raise StoppedError
 
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             fit(trainer, setup.test, checkpoint=checkpoint, on_step=on_step)
         assert checkpoint.exists() == (stop >= 4)
     steps = []
@@ -233,7 +233,7 @@ def diverging(bad: float, at: float):
 def test_a_loss_that_is_no_number_stops_the_run(setup, tmp_path, bad):
     checkpoint = tmp_path / "state.safetensors"
     good = setup.trainer(count=200)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(good, setup.test, checkpoint=checkpoint, on_step=stop_in_epoch(1))
     kept = checkpoint.read_bytes()
     trainer = setup.trainer(count=200, loss=diverging(bad, 1.5))
@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number_stops_the_run(setup, tmp_path, bad):
 def stop_in_epoch(epoch):
     def on_step(trainer, loss):
         if trainer.epoch == epoch:
-            raise Stopped
+            raise StoppedError
 
     return on_step
 
@@ -269,9 +269,21 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(setup, tmp_path):
         return hard_label_loss(logits, features, batch, epoch) + root
 
     trainer = setup.trainer(replace(PARAMS, evaluate_every=3), count=200, loss=loss)
-    with pytest.raises(NonFiniteLossError, match="weights became .* in epoch 1, step 4 of 4; lower"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"weights became .* in epoch 1, step 4 of 4; lower"
+    ):
         fit(trainer, setup.test, checkpoint=tmp_path / "state")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_in_eval_mode_is_trained_all_the_same(setup):
+    params = replace(PARAMS, epochs=1)
+    first, second = setup.trainer(params, count=128), setup.trainer(params, count=128)
+    second.network.eval()
+    for trainer in (first, second):
+        fit(trainer, setup.test)
+    assert_equal_states(first, second)
+    assert first.network.bn1.num_batches_tracked == 2
 
 
 def test_curves(setup):

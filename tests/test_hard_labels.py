@@ -8,6 +8,7 @@ import torch
 
 from pipeline.batches import Batch
 from pipeline.hard_labels import (
+    TRAINING_VIEWS,
     BaselineParams,
     DrawnEpochs,
     Mixup,
@@ -29,7 +30,7 @@ def recipe(seed: int, alpha: float | None) -> ViewRecipe:
 @pytest.mark.parametrize("mixup", [None, Mixup(alpha=0.4, share=0.0)])
 def test_without_mixup(mixup):
     data = DrawnEpochs(AUGMENTATION, mixup, 4, COUNT)(6)
-    view = draw_view("plain", recipe(4, None), 6, COUNT)
+    view = draw_view("plain", recipe(4, None), TRAINING_VIEWS + 6, COUNT)
     assert data.teacher_logits is None
     np.testing.assert_array_equal(data.plan.crop_yx, view.crop_yx)
     np.testing.assert_array_equal(data.plan.flip, view.flip)
@@ -41,7 +42,7 @@ def test_without_mixup(mixup):
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_with_mixup_of_a_share(share):
     plan = DrawnEpochs(AUGMENTATION, Mixup(alpha=0.4, share=share), 4, COUNT)(6).plan
-    view = draw_view("mixed", recipe(4, 0.4), 6, COUNT)
+    view = draw_view("mixed", recipe(4, 0.4), TRAINING_VIEWS + 6, COUNT)
     for i in range(COUNT):
         mixed = bool(view.mix_rank[i] < round(share * COUNT))
         partner = int(view.partner[i]) if mixed else i
@@ -53,6 +54,13 @@ def test_with_mixup_of_a_share(share):
         assert plan.partner_flip[i] == view.flip[partner]
         assert plan.lam[i] == (view.lam[i] if mixed else 1)
     assert int(plan.mixed.sum()) == round(share * COUNT)
+
+
+def test_a_teacher_and_a_store_of_one_seed_see_different_views():
+    plan = DrawnEpochs(AUGMENTATION, Mixup(alpha=0.4), 4, COUNT)(0).plan
+    stored = draw_view("mixed", recipe(4, 0.4), 0, COUNT)
+    assert (plan.partner != stored.partner).any()
+    assert (plan.lam != stored.lam).any()
 
 
 def test_every_epoch_and_seed_draws_anew():

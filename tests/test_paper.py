@@ -112,7 +112,7 @@ def grid(table, labels):
 
 
 def shown(percent):
-    return f"{percent:.2f} ± 0.10", f"paper {percent:.2f}, 0.00"
+    return f"{percent:.2f} ± 0.10", f"{percent:.2f}, 0.00"
 
 
 @pytest.mark.parametrize(("index", "name"), [(0, TABLE1), (1, TABLE2)])
@@ -156,10 +156,10 @@ def test_one_network_faces_the_number_of_each_table():
     runs = [student("resnet56", "resnet20", KD, 71.00), alone("resnet20", 69.00)]
     tables = paper_tables(gather(runs), "Setting.")
     first, third = grid(tables[0], 1), grid(tables[2], 2)["resnet56", "resnet20"]
-    assert first["resnet56",]["resnet20"].small == "paper 70.98, +0.02"
-    assert third["KD"].small == "paper 70.66, +0.34"
-    assert first["alone (baseline)",]["resnet20"].small == "paper 68.90, +0.10"
-    assert third["Student alone"].small == "paper 69.06, -0.06"
+    assert first["resnet56",]["resnet20"].small == "70.98, +0.02"
+    assert third["KD"].small == "70.66, +0.34"
+    assert first["alone (baseline)",]["resnet20"].small == "68.90, +0.10"
+    assert third["Student alone"].small == "69.06, -0.06"
 
 
 def test_cells_without_runs_say_so_and_hold_no_number():
@@ -366,7 +366,7 @@ def test_the_code_s_shares_stand_beside_the_exact_ones():
         "71.79 ± 0.10",
         "as coded",
     ]
-    assert row[2].small == "paper 72.09, -0.09"
+    assert row[2].small == "72.09, -0.09"
 
 
 def test_later_methods_stand_beside_their_own_papers():
@@ -380,8 +380,8 @@ def test_later_methods_stand_beside_their_own_papers():
     assert set(tables) == {"later_zscore"}
     cells = grid(tables["later_zscore"], 2)["wrn_40_2", "wrn_16_2"]
     number = read_table(BEST_KNOWN)["wrn_40_2", "wrn_16_2"]["kd_ls"]
-    assert cells["0 % mixed"].small == f"paper {number:.2f}, +{76.20 - number:.2f}"
-    assert cells["KD"].small == "paper 74.92, +0.08"
+    assert cells["0 % mixed"].small == f"{number:.2f}, +{76.20 - number:.2f}"
+    assert cells["KD"].small == "74.92, +0.08"
     assert (cells["50 % mixed"].text, cells["50 % mixed"].small) == ("77.00 ± 0.10", "")
     assert cells["10 % mixed"].text == NOT_RUN
     assert "temperature 2" in tables["later_zscore"].caption
@@ -453,5 +453,5 @@ def test_the_stage_writes_the_study_s_chapter(tmp_path):
     assert not any("tsne" in name for name in files)
     html = files["report.html"].decode()
     assert "not run" in html
-    assert "paper 68.88, " in html
+    assert "68.88, " in html
     assert "4 epochs" in html

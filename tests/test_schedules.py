@@ -1,5 +1,6 @@
 """Learning-rate schedules against their closed forms."""
 
+import itertools
 import math
 
 import pytest
@@ -58,7 +59,7 @@ def test_one_cycle_rises_and_falls_without_a_jump():
     assert peak == 300
     assert values[:301] == sorted(values[:301])
     assert values[300:] == sorted(values[300:], reverse=True)
-    assert max(abs(b - a) for a, b in zip(values[:-1], values[1:], strict=True)) < 0.005
+    assert max(abs(b - a) for a, b in itertools.pairwise(values)) < 0.005
 
 
 @pytest.mark.parametrize("warmup", [0, 1])

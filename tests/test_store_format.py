@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import google_crc32c
@@ -34,6 +35,12 @@ from pipeline.store.verify import verify_store
 from pipeline.store.write import GroupWriter
 
 ZSTD = Codec(name="zstd", level=3)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests end no machine, and thousands of syncs take minutes on a busy disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def arrays_of(group: str, views: int = 5, codec: Codec | None = None) -> dict[str, ArraySpec]:

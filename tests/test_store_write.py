@@ -31,6 +31,12 @@ from pipeline.store.errors import IncompleteStoreError, NonFiniteError, StaleWor
 from pipeline.store.write import CleanWriter, GroupWriter
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests end no machine, and thousands of syncs take minutes on a busy disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def make_writer(folder: Path, views: int = 5, group: str = "mixed") -> GroupWriter:
     return GroupWriter(folder, header(group), plan(group, views), feature_dim=FEATURES)
 

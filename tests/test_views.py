@@ -1,4 +1,4 @@
-"""Plans of views: what is drawn, that it is drawn from its arguments alone, and how it is combined."""
+"""Plans of views: what is drawn, from its arguments alone, and how views are combined."""
 
 import math
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_arrays_and_ranges(group, draw):
 def test_a_view_follows_from_its_arguments(group, draw):
     recipe = replace(RECIPE, draw=draw)
     alone = draw_view(group, recipe, 7, 50)
-    np.random.seed(99)  # noqa: NPY002: the global generator plays no part
+    np.random.seed(99)  # plays no part
     many = [draw_view(group, recipe, v, 50) for v in range(60)]
     assert_same(alone, many[7])
     assert_same(draw_view(group, recipe, 0, 50), many[0])

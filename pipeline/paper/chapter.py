@@ -1,15 +1,16 @@
 """The study's chapter of the report: tables 1-3, figures 1-3, what lies beside them, and the claims."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.paper.cells import ALPHA
-from pipeline.paper.claims import accuracy_claims, claims_table
+from pipeline.paper.claims import CLAIMS, accuracy_claims, claims_table
 from pipeline.paper.extra import extra_tables
 from pipeline.paper.feature_claims import feature_claims
-from pipeline.paper.published import DATASET, RESNETS
+from pipeline.paper.published import DATASET, RESNETS, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import paper_tables
-from pipeline.report.cluster_figures import tsne_figures, vscore_figure
+from pipeline.report.cluster_figures import tsne_figures, vscore_figures
 from pipeline.report.configurations import Results
 from pipeline.report.params import TsneParams
 from pipeline.report.runs import Run
@@ -38,6 +39,17 @@ def study_tables(results: Results, vscores: Sequence[VScores], said: str) -> lis
         *extra_tables(results, said),
         claims_table(claims, said),
     ]
+
+
+def terminal_table(table: Table) -> Table | None:
+    """What a terminal shows of a table: tables 1 to 3 without published numbers, answers to claims."""
+    said = "Top-1 accuracy in percent, mean ± sample deviation; * marks the best. The published numbers "
+    if table.name == CLAIMS:
+        rows = tuple((row[0], row[2], row[1]) for row in table.rows)
+        return replace(table, header=("Claim", "Answer", "Text"), rows=rows, labels=3, prose=(2,))
+    if table.name in (TABLE1, TABLE2, TABLE3):
+        return replace(table, caption=f"{said}are in the report and in tables/{table.name}.csv.")
+    return None
 
 
 def figure_runs(runs: Sequence[Run]) -> list[Run]:
@@ -73,10 +85,10 @@ def study_tsne(
     }
 
 
-def study_vscores(vscores: Sequence[VScores], folder: Path) -> str:
+def study_vscores(vscores: Sequence[VScores], folder: Path) -> list[str]:
     """Figure 3, of the raw features."""
     wanted = figure_runs([one.run for one in vscores])
     order = {(run.section, run.name): index for index, run in enumerate(wanted)}
     chosen = [one for one in vscores if (one.run.section, one.run.name) in order]
     chosen.sort(key=lambda one: order[one.run.section, one.run.name])
-    return vscore_figure(chosen, folder, VSCORE_FIGURE, normalised=False)
+    return vscore_figures(chosen, folder, VSCORE_FIGURE, normalised=False)

@@ -15,6 +15,7 @@ from pipeline.report.configurations import Results
 from pipeline.report.numbers import mean, signed
 from pipeline.report.tables import Table, cells
 
+CLAIMS = "claims"  # name of the table
 MIN_COMPARISONS = 3
 CLOSE = 0.5  # percentage points of accuracy: what "close" means in claim 4
 YES, NO, UNKNOWN = "yes", "no", "not enough runs"
@@ -169,7 +170,7 @@ def mixup_of_students(results: Results) -> Claim:
 def claims_table(claims: Sequence[Claim], setting: str) -> Table:
     """A row for each claim."""
     return Table(
-        name="claims",
+        name=CLAIMS,
         title="The study's claims, answered from these results",
         caption=f"{setting} Answers are of means over replicates; an answer needs at least "
         f"{MIN_COMPARISONS} comparisons.",

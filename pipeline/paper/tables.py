@@ -169,7 +169,7 @@ def measured_cell(
     middle = mean(accuracies)
     if middle is None:
         return Cell(NOT_RUN)
-    small = "" if published is None else f"paper {published:.2f}, {signed(middle - published)}"
+    small = "" if published is None else f"{published:.2f}, {signed(middle - published)}"
     return Cell(spread(accuracies, DIGITS), bold=bold, underline=underline, small=small)
 
 

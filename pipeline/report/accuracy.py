@@ -136,8 +136,8 @@ def short_table(scores: Sequence[Scores], caption: str) -> Table:
     return Table(
         name="accuracy",
         title="Accuracy of every network",
-        caption=f"{caption}\nTop-1, agreement with the teacher and ECE in percent, NLL in nats: mean ± "
-        "sample deviation over\nthe runs. Differences within the deviation say nothing.",
+        caption=f"{caption} Top-1, agreement with the teacher and ECE in percent, NLL in nats: mean ± "
+        "sample deviation over the runs. Differences within the deviation say nothing.",
         header=("Kind", "Name", "Runs", "Top-1", "Agreement", "NLL", "ECE"),
         rows=tuple(
             cells(

@@ -11,12 +11,14 @@ from pipeline.paper.chapter import (
     study_tables,
     study_tsne,
     study_vscores,
+    terminal_table,
 )
 from pipeline.prepared import ImageData
 from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
-from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figure
+from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
 from pipeline.report.comparison import comparison_table, comparisons
 from pipeline.report.configurations import Results, gather
+from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.machine_readable import write_metrics, write_plot_data
@@ -29,7 +31,16 @@ from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vs
 from pipeline.results import class_numbers
 
 TITLE = "Decant report"
-CONTENTS = {"tables", "figures", "plots", "metrics.json", "report.md", "report.html", "summary.txt"}
+CONTENTS = {
+    "tables",
+    "figures",
+    "vector",
+    "plots",
+    "metrics.json",
+    "report.md",
+    "report.html",
+    "summary.txt",
+}
 
 
 @dataclass
@@ -101,7 +112,7 @@ def write_report(
     report.table(setting_table(data, runs))
     if params.paper_tables:
         add_study(report, runs, results, vscores, said)
-    add_accuracy(report, runs, scores, said)
+    add_accuracy(report, runs, scores, data, said)
     add_comparison(report, results, said)
     add_features(report, runs, vscores, said)
     if params.tsne is not None:
@@ -119,16 +130,18 @@ def add_study(
     """The chapter on the study: its tables and claims beside ours, its figure 3."""
     report.chapter("The study")
     for table in study_tables(results, vscores, said):
-        report.table(table)
+        report.table(table, short=terminal_table(table))
     if figure_runs(runs):
         report.pictures(
-            [study_vscores(vscores, report.figures)],
+            study_vscores(vscores, report.figures),
             "Figure 3: V-scores of the raw penultimate features without and with mixup; lines: one "
             f"sample deviation over networks of that kind. {said}",
         )
 
 
-def add_accuracy(report: Report, runs: Sequence[Run], scores: Sequence[Scores], said: str) -> None:
+def add_accuracy(
+    report: Report, runs: Sequence[Run], scores: Sequence[Scores], data: ImageData, said: str
+) -> None:
     """The chapter on accuracy: tables, the picture, the curves."""
     report.chapter("Accuracy")
     report.table(accuracy_table(scores, said), short=short_table(scores, said))
@@ -143,6 +156,13 @@ def add_accuracy(report: Report, runs: Sequence[Run], scores: Sequence[Scores], 
         f"dashed: a part of the images mixed; dotted: all. {said}",
     )
     report.table(calibration_table(scores, said))
+    shown = shown_run(runs)
+    if shown is not None:
+        report.pictures(
+            [confusion_figure(shown, data.test.labels, data.class_names, report.figures)],
+            f"Confusion matrix of {shown.section}/{shown.name} (the first student of the parameters), "
+            f"first replicate; shades are fractions of the true class. {said}",
+        )
 
 
 def add_comparison(report: Report, results: Results, said: str) -> None:
@@ -165,7 +185,7 @@ def add_features(
         for name, normalised in (("vscores", False), ("vscores-l2", True)):
             kind = "L2-normalised" if normalised else "raw"
             report.pictures(
-                [vscore_figure(vscores, report.figures, name, normalised)],
+                vscore_figures(vscores, report.figures, name, normalised=normalised),
                 f"V-scores of the {kind} features of networks trained on hard labels, without and with "
                 f"mixup; lines: one sample deviation over networks of that kind. {said}",
             )

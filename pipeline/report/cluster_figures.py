@@ -29,6 +29,7 @@ from pipeline.report.workers import in_threads
 from pipeline.results import class_rows
 
 MAX_PANEL_WIDTH = 8.0  # inches
+BARS_PER_FIGURE = 8  # networks
 NETWORKS_PER_FIGURE = 6
 
 Alpha = float | None
@@ -75,16 +76,33 @@ def _unique(scores: Sequence[VScores]) -> list[VScores]:
     return list({(one.run.section, one.run.name): one for one in scores}.values())
 
 
-def vscore_figure(scores: Sequence[VScores], folder: Path, name: str, normalised: bool) -> str:
+def vscore_figures(
+    scores: Sequence[VScores], folder: Path, name: str, *, normalised: bool
+) -> list[str]:
     """V-score bars without and with mixup, with the deviation over networks where there are several.
 
     Train and test set lie beside each other, a row for each group of classes; with many networks all
-    panels lie below each other.
+    panels lie below each other, and what does not fit goes into a further figure.
     """
-    groups = list(dict.fromkeys(one.group for one in scores))
     keys = list(hard_label_runs([one.run for one in _unique(scores)]))
     networks = list(dict.fromkeys(network for network, _ in keys))
     alphas = _sorted_alphas(alpha for _, alpha in keys)
+    sheets = [networks[i : i + BARS_PER_FIGURE] for i in range(0, len(networks), BARS_PER_FIGURE)]
+    names = [name if len(sheets) == 1 else f"{name}-{i + 1}" for i in range(len(sheets))]
+    for sheet, file in zip(sheets, names, strict=True):
+        _vscore_figure(scores, sheet, alphas, folder, file, normalised)
+    return names
+
+
+def _vscore_figure(
+    scores: Sequence[VScores],
+    networks: Sequence[str],
+    alphas: Sequence[Alpha],
+    folder: Path,
+    name: str,
+    normalised: bool,
+) -> None:
+    groups = list(dict.fromkeys(one.group for one in scores))
     lines = [(group, split) for group in groups for split in SPLITS]
     width = max(3.4, 0.9 + 0.34 * (len(alphas) + 1) * len(networks))
     columns = 2 if width < MAX_PANEL_WIDTH else 1
@@ -101,7 +119,7 @@ def vscore_figure(scores: Sequence[VScores], folder: Path, name: str, normalised
             for alpha in alphas
         ]
         drawing.legend(handles=handles, loc="outside upper right", ncols=len(alphas))
-        return save_figure(drawing, folder, name)
+        save_figure(drawing, folder, name)
 
 
 def _sorted_alphas(alphas: Iterable[Alpha]) -> list[Alpha]:
@@ -135,8 +153,12 @@ def _bars(
                 axes.errorbar(x, height, yerr=error, color=INK, linewidth=1, capsize=2)
             text = f"{height:.2f}"
             axes.text(x, top + 0.02, text, ha="center", va="bottom", fontsize=6.5, color=INK)
-    axes.set_xticks(range(len(networks)), networks, rotation=0 if len(networks) < 6 else 30)
+    axes.set_xticks(
+        range(len(networks)),
+        networks,
+    )
     axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, len(networks) - 0.4)
     axes.set_ylim(0, 1.12)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.grid(axis="y")

@@ -35,7 +35,7 @@ Block = Heading | Paragraph | Picture | Table
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #22252b; margin: 0 auto; max-width: 1180px;
+body { font: 15px/1.5 system-ui, sans-serif; color: #22252b; margin: 0 auto; max-width: 1320px;
        padding: 2rem 1.5rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid #d9dce1; }
@@ -46,7 +46,8 @@ figcaption { color: #5b6270; font-size: .87rem; margin-top: .45rem; max-width: 6
 img { max-width: 100%; height: auto; }
 .scroll { overflow: auto; max-height: 46rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .26rem .7rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #eceef1; }
+th, td { padding: .26rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #eceef1; }
+thead th { white-space: normal; vertical-align: bottom; }
 thead th { position: sticky; top: 0; background: #fff; border-bottom: 1.5px solid #7a808a; }
 tbody tr:hover { background: #f5f7f9; }
 .number { text-align: right; }

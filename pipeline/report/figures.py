@@ -14,9 +14,9 @@ from pipeline.report.style import (
     CLASS_COLOURS,
     INK,
     figure,
+    line_style,
     method_colour,
     save_figure,
-    share_line,
     share_marker,
 )
 
@@ -130,7 +130,7 @@ def curve_figures(runs: Sequence[Run], folder: Path) -> list[str]:
     """Test accuracy over the epochs: a panel for each group, the replicates' mean and range."""
     panels: Groups = {}
     for title, group in grouped([run for run in runs if accuracy_curve(run)[0]]).items():
-        parts = [group[i : i + LINES_PER_PANEL] for i in range(0, len(group), LINES_PER_PANEL)]
+        parts = _panel_parts(group)
         for index, part in enumerate(parts):
             panels[title if len(parts) == 1 else f"{title} ({index + 1}/{len(parts)})"] = part
     sheets = pages(panels, PANELS_PER_PAGE, "groups") if panels else []
@@ -138,6 +138,22 @@ def curve_figures(runs: Sequence[Run], folder: Path) -> list[str]:
         _curve_figure(sheet, folder, _page_name("curves", page, len(sheets)))
         for page, sheet in enumerate(sheets)
     ]
+
+
+def _panel_parts(group: Sequence[Run]) -> list[list[Run]]:
+    """Split a group over panels of at most LINES_PER_PANEL runs; a network stays in one."""
+    by_network: dict[str, list[Run]] = {}
+    for run in group:
+        by_network.setdefault(run.network, []).append(run)
+    parts: list[list[Run]] = []
+    for runs in by_network.values():
+        for start in range(0, len(runs), LINES_PER_PANEL):
+            part = runs[start : start + LINES_PER_PANEL]
+            if parts and len(parts[-1]) + len(part) <= LINES_PER_PANEL:
+                parts[-1] += part
+            else:
+                parts.append(part)
+    return parts
 
 
 def accuracy_curve(run: Run) -> tuple[list[int], NDArray[np.float64]]:
@@ -156,8 +172,9 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
     with figure(3.6 * columns + 0.4, 3.1 * rows + 0.2) as drawing:
         panels = drawing.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for axes, (title, runs) in zip(panels, groups.items(), strict=False):
-            for index, run in enumerate(runs):
-                _curve(axes, run, index)
+            networks = list(dict.fromkeys(run.network for run in runs))
+            for run in runs:
+                _curve(axes, run, networks.index(run.network))
             axes.set_title(title)
             axes.grid(axis="y")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -172,6 +189,7 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
 
 
 def _curve(axes: Axes, run: Run, index: int) -> None:
+    """Colours tell methods apart among students, and networks (`index`) among the others."""
     epochs, accuracies = accuracy_curve(run)
     student = run.section == "students"
     colour = method_colour(run) if student else CLASS_COLOURS[index % len(CLASS_COLOURS)]
@@ -180,7 +198,7 @@ def _curve(axes: Axes, run: Run, index: int) -> None:
     axes.plot(
         epochs,
         100 * accuracies.mean(axis=0),
-        linestyle=share_line(run.share),
+        linestyle=line_style(run),
         color=colour,
         linewidth=1.5,
         label=_label(run),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report.confusion import shown_run
 from pipeline.report.figures import accuracy_curve
 from pipeline.report.numbers import deviation, mean
 from pipeline.report.runs import Run
@@ -44,7 +45,7 @@ def write_plot_data(
     class_names: Sequence[str],
     folder: Path,
 ) -> None:
-    """Write curves.csv, vscores.csv and confusion.csv (of the first student, else the last network).
+    """Write curves.csv, vscores.csv and confusion.csv (of the network that `shown_run` chooses).
 
     Args:
         labels: i4 [N], of the test images.
@@ -52,8 +53,7 @@ def write_plot_data(
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "curves.csv", [row for run in runs for row in _curve(run)])
     _write(folder / "vscores.csv", [_bar(one) for one in vscores if not one.normalised])
-    students = [run for run in runs if run.section == "students"]
-    chosen = (students or list(runs)[-1:])[:1]
+    chosen = [run for run in (shown_run(runs),) if run is not None]
     rows = [row for run in chosen for row in _confusion(run, labels, class_names)]
     _write(folder / "confusion.csv", rows)
 

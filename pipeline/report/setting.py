@@ -33,21 +33,23 @@ def setting_table(data: ImageData, runs: Sequence[Run]) -> Table:
         chosen = [run for run in runs if run.section == section]
         if chosen:
             facts.append((f"Training of {TITLES[section]}", _training(chosen)))
-    stores: dict[str, str] = {}
+    views: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         for group, one in _views(run).items():
             alpha = "" if one.get("alpha") is None else f", alpha {one['alpha']:g}"
-            text = f"{one['views']} views, {one['draw']}{alpha}"
-            stores[f"Store {run.teacher}, {group}"] = text
-    facts += sorted(stores.items())
+            text = f"{one['views']}, {one['draw']}{alpha}"
+            views.setdefault((group, text), set()).add(str(run.teacher))
+    for (group, text), teachers in sorted(views.items()):
+        facts.append((f"Views, {group}", f"{text} (of {', '.join(sorted(teachers))})"))
     return Table(
         name="setting",
-        title="Setting",
+        title="How the results came about",
         caption="The last epoch counts; nothing is selected on the images that are evaluated on.",
         header=("What", "Value"),
         rows=tuple(cells(*fact) for fact in facts),
         data=tuple({"what": what, "value": value} for what, value in facts),
         labels=2,
+        prose=(1,),
     )
 
 

@@ -82,12 +82,17 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def save_figure(drawing: Figure, folder: Path, name: str) -> str:
-    """Write NAME.png and NAME.svg without dates; returns the name. Call it inside `figure`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write FOLDER/NAME.png, and NAME.svg into the folder `vector` beside; returns the name.
+
+    Neither holds a date or a version. To be called inside `figure`.
+    """
+    vector = folder.parent / "vector"
+    for each in (folder, vector):
+        each.mkdir(parents=True, exist_ok=True)
     drawing.savefig(folder / f"{name}.png", metadata={"Software": None})
     buffer = io.StringIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    (folder / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
+    (vector / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
     return name
 
 
@@ -104,11 +109,13 @@ def share_marker(share: float) -> str:
     return "o" if share == 0 else "s" if share == 1 else "D"
 
 
-def share_line(share: float) -> str | tuple[int, tuple[float, ...]]:
-    """Solid: nothing is mixed; dashed: a part, with longer dashes for more; dotted: all."""
-    if share in (0, 1):
-        return "-" if share == 0 else ":"
-    return (0, (2 + 6 * share, 1.5))
+def line_style(run: Run) -> str | tuple[int, tuple[float, ...]]:
+    """Solid: nothing is mixed; dotted: all; dashed: a part (longer dashes: more) or a low alpha."""
+    if run.share == 0:
+        return "-"
+    if run.share == 1 and run.mixup_alpha in (None, 1):
+        return ":"
+    return (0, (2 + 6 * (run.share if run.share < 1 else 0.3), 1.5))
 
 
 def bare(axes: Axes) -> None:

@@ -4,11 +4,13 @@ import csv
 import html
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 Value = str | int | float | None
+TEXT_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def _html(cell: Cell) -> str:
 
 
 def to_text(table: Table) -> str:
-    """Title, aligned columns and caption, for a terminal; bold cells carry a star."""
+    """Title, aligned columns and wrapped caption, for a terminal; bold cells carry a star."""
     body = [[cell.text + ("*" if cell.bold else "") for cell in row] for row in table.rows]
     header = list(table.header)
     widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
@@ -200,6 +202,5 @@ def to_text(table: Table) -> str:
         return "  ".join(padded).rstrip()
 
     rule = "  ".join("-" * w for w in widths)
-    return (
-        "\n".join([table.title, "", line(header), rule, *map(line, body), "", table.caption]) + "\n"
-    )
+    said = textwrap.wrap(table.caption, TEXT_WIDTH)
+    return "\n".join([table.title, "", line(header), rule, *map(line, body), "", *said]) + "\n"

@@ -1,0 +1,97 @@
+"""Paired comparisons of methods, against slow loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+from report_samples import sample_run, teacher_facts
+
+from pipeline.report.comparison import (
+    bootstrap,
+    comparison_table,
+    comparisons,
+)
+from pipeline.report.configurations import configuration, gather
+from pipeline.report.tables import to_csv
+
+KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}
+RESCALED = {"name": "ours", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
+PAIRS = (("resnet56", "resnet20"), ("resnet110", "resnet20"), ("vgg13", "vgg8"))
+
+
+def student(pair, method, accuracies, share=0.0):
+    facts = teacher_facts(pair[0], pair[0])
+    return sample_run("students", pair[1], accuracies, teacher=facts, method=method, share=share)
+
+
+def results():
+    runs = []
+    for i, pair in enumerate(PAIRS):
+        runs.append(student(pair, KD, (0.70, 0.72)))
+        runs.append(student(pair, RESCALED, (0.71 + i / 100, 0.73 + i / 100)))
+        if i:
+            runs.append(student(pair, RESCALED, (0.60,), share=0.5))
+    runs.append(sample_run("baselines", "resnet20", (0.65,)))
+    mixup = {"alpha": 0.2, "share": 1.0}
+    runs.append(sample_run("baselines", "resnet20", (0.66,), mixup=mixup))
+    return gather(runs)
+
+
+def test_every_method_is_compared_on_the_pairs_it_shares():
+    found = {(one.method, one.against): one.interval.differences for one in comparisons(results())}
+    assert set(found) == {
+        ("ours", "kd"),
+        ("ours, 50 % mixed (alpha 1)", "ours"),
+        ("ours, 50 % mixed (alpha 1)", "kd"),
+        ("hard labels, all mixed (alpha 0.2)", "hard labels"),
+    }
+    assert found["ours", "kd"] == pytest.approx((1.0, 2.0, 3.0))
+    assert found["ours, 50 % mixed (alpha 1)", "ours"] == pytest.approx((-13.0, -14.0))
+    assert found["ours, 50 % mixed (alpha 1)", "kd"] == pytest.approx((-11.0, -11.0))
+    assert found["hard labels, all mixed (alpha 0.2)", "hard labels"] == pytest.approx((1.0,))
+
+
+def test_the_interval_is_the_one_of_all_resamples():
+    """Three pairs have 27 equally likely resamples: their quantiles are what the draws approach."""
+    differences = (1.0, 2.0, 6.0)
+    interval = bootstrap(differences)
+    means = [sum(draw) / 3 for draw in itertools.product(differences, repeat=3)] * 1000
+    assert interval.mean == pytest.approx(3.0)
+    assert interval.low == pytest.approx(np.quantile(means, 0.025), abs=0.01)
+    assert interval.high == pytest.approx(np.quantile(means, 0.975), abs=0.01)
+    assert bootstrap(differences) == interval
+
+
+def test_the_interval_of_many_pairs_is_the_normal_one():
+    values = np.random.default_rng(0).normal(0.5, 2.0, 400)
+    interval = bootstrap(values.tolist())
+    half = 1.96 * values.std(ddof=1) / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
+    assert interval.excludes_zero
+
+
+def test_one_pair_has_no_interval():
+    interval = bootstrap([1.0])
+    assert (interval.mean, interval.low, interval.high) == (1.0, None, None)
+    assert not interval.excludes_zero
+
+
+def test_the_table_marks_intervals_that_exclude_zero():
+    table = comparison_table(comparisons(results()), "Setting.")
+    rows = {(row[0].text, row[1].text): row for row in table.rows}
+    better = rows["ours", "kd"]
+    assert [cell.text for cell in better[2:5]] == ["3", "3", "+2.00"]
+    assert better[4].bold
+    single = rows["hard labels, all mixed (alpha 0.2)", "hard labels"]
+    assert (single[5].text, single[4].bold) == ("–", False)  # noqa: RUF001
+    assert to_csv(table.data).splitlines()[0] == "method,against,pairs,better,difference,low,high"
+
+
+def test_configurations_of_one_kind_are_equal_whatever_their_names():
+    one = student(PAIRS[0], KD, (0.7,))
+    other = student(PAIRS[0], {**KD, "name": "another name"}, (0.9, 0.8))
+    assert configuration(one) == configuration(other)
+    assert configuration(one) != configuration(student(PAIRS[0], KD, (0.7,), share=0.1))
+    assert configuration(one).unmixed() == configuration(one)
+    assert configuration(student(PAIRS[0], KD, (0.7,), share=0.1)).unmixed() == configuration(one)
