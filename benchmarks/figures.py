@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.timing import Rounds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -81,6 +83,29 @@ class Measured:
     processor: float | None = None
     aim: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        found: Rounds,
+        numerator: str,
+        denominator: str,
+        *,
+        aim: float | None = None,
+        one_process: bool = True,
+        facts: Mapping[str, Any] | None = None,
+    ) -> "Measured":
+        """How many times as long one contender takes as another."""
+        ratio = found.ratio(numerator, denominator)
+        busy = found.processor_ratio(numerator, denominator) if one_process else None
+        return cls(
+            value=ratio.median,
+            low=ratio.low,
+            high=ratio.high,
+            processor=busy,
+            aim=aim,
+            facts=facts or {},
+        )
 
 
 def keys_for(device: str) -> list[str]:

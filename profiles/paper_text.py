@@ -54,8 +54,8 @@ evaluation:
 PAPER_HEAD = """\
 # The study: tables 1-3 and figures 1-3 of "Understanding the Role of Mixup in Knowledge Distillation: An
 # Empirical Study" (Choi, Jeon, Shukla, Turaga; WACV 2023, with its supplement), at full length, and
-# what it concludes without a table (students of mixup-trained teachers). It takes a GPU, days and some
-# ten gigabytes: `decant plan cifar100-paper` says how many.
+# what it concludes without a table (students of mixup-trained teachers). It takes a GPU, days and 50 GB:
+# see `decant plan cifar100-paper`.
 #
 # Written by profiles/paper.py: change it there. Seeds: teachers 0, networks alone 10 to 12, students
 # 100 to 102, views 1. Networks of equal seeds start from equal weights and see the images in equal

@@ -9,6 +9,7 @@ from pipeline.fit import TrainingParams
 from pipeline.hard_labels import BaselineParams, TeacherParams
 from pipeline.losses import needs_features
 from pipeline.models import build, check_image_size
+from pipeline.paper.published import check_dataset
 from pipeline.params import check_names, describe, read
 from pipeline.report.params import EvaluationParams
 from pipeline.views import Augmentation
@@ -51,7 +52,7 @@ class Checker:
         self._dumps()
         for name, student in self._valid("students").items():
             self._student(f"students.{name}", student)
-        self._class_groups()
+        self._evaluation()
 
     def _section(self, name: str, kind: Any) -> Any:
         if name not in self.content:
@@ -126,9 +127,13 @@ class Checker:
                     f"dumps.{student.teacher}.{group}.features to true"
                 )
 
-    def _class_groups(self) -> None:
+    def _evaluation(self) -> None:
         dataset, evaluation = self.sections["dataset"], self.sections["evaluation"]
-        if dataset is None or evaluation is None or dataset.name not in CLASS_COUNTS:
+        if dataset is None or evaluation is None:
+            return
+        if evaluation.paper_tables:
+            self._attempt("evaluation.paper_tables", check_dataset, dataset.name)
+        if dataset.name not in CLASS_COUNTS:
             return
         count = CLASS_COUNTS[dataset.name]
         for name, classes in evaluation.vscore.groups.items():

@@ -40,10 +40,10 @@ def evaluate(
     check_replaceable(out)
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")
-    names = {name: list(section(content, dict[str, Any], name)) for name in SECTIONS}
+    entries = {name: section(content, dict[str, Any], name) for name in SECTIONS}
     roots = {"teachers": teachers, "baselines": baselines, "students": students}
     data = load_prepared(prepared)
-    runs = load_runs(names, roots, data.fingerprint)
+    runs = load_runs(entries, roots, data.fingerprint)
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     report = write_report(runs, data, params, unfinished, load_machine(content).cores)

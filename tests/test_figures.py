@@ -31,9 +31,9 @@ CLASSES = {"similar": (1, 2, 3), "different": (0, 4, 5)}
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     content = sample_project(root)
-    names = {section: list(content[section]) for section in SECTIONS}
+    entries = {section: content[section] for section in SECTIONS}
     roots = {section: root / section for section in SECTIONS}
-    return load_runs(names, roots, sample_data().fingerprint)
+    return load_runs(entries, roots, sample_data().fingerprint)
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,18 @@ def test_a_folder_that_is_no_report_is_left_alone(project):
     assert (root / "mine" / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_report_takes_an_older_one_s_place_and_nothing_else_s(project):
+    root, content = project
+    assert run(root, content).exit_code == 0
+    reports = root / "reports"
+    (reports / ".gitignore").write_text("/tables\n")
+    (reports / "figures" / "old.png").write_text("from an older run")
+    assert run(root, content).exit_code == 0
+    assert (reports / ".gitignore").exists()
+    assert not (reports / "figures" / "old.png").exists()
+    assert not (root / "reports.unfinished").exists()
+
+
 def test_logits_that_are_not_the_records_are_refused(project):
     root, content = project
     path = root / "students" / "big-small-kd" / "replicate-0" / "test_logits.npy"
@@ -184,10 +196,35 @@ def test_logits_of_another_shape_are_refused(project):
 
 
 def test_a_network_of_another_data_set_is_refused(project):
-    root, _ = project
-    names = {"teachers": ["big"]}
+    root, content = project
+    entries = {"teachers": {"big": content["teachers"]["big"]}}
     with pytest.raises(ResultsError, match=r"teachers\.big.*another data set"):
-        load_runs(names, {"teachers": root / "teachers"}, "f" * 64)
+        load_runs(entries, {"teachers": root / "teachers"}, "f" * 64)
+
+
+def test_a_network_of_other_parameters_is_refused(project):
+    root, content = project
+    content["students"]["big-small-kd"]["seed"] = 7
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "students.big-small-kd" in result.output
+    assert "other parameters" in result.output
+
+
+def test_imported_weights_are_called_so(project):
+    root, content = project
+    path = root / "teachers" / "big" / "record.json"
+    record = json.loads(path.read_text())
+    record["entry"]["weights"] = content["teachers"]["big"]["weights"] = {
+        "path": "a",
+        "sha256": "b",
+    }
+    path.write_text(json.dumps(record))
+    for curves in (root / "teachers" / "big").glob("*/curves.csv"):
+        curves.write_text(curves.read_text().splitlines()[0] + "\n")
+    assert run(root, content).exit_code == 0
+    table = (root / "reports" / "tables" / "accuracy.md").read_text(encoding="utf-8")
+    assert "| imported weights" in next(line for line in table.splitlines() if "| big " in line)
 
 
 def test_unknown_classes_are_named(project):

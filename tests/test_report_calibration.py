@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from report_samples import sample_data, sample_logits, teacher_facts, write_run
 
 from pipeline.report.accuracy import calibration_table
 from pipeline.report.calibration import calibrate, fitted_temperature, own_scale
-from pipeline.report.runs import TRAIN_SAMPLE, TrainSample, load_runs
+from pipeline.report.runs import TrainSample, load_runs
 from pipeline.report.scores import score_runs
-from pipeline.tensors import save_tensors
+from pipeline.results import TRAIN_SAMPLE, save_train_sample
 
 CLASSES = 6
 RESCALED = {"name": "rescaled", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
@@ -82,16 +81,16 @@ def test_no_temperature_fits_where_all_images_are_right():
 
 def write_sample(run_folder, replicate, seed):
     logits, labels = drawn(300, scale=3.0, seed=seed)
-    tensors = {"logits": torch.from_numpy(logits), "labels": torch.from_numpy(labels)}
-    save_tensors(tensors, run_folder / f"replicate-{replicate}" / TRAIN_SAMPLE, {})
+    save_train_sample(run_folder / f"replicate-{replicate}" / TRAIN_SAMPLE, logits, labels)
 
 
 def test_runs_with_a_sample_are_fitted(tmp_path):
     data = sample_data()
-    write_run(tmp_path, data, "teachers", "big", network="resnet20")
+    entries = {"students": {}}
+    entries["teachers"] = {"big": write_run(tmp_path, data, "teachers", "big", network="resnet20")}
     facts = teacher_facts("big", "resnet20")
     for name in ("with", "half"):
-        write_run(
+        entries["students"][name] = write_run(
             tmp_path, data, "students", name, teacher=facts, method=RESCALED, accuracies=(0.9, 0.95)
         )
     write_sample(tmp_path / "teachers" / "big", 0, 3)
@@ -99,8 +98,7 @@ def test_runs_with_a_sample_are_fitted(tmp_path):
     write_sample(tmp_path / "students" / "with", 1, 5)
     write_sample(tmp_path / "students" / "half", 0, 4)
     roots = {section: tmp_path / section for section in ("teachers", "students")}
-    names = {"teachers": ["big"], "students": ["with", "half"]}
-    scores = score_runs(load_runs(names, roots, data.fingerprint), data.test.labels, 2)
+    scores = score_runs(load_runs(entries, roots, data.fingerprint), data.test.labels, 2)
     teacher, fitted, half = scores
     assert len(teacher.get("temperature")) == 1
     assert teacher.get("kl") == ()
@@ -126,9 +124,11 @@ def test_runs_with_a_sample_are_fitted(tmp_path):
 def test_a_missing_teacher_leaves_agreement_out(tmp_path):
     data = sample_data()
     facts = teacher_facts("elsewhere", "resnet20")
-    write_run(tmp_path, data, "students", "kd", teacher=facts, method={**RESCALED, "name": "r"})
+    entry = write_run(
+        tmp_path, data, "students", "kd", teacher=facts, method={**RESCALED, "name": "r"}
+    )
     roots = {"students": tmp_path / "students"}
-    runs = load_runs({"students": ["kd"]}, roots, data.fingerprint)
+    runs = load_runs({"students": {"kd": entry}}, roots, data.fingerprint)
     (scores,) = score_runs(runs, data.test.labels)
     assert scores.get("agreement") == scores.get("kl") == ()
     assert scores.get("top1_accuracy") == pytest.approx((0.95,))

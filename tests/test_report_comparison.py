@@ -7,6 +7,7 @@ import pytest
 from report_samples import sample_run, teacher_facts
 
 from pipeline.report.comparison import (
+    MIN_PAIRS,
     bootstrap,
     comparison_table,
     comparisons,
@@ -51,14 +52,31 @@ def test_every_method_is_compared_on_the_pairs_it_shares():
     assert found["hard labels, all mixed (alpha 0.2)", "hard labels"] == pytest.approx((1.0,))
 
 
+def test_a_loss_tuned_to_each_pair_is_one_method():
+    def dkd(beta):
+        return {"name": f"dkd-{beta}", "loss": "dkd", "beta": float(beta)}
+
+    runs = [student(pair, KD, (0.70,)) for pair in PAIRS]
+    runs += [student(pair, dkd(i), (0.71 + i / 100,)) for i, pair in enumerate(PAIRS)]
+    runs += [student(pair, dkd(i), (0.75,), share=1.0) for i, pair in enumerate(PAIRS)]
+    found = {
+        (one.method, one.against): one.interval.differences for one in comparisons(gather(runs))
+    }
+    assert found["dkd", "kd"] == pytest.approx((1.0, 2.0, 3.0))
+    assert found["dkd, all mixed (alpha 1)", "dkd"] == pytest.approx((4.0, 3.0, 2.0))
+    runs.append(student(PAIRS[0], dkd(5), (0.70,)))
+    names = {one.method for one in comparisons(gather(runs))}
+    assert {"dkd-0", "dkd-5"} < names, "two settings on one pair are two methods"
+
+
 def test_the_interval_is_the_one_of_all_resamples():
-    """Three pairs have 27 equally likely resamples: their quantiles are what the draws approach."""
-    differences = (1.0, 2.0, 6.0)
+    """Five pairs have 3125 equally likely resamples: their quantiles are what the draws approach."""
+    differences = (1.0, 2.0, 6.0, -1.0, 0.5)
     interval = bootstrap(differences)
-    means = [sum(draw) / 3 for draw in itertools.product(differences, repeat=3)] * 1000
-    assert interval.mean == pytest.approx(3.0)
-    assert interval.low == pytest.approx(np.quantile(means, 0.025), abs=0.01)
-    assert interval.high == pytest.approx(np.quantile(means, 0.975), abs=0.01)
+    means = [sum(draw) / 5 for draw in itertools.product(differences, repeat=5)]
+    assert interval.mean == pytest.approx(1.7)
+    assert interval.low == pytest.approx(np.quantile(means, 0.025), abs=0.1)
+    assert interval.high == pytest.approx(np.quantile(means, 0.975), abs=0.1)
     assert bootstrap(differences) == interval
 
 
@@ -71,19 +89,23 @@ def test_the_interval_of_many_pairs_is_the_normal_one():
     assert interval.excludes_zero
 
 
-def test_one_pair_has_no_interval():
-    interval = bootstrap([1.0])
+def test_few_pairs_have_no_interval():
+    interval = bootstrap([1.0] * (MIN_PAIRS - 1))
     assert (interval.mean, interval.low, interval.high) == (1.0, None, None)
     assert not interval.excludes_zero
 
 
 def test_the_table_marks_intervals_that_exclude_zero():
-    table = comparison_table(comparisons(results()), "Setting.")
+    pairs = [(teacher, f"student{i}") for i, teacher in enumerate(("a", "b", "c", "d", "e"))]
+    runs = [student(pair, KD, (0.70,)) for pair in pairs]
+    runs += [student(pair, RESCALED, (0.71 + i / 100,)) for i, pair in enumerate(pairs)]
+    runs += [student(pairs[0], RESCALED, (0.60,), share=0.5)]
+    table = comparison_table(comparisons(gather(runs)), "Setting.")
     rows = {(row[0].text, row[1].text): row for row in table.rows}
     better = rows["ours", "kd"]
-    assert [cell.text for cell in better[2:5]] == ["3", "3", "+2.00"]
+    assert [cell.text for cell in better[2:5]] == ["5", "5", "+3.00"]
     assert better[4].bold
-    single = rows["hard labels, all mixed (alpha 0.2)", "hard labels"]
+    single = rows["ours, 50 % mixed (alpha 1)", "kd"]
     assert (single[5].text, single[4].bold) == ("–", False)  # noqa: RUF001
     assert to_csv(table.data).splitlines()[0] == "method,against,pairs,better,difference,low,high"
 
@@ -93,5 +115,3 @@ def test_configurations_of_one_kind_are_equal_whatever_their_names():
     other = student(PAIRS[0], {**KD, "name": "another name"}, (0.9, 0.8))
     assert configuration(one) == configuration(other)
     assert configuration(one) != configuration(student(PAIRS[0], KD, (0.7,), share=0.1))
-    assert configuration(one).unmixed() == configuration(one)
-    assert configuration(student(PAIRS[0], KD, (0.7,), share=0.1)).unmixed() == configuration(one)

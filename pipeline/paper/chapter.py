@@ -8,7 +8,7 @@ from pipeline.paper.cells import ALPHA
 from pipeline.paper.claims import CLAIMS, accuracy_claims, claims_table
 from pipeline.paper.extra import extra_tables
 from pipeline.paper.feature_claims import feature_claims
-from pipeline.paper.published import DATASET, RESNETS, TABLE1, TABLE2, TABLE3
+from pipeline.paper.published import RESNETS, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import paper_tables
 from pipeline.report.cluster_figures import tsne_figures, vscore_figures
 from pipeline.report.configurations import Results
@@ -20,15 +20,6 @@ from pipeline.report.vscores import VScores
 # The study's figures 1 and 2, one for each of its groups of classes.
 TSNE_FIGURES = {"similar": "figure1", "different": "figure2"}
 VSCORE_FIGURE = "figure3"
-
-
-def check_dataset(name: str) -> None:
-    """Raise ValueError for results of another data set than the published one."""
-    if name != DATASET:
-        raise ValueError(
-            f"evaluation.paper_tables: the published numbers are of {DATASET}, the data set is {name}; "
-            "set evaluation.paper_tables to false"
-        )
 
 
 def study_tables(results: Results, vscores: Sequence[VScores], said: str) -> list[Table]:

@@ -89,7 +89,7 @@ def best_teacher_is_not_always_best(results: Results) -> Claim:
         "The best teacher is not always the best for a student.",
         answer,
         f"{len(others)} of {compared} students do best with another teacher than the most accurate "
-        f"one{f' ({best})' if best else ''}{listed}",
+        f"one{f' ({best})' if compared else ''}{listed}",
     )
 
 

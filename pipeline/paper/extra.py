@@ -1,7 +1,7 @@
 """Tables beside the study's own: its teachers, teachers with mixup, partial mixup as its released code
 draws it, and later methods on its pairs. Each is left out where nothing of it was run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pipeline.paper.cells import (
     ALPHA,
@@ -15,8 +15,8 @@ from pipeline.paper.cells import (
 )
 from pipeline.paper.published import BEST_KNOWN, TABLE3, read_table, table_pairs
 from pipeline.paper.tables import caption, flat, measured_cell
-from pipeline.report.comparison import kind_of, kind_text, method_names
-from pipeline.report.configurations import Options, Results
+from pipeline.report.comparison import kinds
+from pipeline.report.configurations import Configuration, Results
 from pipeline.report.numbers import MISSING, fixed, mean, signed, spread
 from pipeline.report.runs import share_text
 from pipeline.report.tables import Cell, Table, Value, cells
@@ -24,6 +24,8 @@ from pipeline.report.tables import Cell, Table, Value, cells
 # Loss of a later method -> its column in best_known.csv, where there is one.
 LATER_LOSSES = {"zscore": "kd_ls", "dkd": "dkd", "dist": "dist", "mse": None}
 LATER_SHARES = (0.0, 0.1, 0.5, 1.0)
+
+Measured = dict[str, tuple[float, ...]]  # percent, one a replicate
 
 
 def extra_tables(results: Results, said: str) -> list[Table]:
@@ -64,40 +66,13 @@ def teacher_table(results: Results, said: str) -> Table | None:
 
 def mixup_teacher_table(results: Results, said: str) -> Table | None:
     """Every student of a mixup-trained teacher beside its twin of the same teacher without mixup."""
-    names = method_names(results)
-    rows: list[tuple[Cell, ...]] = []
-    data: list[dict[str, Value]] = []
-    for wanted in results.runs:
-        if wanted.teacher is None or wanted.teacher_alpha is None:
-            continue
-        plain = wanted.of_plain_teacher()
-        teachers = (
-            results.teacher_accuracies(wanted.teacher),
-            results.teacher_accuracies(wanted.teacher, wanted.teacher_alpha),
-        )
-        students = results.accuracies(plain), results.accuracies(wanted)
-        method = kind_text(kind_of(wanted), names)
-        rows.append(
-            cells(
-                f"{wanted.teacher} → {wanted.network}",
-                method,
-                *(_number(one) for one in (*teachers, *students)),
-                _difference(students[1], students[0]),
-            )
-        )
-        data.append(
-            {
-                "teacher": wanted.teacher,
-                "teacher_alpha": wanted.teacher_alpha,
-                "student": wanted.network,
-                "method": method,
-                "teacher_plain": mean(teachers[0]),
-                "teacher_mixup": mean(teachers[1]),
-                "student_of_plain": mean(students[0]),
-                "student_of_mixup": mean(students[1]),
-            }
-        )
-    if not rows:
+    methods = kinds(results)
+    data = [
+        _twins(results, wanted, wanted.teacher, str(methods[wanted]))
+        for wanted in results.runs
+        if wanted.teacher is not None and wanted.teacher_alpha is not None
+    ]
+    if not data:
         return None
     return Table(
         name="mixup_teachers",
@@ -109,9 +84,39 @@ def mixup_teacher_table(results: Results, said: str) -> Table | None:
             *("Pair", "Student by", "Teacher, no mixup", "Teacher, mixup"),
             *("Its student, no mixup", "Its student, mixup", "Difference"),
         ),
-        rows=tuple(rows),
-        data=tuple(data),
+        rows=tuple(_twin_row(facts, measured) for facts, measured in data),
+        data=tuple(
+            facts | {name: mean(values) for name, values in measured.items()}
+            for facts, measured in data
+        ),
         labels=2,
+    )
+
+
+def _twins(
+    results: Results, wanted: Configuration, teacher: str, method: str
+) -> tuple[dict[str, Value], Measured]:
+    facts: dict[str, Value] = {
+        "teacher": teacher,
+        "teacher_alpha": wanted.teacher_alpha,
+        "student": wanted.network,
+        "method": method,
+    }
+    measured = {
+        "teacher_plain": results.teacher_accuracies(teacher),
+        "teacher_mixup": results.teacher_accuracies(teacher, wanted.teacher_alpha),
+        "student_of_plain": results.accuracies(wanted.of_plain_teacher()),
+        "student_of_mixup": results.accuracies(wanted),
+    }
+    return facts, measured
+
+
+def _twin_row(facts: dict[str, Value], measured: Measured) -> tuple[Cell, ...]:
+    return cells(
+        f"{facts['teacher']} → {facts['student']}",
+        str(facts["method"]),
+        *map(_number, measured.values()),
+        _difference(measured["student_of_mixup"], measured["student_of_plain"]),
     )
 
 
@@ -155,19 +160,24 @@ def as_coded_table(results: Results, said: str) -> Table | None:
 
 
 def later_table(results: Results, loss: str, said: str) -> Table | None:
-    """A later method on the study's pairs at every share, beside KD."""
-    found = [one for one in results.runs if one.loss == loss and one.teacher_alpha is None]
+    """A later method on the study's pairs at every share, beside KD.
+
+    Its hyper-parameters are those that each pair was run with; authors may tune them to the pair.
+    """
+    found: dict[tuple[str, str, float], Configuration] = {}
+    for one in results.runs:
+        if one.loss == loss and one.teacher is not None and one.teacher_alpha is None:
+            found.setdefault((one.teacher, one.network, one.share), one)
     if not found:
         return None
-    method = (loss, found[0].options)
-    name = method_names(results)[method]
     known, column = read_table(BEST_KNOWN), LATER_LOSSES[loss]
     rows, data = [], []
     for teacher, network in table_pairs():
         measured = {"kd": results.accuracies(student(teacher, network, KD))}
         for share in LATER_SHARES:
-            wanted = student(teacher, network, method, share)
-            measured[f"{loss}_{share_text(share)}"] = results.accuracies(wanted)
+            wanted = found.get((teacher, network, share))
+            accuracies = () if wanted is None else results.accuracies(wanted)
+            measured[f"{loss}_{share_text(share)}"] = accuracies
         numbers = {"kd": known[teacher, network]["kd"]}
         if column in known[teacher, network]:
             numbers[f"{loss}_{share_text(0.0)}"] = known[teacher, network][column]
@@ -176,12 +186,12 @@ def later_table(results: Results, loss: str, said: str) -> Table | None:
         data.append(_names(teacher, network) | flat(measured, numbers))
     return Table(
         name=f"later_{loss}",
-        title=f"Beyond the study: {name}",
+        title=f"Beyond the study: {loss}",
         caption=caption(
             said,
-            f"Hyper-parameters: {_options(method)}; mixup alpha {ALPHA:g}. Published: the method's own "
-            "paper, without mixup; some papers report the best test epoch, worth 0.3 points on average "
-            "over the last one. All shares are shown, none is picked.",
+            f"Hyper-parameters: {_options(found.values())}; mixup alpha {ALPHA:g}. Published: the "
+            "method's own paper, without mixup; some papers report the best test epoch, worth 0.3 points "
+            "on average over the last one. All shares are shown, none is picked.",
         ),
         header=("Teacher", "Student", "KD", *(f"{share_text(s)} mixed" for s in LATER_SHARES)),
         rows=tuple(rows),
@@ -194,8 +204,15 @@ def _names(teacher: str, network: str) -> dict[str, Value]:
     return {"teacher": teacher, "student": network}
 
 
-def _options(method: tuple[str, Options]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in method[1])
+def _options(found: Iterable[Configuration]) -> str:
+    """Every hyper-parameter with the values that it has in any of the runs."""
+    values: dict[str, list[str]] = {}
+    for one in found:
+        for name, value in one.options:
+            text = f"{value:g}"
+            if text not in values.setdefault(name, []):
+                values[name].append(text)
+    return ", ".join(f"{name} {' or '.join(texts)}" for name, texts in values.items())
 
 
 def _number(values: Sequence[float]) -> str:

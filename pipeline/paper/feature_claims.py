@@ -31,21 +31,7 @@ def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim
     """
     drops = _v_score_changes(v_scores, "similar", "train")
     fallen = sum(value < 0 for value in drops.values())
-    students, teachers = [], []
-    for wanted in results.runs:
-        if wanted.teacher is None or wanted.teacher_alpha is None:
-            continue
-        if (wanted.loss, wanted.options, wanted.share) != (*KD, 0.0):
-            continue
-        plain = wanted.of_plain_teacher()
-        ours, theirs = mean(results.accuracies(wanted)), mean(results.accuracies(plain))
-        if ours is None or theirs is None:
-            continue
-        students.append(ours - theirs)
-        with_mixup = mean(results.teacher_accuracies(wanted.teacher, wanted.teacher_alpha))
-        without = mean(results.teacher_accuracies(wanted.teacher))
-        if with_mixup is not None and without is not None:
-            teachers.append(with_mixup - without)
+    students, teachers = _mixup_gains(results)
     enough = len(drops) >= MIN_COMPARISONS and len(students) >= MIN_COMPARISONS
     gain, edge = mean(students), mean(teachers)
     holds = 2 * fallen > len(drops) and gain is not None and rounded(gain) <= 0
@@ -65,6 +51,26 @@ def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim
         said(holds) if enough else UNKNOWN,
         numbers,
     )
+
+
+def _mixup_gains(results: Results) -> tuple[list[float], list[float]]:
+    """What a teacher's mixup changes (points): of its students by KD without mixup, and of itself."""
+    students, teachers = [], []
+    for wanted in results.runs:
+        if wanted.teacher is None or wanted.teacher_alpha is None:
+            continue
+        if (wanted.loss, wanted.options, wanted.share) != (*KD, 0.0):
+            continue
+        ours = mean(results.accuracies(wanted))
+        theirs = mean(results.accuracies(wanted.of_plain_teacher()))
+        if ours is None or theirs is None:
+            continue
+        students.append(ours - theirs)
+        with_mixup = mean(results.teacher_accuracies(wanted.teacher, wanted.teacher_alpha))
+        without = mean(results.teacher_accuracies(wanted.teacher))
+        if with_mixup is not None and without is not None:
+            teachers.append(with_mixup - without)
+    return students, teachers
 
 
 def small_networks_scatter_more(

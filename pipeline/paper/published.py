@@ -22,6 +22,15 @@ RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 Numbers = dict[tuple[str, ...], dict[str, float]]
 
 
+def check_dataset(name: str) -> None:
+    """Raise ValueError for results of another data set than the published one."""
+    if name != DATASET:
+        raise ValueError(
+            f"evaluation.paper_tables: the published numbers are of {DATASET}, the data set is {name}; "
+            "set evaluation.paper_tables to false"
+        )
+
+
 @cache
 def read_table(name: str) -> Numbers:
     """A published table: row key -> column -> percent, in the published order; empty cells left out.

@@ -10,7 +10,7 @@ from pipeline.paper.cells import (
     pair_cell,
     square_cell,
 )
-from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table
+from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table, table_pairs
 from pipeline.report.configurations import Options, Results
 from pipeline.report.numbers import deviation, mean, signed, spread
 from pipeline.report.tables import Cell, Table, Value, cells
@@ -90,22 +90,7 @@ def mixup_table(results: Results, said: str) -> Table:
         **{column: title for column, (title, _) in ALONE_COLUMNS.items()},
         **{column: title for column, (title, _, _) in STUDENT_COLUMNS.items()},
     }
-    rows, data = [], []
-    for (teacher, network), numbers in published.items():
-        measured = pair_results(results, teacher, network, columns)
-        best = best_of({column: measured[column] for column in STUDENT_COLUMNS})
-        higher = best_of({column: measured[column] for column in ALONE_COLUMNS})
-        marked = [
-            measured_cell(
-                measured[column],
-                numbers.get(column),
-                bold=column in best,
-                underline=column in higher,
-            )
-            for column in columns
-        ]
-        rows.append((*cells(teacher, network), *marked))
-        data.append({"teacher": teacher, "student": network, **flat(measured, numbers)})
+    measured = {pair: pair_results(results, *pair, columns) for pair in table_pairs()}
     return Table(
         name=TABLE3,
         title="Table 3: mixup of students, by KD and by rescaled logits",
@@ -115,10 +100,27 @@ def mixup_table(results: Results, said: str) -> Table:
             "two students trained alone with mixup (Mix-S). PMU 10 %: exactly that share is mixed.",
         ),
         header=("Teacher", "Student", *(titles[column] for column in columns)),
-        rows=tuple(rows),
-        data=tuple(data),
+        rows=tuple(
+            (*cells(*pair), *_pair_cells(found, published[pair]))
+            for pair, found in measured.items()
+        ),
+        data=tuple(
+            {"teacher": pair[0], "student": pair[1], **flat(found, published[pair])}
+            for pair, found in measured.items()
+        ),
         labels=2,
     )
+
+
+def _pair_cells(measured: Measured, published: Mapping[str, float]) -> list[Cell]:
+    best = best_of({column: measured[column] for column in STUDENT_COLUMNS})
+    higher = best_of({column: measured[column] for column in ALONE_COLUMNS})
+    return [
+        measured_cell(
+            values, published.get(column), bold=column in best, underline=column in higher
+        )
+        for column, values in measured.items()
+    ]
 
 
 def pair_results(

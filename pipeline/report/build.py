@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.paper.chapter import (
-    check_dataset,
     figure_runs,
     study_tables,
     study_tsne,
     study_vscores,
     terminal_table,
 )
+from pipeline.paper.published import check_dataset
 from pipeline.prepared import ImageData
 from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
 from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
@@ -223,24 +223,29 @@ def add_tsne(
 
 
 def replace_report(new: Path, out: Path) -> None:
-    """Put a finished report in the place of an older one.
-
-    Raises ValueError where `out` holds anything that no report holds: it would be lost.
-    """
+    """Put a finished report in the place of an older one; raises ValueError as `check_replaceable`."""
     check_replaceable(out)
-    shutil.rmtree(out, ignore_errors=True)
-    new.rename(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in sorted(CONTENTS):
+        old = out / name
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        if (new / name).exists():
+            (new / name).rename(old)
+    shutil.rmtree(new)
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise ValueError where a folder holds anything but a report."""
+    """Raise ValueError where a folder holds anything but a report: names might clash."""
     if not out.exists():
         return
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder; give another --out")
-    others = sorted({path.name for path in out.iterdir()} - CONTENTS)
+    others = sorted({path.name for path in out.iterdir()} - CONTENTS - {".gitignore"})
     if others:
         raise ValueError(
-            f"{out} holds {', '.join(others[:3])}, which is not part of a report and would be lost; "
+            f"{out} holds {', '.join(others[:3])}, which is no part of a report; "
             "move it, or give another --out"
         )

@@ -13,13 +13,14 @@ from pipeline.report.tables import Cell, Table, Value
 DRAWS = 10_000
 LEVEL = 0.95
 SEED = 0
+MIN_PAIRS = 5  # with fewer, resampling them says little of how they scatter
 
-Kind = tuple[str | None, Options, float, float | None]  # loss, options, share, alpha
+Pair = tuple[str | None, float | None, str]  # teacher, its mixup, student
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of paired differences, and the bootstrap interval of it; None with fewer than two pairs."""
+    """Mean of paired differences, and the bootstrap interval of it; None with few pairs."""
 
     differences: tuple[float, ...]
     low: float | None
@@ -42,29 +43,17 @@ def bootstrap(differences: Sequence[float]) -> Interval:
     """Percentile interval (95 %) of the mean, from 10,000 resamples of the pairs.
 
     The generator is seeded: the same differences give the same interval. With few pairs such an
-    interval is too narrow; the number of pairs is always printed beside it.
+    interval is too narrow: with less than MIN_PAIRS there is none, and their number stands beside it.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     values = np.asarray(differences, np.float64)
-    if len(values) < 2:
+    if len(values) < MIN_PAIRS:
         return Interval(tuple(differences), None, None)
     generator = np.random.Generator(np.random.Philox(SEED))
     rows = generator.integers(0, len(values), (DRAWS, len(values)))
     low, high = np.quantile(values[rows].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(tuple(differences), float(low), float(high))
-
-
-def paired(
-    results: Results, pairs: Sequence[tuple[Configuration, Configuration]]
-) -> list[tuple[Configuration, float]]:
-    """Differences (percentage points) of mean accuracies, first minus second, where both were run."""
-    found = []
-    for one, other in pairs:
-        first, second = mean(results.accuracies(one)), mean(results.accuracies(other))
-        if first is not None and second is not None:
-            found.append((one, first - second))
-    return found
 
 
 @dataclass(frozen=True)
@@ -76,68 +65,73 @@ class Comparison:
     interval: Interval
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A method and its mixup, whatever the networks: what is compared."""
+
+    method: str
+    loss: str | None
+    share: float
+    alpha: float | None
+
+    def __str__(self) -> str:
+        if not self.share:
+            return self.method
+        part = "all" if self.share == 1 else share_text(self.share)
+        return f"{self.method}, {part} mixed" + (f" (alpha {self.alpha:g})" if self.alpha else "")
+
+
 def comparisons(results: Results) -> list[Comparison]:
-    """Each method against `kd` without mixup, and each use of mixup against the same without."""
-    names = method_names(results)
-    kinds = list(dict.fromkeys(kind_of(one) for one in results.runs))
+    """Each method against `kd` without mixup, and each use of mixup against the same without.
+
+    Differences are in percentage points of mean accuracy.
+    """
+    means: dict[Kind, dict[Pair, float]] = {}
+    for one, kind in kinds(results).items():
+        value = mean(results.accuracies(one))
+        if value is not None:
+            means.setdefault(kind, {})[one.pair] = value
     found = []
-    for kind in kinds:
-        ours = [one for one in results.runs if kind_of(one) == kind]
-        for reference in _references(results, kind):
-            pairs = [(one, _replaced(one, reference)) for one in ours]
-            differences = [difference for _, difference in paired(results, pairs)]
+    for kind, ours in means.items():
+        for reference in _references(kind, list(means)):
+            theirs = means[reference]
+            differences = [value - theirs[pair] for pair, value in ours.items() if pair in theirs]
             if differences:
-                found.append(
-                    Comparison(
-                        kind_text(kind, names), kind_text(reference, names), bootstrap(differences)
-                    )
-                )
+                found.append(Comparison(str(kind), str(reference), bootstrap(differences)))
     return found
 
 
-def kind_of(one: Configuration) -> Kind:
-    """Method and mixup, whatever the networks."""
-    return one.loss, one.options, one.share, one.alpha
+def kinds(results: Results) -> dict[Configuration, Kind]:
+    """Configuration -> kind, for every run.
+
+    Hyper-parameters are part of a kind, and it has the name of its method; but where a loss has one
+    setting a pair (authors may tune one to each), all of them are one kind, under the name of the loss.
+    """
+    settings: dict[str | None, set[Options]] = {}
+    used: dict[tuple[str | None, Pair], set[Options]] = {}
+    for one in results.runs:
+        settings.setdefault(one.loss, set()).add(one.options)
+        used.setdefault((one.loss, one.pair), set()).add(one.options)
+    several = {loss for (loss, _), found in used.items() if len(found) > 1}
+    return {
+        one: Kind(
+            str(one.loss)
+            if len(settings[one.loss]) > 1 and one.loss not in several
+            else run.method,
+            one.loss,
+            one.share,
+            one.alpha,
+        )
+        for one, run in results.runs.items()
+    }
 
 
-def _references(results: Results, kind: Kind) -> list[Kind]:
-    loss, options, share, _ = kind
-    plain_kd = [kind_of(one) for one in results.runs if one.loss == "kd" and one.share == 0]
-    references: list[Kind] = [(loss, options, 0.0, None)] if share else []
-    if loss is not None:
-        references += [one for one in dict.fromkeys(plain_kd) if one not in references]
-    return [one for one in references if one != kind]
-
-
-def _replaced(one: Configuration, kind: Kind) -> Configuration:
-    loss, options, share, alpha = kind
-    return Configuration(
-        network=one.network,
-        loss=loss,
-        options=options,
-        share=share,
-        alpha=alpha,
-        teacher=one.teacher,
-        teacher_alpha=one.teacher_alpha,
-    )
-
-
-def method_names(results: Results) -> dict[tuple[str | None, Options], str]:
-    """(loss, options) -> the name that params.yaml gives the method."""
-    names: dict[tuple[str | None, Options], str] = {(None, ()): "hard labels"}
-    for one, run in results.runs.items():
-        names.setdefault((one.loss, one.options), run.method)
-    return names
-
-
-def kind_text(kind: Kind, names: dict[tuple[str | None, Options], str]) -> str:
-    """A method and its mixup in words."""
-    loss, options, share, alpha = kind
-    text = names[loss, options]
-    if not share:
-        return text
-    part = "all" if share == 1 else share_text(share)
-    return f"{text}, {part} mixed" + ("" if alpha is None else f" (alpha {alpha:g})")
+def _references(kind: Kind, others: Sequence[Kind]) -> list[Kind]:
+    """What a kind is compared with: itself without mixup, then kd without mixup."""
+    found = [one for one in others if one.method == kind.method and one.share == 0]
+    if kind.loss is not None:
+        found += [one for one in others if one.loss == "kd" and one.share == 0]
+    return [one for one in dict.fromkeys(found) if one != kind]
 
 
 def comparison_table(found: Sequence[Comparison], said: str) -> Table:
@@ -148,7 +142,8 @@ def comparison_table(found: Sequence[Comparison], said: str) -> Table:
         caption=f"{said} Difference of mean top-1 accuracies in percentage points, its mean over pairs "
         "of teacher and student (networks, for hard labels), and the 95 % percentile interval of "
         "10,000 bootstrap resamples of the pairs; bold: the interval excludes zero. Better: pairs with "
-        "a positive difference. Few pairs make the interval too narrow.",
+        "a positive difference. Few pairs make the interval too narrow; fewer than "
+        f"{MIN_PAIRS} have none.",
         header=("Method", "Against", "Pairs", "Better", "Difference", "95 % interval"),
         rows=tuple(_row(one) for one in found),
         data=tuple(_data(one) for one in found),

@@ -39,10 +39,6 @@ class Configuration:
         """Teacher, its mixup, student: what methods are compared on."""
         return self.teacher, self.teacher_alpha, self.network
 
-    def unmixed(self) -> "Configuration":
-        """The same without mixup of the images."""
-        return replace(self, share=0.0, alpha=None)
-
     def of_plain_teacher(self) -> "Configuration":
         """The same with a teacher that was trained without mixup."""
         return replace(self, teacher_alpha=None)

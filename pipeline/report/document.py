@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.report.style import FIGURE_DPI
 from pipeline.report.tables import Table, to_html, to_markdown
+
+CSS_DPI = 96
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ thead th { white-space: normal; vertical-align: bottom; }
 thead th { position: sticky; top: 0; background: #fff; border-bottom: 1.5px solid #7a808a; }
 tbody tr:hover { background: #f5f7f9; }
 .number { text-align: right; }
-td.prose { white-space: normal; min-width: 18rem; vertical-align: top; }
+td.prose { white-space: normal; min-width: 18rem; }
 td small { display: block; color: #5b6270; font-size: .76rem; }
 """
 
@@ -91,10 +94,12 @@ def _html_block(block: Block, folder: Path) -> str:
     if isinstance(block, Paragraph):
         return f"<p>{html.escape(block.text)}</p>"
     if isinstance(block, Picture):
-        data = base64.b64encode((folder / "figures" / f"{block.name}.png").read_bytes()).decode()
-        caption = html.escape(block.caption)
+        content = (folder / "figures" / f"{block.name}.png").read_bytes()
+        # A PNG's width in pixels; shown at the size in inches that it was drawn for.
+        width = round(int.from_bytes(content[16:20], "big") * CSS_DPI / FIGURE_DPI)
+        data, caption = base64.b64encode(content).decode(), html.escape(block.caption)
         return (
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+            f'<figure><img alt="{caption}" width="{width}" src="data:image/png;base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return to_html(block)

@@ -1,7 +1,8 @@
 """The networks of a params.yaml, as their training stages left them: records, logits, features, curves."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.results import (
     CURVES,
     FEATURES,
     TEST_LOGITS,
+    TRAIN_SAMPLE,
     ClassFeatures,
     ResultsError,
     load_features,
@@ -22,7 +24,6 @@ from pipeline.results import (
 from pipeline.tensors import read_tensors
 
 SECTIONS = ("teachers", "baselines", "students")
-TRAIN_SAMPLE = "train_sample.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Name of the method; for hard-label networks, `hard labels`."""
+        """Name of the method; else `hard labels`, or `imported weights` where nothing was trained."""
         method = self.record["method"]
-        return "hard labels" if method is None else str(method["name"])
+        if method is not None:
+            return str(method["name"])
+        return "imported weights" if self.record["entry"].get("weights") else "hard labels"
 
     @property
     def loss(self) -> str | None:
@@ -137,22 +140,23 @@ class Run:
 
 
 def load_runs(
-    names: Mapping[str, Sequence[str]], roots: Mapping[str, Path], fingerprint: str
+    entries: Mapping[str, Mapping[str, Any]], roots: Mapping[str, Path], fingerprint: str
 ) -> list[Run]:
-    """Every named entry's run, in the order of the sections and of their names.
+    """Every entry's run, in the order of the sections and of their names.
 
     Args:
-        names: section -> names of its entries in params.yaml; nothing else is looked for.
+        entries: section of params.yaml -> name -> entry; nothing else is looked for.
         roots: section -> folder that holds a folder for each of them.
         fingerprint: of the data set that all of them must have been trained on.
 
-    Raises ResultsError with a line for each entry that is absent, damaged or of another data set.
+    Raises ResultsError with a line for each entry that is absent, damaged, or that was trained with
+    other parameters or on another data set.
     """
     runs, problems = [], []
     for section in SECTIONS:
-        for name in names.get(section, ()):
+        for name, entry in entries.get(section, {}).items():
             try:
-                runs.append(_load(section, name, roots[section] / name, fingerprint))
+                runs.append(_load(section, name, entry, roots[section] / name, fingerprint))
             except ResultsError as error:
                 problems.append(f"{section}.{name}: {error}")
     if problems:
@@ -160,7 +164,7 @@ def load_runs(
     return runs
 
 
-def _load(section: str, name: str, folder: Path, fingerprint: str) -> Run:
+def _load(section: str, name: str, entry: Any, folder: Path, fingerprint: str) -> Run:
     run = Run(section, name, folder, read_record(folder))
     missing = run.missing_files()
     if missing:
@@ -171,6 +175,10 @@ def _load(section: str, name: str, folder: Path, fingerprint: str) -> Run:
     if run.record["dataset"]["fingerprint"] != fingerprint:
         raise ResultsError(
             f"{folder} was trained on another data set than the prepared one; run `dvc repro`"
+        )
+    if run.record["entry"] != json.loads(json.dumps(entry)):
+        raise ResultsError(
+            f"{folder} was trained with other parameters than its entry has now; run `dvc repro`"
         )
     return run
 

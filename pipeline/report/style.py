@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from pipeline.report.runs import Run
 
+FIGURE_DPI = 150
+
 INK, GREY, FAINT = "#22252b", "#7a808a", "#e4e6ea"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, in darker shades for thin lines.
@@ -64,7 +66,7 @@ _RC: Any = {
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "savefig.dpi": 150,
+    "savefig.dpi": FIGURE_DPI,
     "svg.fonttype": "path",
     "svg.hashsalt": "decant",
 }

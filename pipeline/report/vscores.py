@@ -50,29 +50,37 @@ def vscore_runs(
         for split in SPLITS
         for normalised in (False, True)
     ]
+    return in_threads(
+        lambda setting: _vscores(*setting, groups[setting[1]], params), settings, workers
+    )
 
-    def compute(setting: tuple[Run, str, str, bool]) -> VScores:
-        run, group, split, normalised = setting
-        found = []
-        for replicate in range(run.count):
-            features, labels = group_features(run, replicate, split, groups[group])
-            found.append(
-                v_score(
-                    features,
-                    labels,
-                    normalise=normalised,
-                    seed=params.seed,
-                    n_init=params.n_init,
-                )
-            )
-        return VScores(
-            *setting,
-            homogeneity=tuple(one.homogeneity for one in found),
-            completeness=tuple(one.completeness for one in found),
-            v_score=tuple(one.v_score for one in found),
+
+def _vscores(
+    run: Run,
+    group: str,
+    split: str,
+    normalised: bool,
+    classes: Collection[int],
+    params: VScoreParams,
+) -> VScores:
+    found = [
+        v_score(
+            *group_features(run, replicate, split, classes),
+            normalise=normalised,
+            seed=params.seed,
+            n_init=params.n_init,
         )
-
-    return in_threads(compute, settings, workers)
+        for replicate in range(run.count)
+    ]
+    return VScores(
+        run,
+        group,
+        split,
+        normalised,
+        homogeneity=tuple(one.homogeneity for one in found),
+        completeness=tuple(one.completeness for one in found),
+        v_score=tuple(one.v_score for one in found),
+    )
 
 
 def group_features(

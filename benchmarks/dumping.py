@@ -1,0 +1,117 @@
+"""Figures of the dump: the dump as the stage does it, against nothing but the teacher's forward pass."""
+
+import copy
+import shutil
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks.figures import Measured
+from benchmarks.setting import AUGMENTATION, Setting, first_images, view_header
+from benchmarks.teachers import teacher
+from benchmarks.timing import take_turns
+from pipeline.batches import ImageBank, ViewBatches, clean_epoch
+from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group
+from pipeline.models.network import Network
+from pipeline.predict import place
+from pipeline.prepared import ImageData
+from pipeline.views import GROUPS
+
+DUMPED = "resnet56"
+DUMP_BATCH = 256
+
+
+class Dump:
+    """A dump of plain and mixed views into a folder that is deleted after it."""
+
+    def __init__(
+        self,
+        network: Network,
+        data: ImageData,
+        setting: Setting,
+        *,
+        batch_size: int = DUMP_BATCH,
+        views: int = 1,
+    ) -> None:
+        self.network, self.data, self.setting = network, data, setting
+        self.params = DumpParams(
+            seed=0,
+            batch_size=batch_size,
+            plain=PlainViews(views=views, draw="random"),
+            mixed=MixedViews(views=views, draw="random", alpha=1.0),
+        )
+        self.images_per_s: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Dump. `images_per_s`, by group, leaves out what is done once for all views of a group."""
+        folder = self.setting.folder / "dump"
+        for group in GROUPS:
+            ticks: list[tuple[int, float]] = []
+
+            def tick(done: int, total: int, ticks: list[tuple[int, float]] = ticks) -> None:
+                ticks.append((done, time.perf_counter()))
+
+            header = view_header(group, self.data, self.params.batch_size)
+            device = self.setting.device
+            dump_group(self.network, header, self.params, self.data, device, folder, tick)
+            (first, began), (last, _) = ticks[0], ticks[-1]
+            self.images_per_s[group] = (last - first) / (time.perf_counter() - began)
+        shutil.rmtree(folder)
+
+    def run_lower(self) -> None:
+        """The same with the forward pass under bfloat16 autocast."""
+        with torch.autocast(self.setting.device.type, torch.bfloat16):
+            self.run()
+
+
+class Forward:
+    """The teacher's forward pass over as many batches as a dump has, made before."""
+
+    def __init__(self, network: Network, batches: list[Tensor]) -> None:
+        self.network, self.batches = network, batches
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """All batches, for each group once."""
+        for _ in GROUPS:
+            for images in self.batches:
+                self.network.forward_features(images)
+
+
+def dump_figures(setting: Setting) -> dict[str, Measured]:
+    """The dump of resnet56 against its bare forward pass, and in bfloat16 against eager NCHW."""
+    data = first_images(setting.data, setting.dump_images)
+    eager = teacher(DUMPED, len(data.class_names)).to(setting.device)
+    network = place(copy.deepcopy(eager), setting.device)
+    batches = list(_batches(data, setting))
+    dump = Dump(network, data, setting)
+    contenders = {
+        "dump": dump.run,
+        "dump_bf16": dump.run_lower,
+        "forward": Forward(network, batches).run,
+        "eager_nchw": Forward(eager, [images.contiguous() for images in batches]).run,
+    }
+    found = take_turns(contenders, setting.rounds, setting.wait)
+    images = len(GROUPS) * len(data.train.labels)
+    rates = {f"{name}_images_per_s": images / found.seconds(name) for name in contenders}
+    facts = {"network": DUMPED, "batch_size": DUMP_BATCH, **rates}
+    return {
+        "dump_vs_forward": Measured.of(found, "forward", "dump", facts=facts),
+        "dump_bf16_vs_eager_float32": Measured.of(
+            found,
+            "eager_nchw",
+            "dump_bf16",
+            facts={**facts, "bf16": "autocast around the float32 dump's loop"},
+        ),
+    }
+
+
+def _batches(data: ImageData, setting: Setting) -> Iterator[Tensor]:
+    """All images as they are, f4 [B, 3, H, W], channels last in memory."""
+    bank = ImageBank(data.train.images, data.mean, data.std, AUGMENTATION, setting.device)
+    batches = ViewBatches(bank, data.train.labels, len(data.class_names))
+    batches.start(clean_epoch(bank.count, bank.pad))
+    for rows in torch.arange(bank.count, device=setting.device).split(DUMP_BATCH):  # type: ignore[no-untyped-call]
+        yield batches.images(rows)

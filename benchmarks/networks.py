@@ -1,0 +1,135 @@
+"""Which layout and precision suits each family of networks here: `python -m benchmarks.networks`.
+
+A training step of 64 images and an eval forward pass of 256, in NCHW or channels-last memory, in float32
+or under bfloat16 autocast.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.setting import BATCH, CLASSES, IMAGE_SIZE
+from benchmarks.timing import Rounds, take_turns
+from pipeline.models import build
+from pipeline.predict import place
+
+NETWORKS = (
+    "resnet20",
+    "resnet8x4",
+    "wrn_16_2",
+    "vgg8",
+    "mobilenetv2",
+    "shufflenetv1",
+    "shufflenetv2",
+)
+FORWARD_BATCH = 256
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
+PRECISIONS = ("float32", "bfloat16")
+
+
+def faster_precision(network: str, device: torch.device, rounds: int = 5) -> str:
+    """The precision in which a training step of channels-last images takes less time here."""
+    contenders = {
+        precision: training_step(network, "channels last", precision, device)
+        for precision in PRECISIONS
+    }
+    found = take_turns(contenders, rounds, partial(_wait, device))
+    return min(PRECISIONS, key=found.seconds)
+
+
+def measure(name: str, device: torch.device, rounds: int) -> tuple[Rounds, Rounds]:
+    """Times of a training step and of a forward pass, by layout and precision."""
+    settings = list(product(LAYOUTS, PRECISIONS))
+    steps = {f"{a}, {b}": training_step(name, a, b, device) for a, b in settings}
+    passes = {f"{a}, {b}": forward_pass(name, a, b, device) for a, b in settings}
+    wait = partial(_wait, device)
+    return take_turns(steps, rounds, wait), take_turns(passes, rounds, wait)
+
+
+def training_step(
+    name: str, layout: str, precision: str, device: torch.device
+) -> Callable[[], object]:
+    """A step on the same batch: forward, cross-entropy, backward, SGD."""
+    network = _network(name, layout, device).train()
+    images = _images(BATCH, layout, device)
+    labels = torch.arange(BATCH, device=device) % CLASSES
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = network(images)
+        optimiser.zero_grad(set_to_none=True)
+        cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    return step
+
+
+def forward_pass(
+    name: str, layout: str, precision: str, device: torch.device
+) -> Callable[[], object]:
+    """A forward pass in eval mode."""
+    network = _network(name, layout, device).eval()
+    images = _images(FORWARD_BATCH, layout, device)
+
+    def forward() -> None:
+        enabled = precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled):
+            network(images)
+
+    return forward
+
+
+def _network(name: str, layout: str, device: torch.device) -> nn.Module:
+    network = build(name, CLASSES)
+    return place(network, device) if layout == "channels last" else network.to(device)
+
+
+def _images(count: int, layout: str, device: torch.device) -> torch.Tensor:
+    images = torch.randn(count, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    return images.contiguous(memory_format=LAYOUTS[layout])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _row(table: Table, what: str, found: Rounds) -> None:
+    best = min(found.wall, key=found.seconds)
+    cells = [
+        f"[bold]{found.seconds(name) * 1e3:.1f}[/]"
+        if name == best
+        else f"{found.seconds(name) * 1e3:.1f}"
+        for name in found.wall
+    ]
+    table.add_row(what, *cells)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--rounds", default=7, show_default=True)
+def main(names: Sequence[str], rounds: int) -> None:
+    """Time the NAMES (default: one network of each family)."""
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    table = Table(title="milliseconds, median; the least is bold", title_justify="left")
+    table.add_column("network")
+    for layout, precision in product(LAYOUTS, PRECISIONS):
+        table.add_column(f"{layout}, {precision}", justify="right")
+    for name in names or NETWORKS:
+        step, forward = measure(name, device, rounds)
+        _row(table, f"{name}: step of {BATCH}", step)
+        _row(table, f"{name}: forward of {FORWARD_BATCH}", forward)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

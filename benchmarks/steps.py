@@ -1,0 +1,111 @@
+"""Figures of the training step and of the epoch."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.engine import STUDENT, cached_run, image_bank, online_run, plain_run
+from benchmarks.field import FieldLoop, best_workers
+from benchmarks.figures import Measured
+from benchmarks.setting import BATCH, Setting
+from benchmarks.timing import Rounds, take_turns
+from pipeline.batches import ImageBank
+
+TEACHERS = ("resnet56", "resnet110")
+NEAR_IDEAL = 0.97  # of the ratio of a step that is nothing but the student
+
+
+def step_figures(setting: Setting) -> dict[str, Measured]:
+    """Cached steps against those with a live teacher and against plain cross-entropy."""
+    bank = image_bank(setting)
+    found = take_step_turns(setting, bank, setting.precision)
+    other = "float32" if setting.precision == "bfloat16" else "bfloat16"
+    in_other = take_step_turns(setting, bank, other)
+    figures = {}
+    for teacher in TEACHERS:
+        ideal = 1 + found.ratio(f"{teacher} alone", "plain").median
+        figures[f"cached_vs_online_{teacher}_{STUDENT}"] = Measured.of(
+            found,
+            f"online {teacher}",
+            "cached",
+            aim=NEAR_IDEAL * ideal,
+            facts={
+                "precision": setting.precision,
+                "step_ms": _per_step_ms(found, setting),
+                f"ratio_in_{other}": in_other.ratio(f"online {teacher}", "cached").median,
+                f"step_ms_in_{other}": _per_step_ms(in_other, setting),
+            },
+        )
+    figures["cached_vs_plain_step"] = Measured.of(
+        found,
+        "cached",
+        "plain",
+        facts={f"ratio_in_{other}": in_other.ratio("cached", "plain").median},
+    )
+    return figures
+
+
+def take_step_turns(setting: Setting, bank: ImageBank, precision: str) -> Rounds:
+    """Time steps: cached, plain, online with each teacher, and each teacher's forward pass alone."""
+    steps = setting.steps
+    cached, plain = cached_run(setting, bank, precision), plain_run(setting, bank, precision)
+    plain.start_epoch()
+    images = plain.trainer.batches.images(torch.arange(BATCH, device=setting.device))
+    contenders: dict[str, Callable[[], object]] = {
+        "cached": partial(cached.steps, steps),
+        "plain": partial(plain.steps, steps),
+    }
+    for teacher in TEACHERS:
+        run, live = online_run(setting, bank, teacher, precision)
+        contenders[f"online {teacher}"] = partial(run.steps, steps)
+        contenders[f"{teacher} alone"] = partial(live.repeat, images, steps)
+    return take_turns(contenders, setting.rounds, setting.wait)
+
+
+def epoch_figures(setting: Setting) -> dict[str, Measured]:
+    """Epochs from the store against those of the field's loop.
+
+    An epoch is its steps and, here, the reading of its view. The field's epochs are charged for
+    neither the start of their workers nor the batches that these prepare while others are timed.
+    """
+    return {
+        f"epoch_vs_field_{teacher}_{STUDENT}": epoch_figure(setting, teacher)
+        for teacher in TEACHERS
+    }
+
+
+def epoch_figure(setting: Setting, teacher: str) -> Measured:
+    """One pair of networks."""
+    steps = math.ceil(len(setting.data.train.labels) / BATCH)
+    workers = best_workers(setting.data, setting.device, teacher, STUDENT)
+    field = FieldLoop(teacher, STUDENT, setting.data, workers, setting.device)
+    cached = cached_run(setting, image_bank(setting))
+    share = setting.steps / steps  # of an epoch, in a turn
+    contenders: dict[str, Callable[[], object]] = {
+        "field": partial(field.run, setting.steps),
+        "cached": partial(cached.steps, setting.steps),
+        "start": cached.start_epoch,
+    }
+    found = take_turns(contenders, setting.rounds, setting.wait)
+    found.wall["cached"] += share * found.wall["start"]
+    return Measured.of(
+        found,
+        "field",
+        "cached",
+        one_process=False,
+        facts={
+            "field_workers": workers,
+            "field_threads": torch.get_num_threads(),
+            "field_step_ms": found.seconds("field") / setting.steps * 1e3,
+            "cached_step_ms": found.seconds("cached") / setting.steps * 1e3,
+            "view_read_ms": found.seconds("start") * 1e3,
+            "precision": setting.precision,
+        },
+    )
+
+
+def _per_step_ms(found: Rounds, setting: Setting) -> dict[str, Any]:
+    return {name: found.seconds(name) / setting.steps * 1e3 for name in found.wall}
