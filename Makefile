@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup repro test test-all check format clean
+.PHONY: setup repro test test-all bench check format clean
 
 repro: $(READY)
 	@$(BIN)/decant repro
@@ -17,6 +17,9 @@ test: $(READY) check
 
 test-all: $(READY) check
 	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 check: $(READY)
 	$(BIN)/ruff format --check .

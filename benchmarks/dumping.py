@@ -4,6 +4,8 @@ import copy
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ DUMP_BATCH = 256
 
 
 class Dump:
-    """A dump of plain and mixed views into a folder that is deleted after it."""
+    """A dump of plain and mixed views; each turn into a fresh folder."""
 
     def __init__(
         self,
@@ -43,10 +45,12 @@ class Dump:
             mixed=MixedViews(views=views, draw="random", alpha=1.0),
         )
         self.images_per_s: dict[str, float] = {}
+        self._folders: list[Path] = []
 
     def run(self) -> None:
         """Dump. `images_per_s`, by group, leaves out what is done once for all views of a group."""
-        folder = self.setting.folder / "dump"
+        folder = Path(mkdtemp(prefix="dump-", dir=self.setting.folder))
+        self._folders.append(folder)
         for group in GROUPS:
             ticks: list[tuple[int, float]] = []
 
@@ -58,12 +62,21 @@ class Dump:
             dump_group(self.network, header, self.params, self.data, device, folder, tick)
             (first, began), (last, _) = ticks[0], ticks[-1]
             self.images_per_s[group] = (last - first) / (time.perf_counter() - began)
-        shutil.rmtree(folder)
+
+    def delete(self) -> None:
+        """Delete what all turns have written."""
+        while self._folders:
+            shutil.rmtree(self._folders.pop())
 
     def run_lower(self) -> None:
         """The same with the forward pass under bfloat16 autocast."""
         with torch.autocast(self.setting.device.type, torch.bfloat16):
             self.run()
+
+
+def as_dumped(network: Network) -> Network:
+    """The network as `dump_group` runs it, for the forward pass alone."""
+    return network
 
 
 class Forward:
@@ -90,10 +103,11 @@ def dump_figures(setting: Setting) -> dict[str, Measured]:
     contenders = {
         "dump": dump.run,
         "dump_bf16": dump.run_lower,
-        "forward": Forward(network, batches).run,
+        "forward": Forward(as_dumped(network), batches).run,
         "eager_nchw": Forward(eager, [images.contiguous() for images in batches]).run,
     }
     found = take_turns(contenders, setting.rounds, setting.wait)
+    dump.delete()
     images = len(GROUPS) * len(data.train.labels)
     rates = {f"{name}_images_per_s": images / found.seconds(name) for name in contenders}
     facts = {"network": DUMPED, "batch_size": DUMP_BATCH, **rates}

@@ -2,12 +2,13 @@
 
 Images come one by one through PIL and torchvision's transforms from a DataLoader; the teacher runs in
 eval mode inside the training loop; all is float32 in NCHW memory; loss and accuracies are read after
-every step (as in RepDistiller's `loop.py`, Tian et al., ICLR 2020). The DataLoader gets as many workers as
-serve this machine best, see `best_workers`.
+every step (as in RepDistiller's `loop.py`, Tian et al., ICLR 2020). It gets the DataLoader workers and
+the CPU threads that serve it best on this machine, see `best_crew`.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,12 +20,21 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.machine import cores
 from benchmarks.setting import BATCH
 from benchmarks.teachers import teacher as random_teacher
+from benchmarks.timing import fastest, on_threads
 from pipeline.models import build
 from pipeline.prepared import ImageData, Split
 from pipeline.torchvision_compat import torchvision
 
 TEMPERATURE, GAMMA, ALPHA = 4.0, 0.1, 0.9
 TRIAL_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Processes that load images (0: the training process does), and threads that train."""
+
+    workers: int
+    threads: int
 
 
 class FieldImages(Dataset[tuple[Tensor, int, int]]):
@@ -110,14 +120,17 @@ class FieldLoop:
         self.optimiser.step()
 
 
-def best_workers(data: ImageData, device: torch.device, teacher: str, student: str) -> int:
-    """The number of DataLoader workers with which this machine takes a step in the least time."""
-    seconds: dict[int, float] = {}
-    for workers in sorted({0, 1, 2, 4, 8, 16, cores()}):
-        if workers <= cores():
-            loop = FieldLoop(teacher, student, data, workers, device)
-            loop.run(2)
-            began = time.perf_counter()
-            loop.run(TRIAL_STEPS)
-            seconds[workers] = time.perf_counter() - began
-    return min(seconds, key=lambda workers: seconds[workers])
+def best_crew(data: ImageData, device: torch.device, teacher: str, student: str) -> Crew:
+    """The crew with which this machine takes a step in the least time."""
+
+    def trial(crew: Crew) -> Callable[[], object]:
+        loop = FieldLoop(teacher, student, data, crew.workers, device)
+        return on_threads(crew.threads, partial(loop.run, TRIAL_STEPS))
+
+    return fastest({crew: trial(crew) for crew in possible_crews(cores())})
+
+
+def possible_crews(count: int) -> list[Crew]:
+    """What is tried on a machine of so many cores: some workers, and one thread or all."""
+    workers = sorted({number for number in (0, 1, 2, 4, 8, 16, count) if number <= count})
+    return [Crew(number, threads) for number in workers for threads in sorted({1, count})]

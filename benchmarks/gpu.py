@@ -100,6 +100,7 @@ def dump_figure(setting: Setting) -> dict[str, Measured]:
         rates[batch_size] = []
         for _ in range(setting.rounds):
             dump.run()
+            dump.delete()
             rates[batch_size].append(harmonic_mean(dump.images_per_s.values()))
     spread = {size: Ratio.of(torch.tensor(values).numpy()) for size, values in rates.items()}
     best = max(spread, key=lambda size: spread[size].median)

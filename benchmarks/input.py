@@ -49,10 +49,11 @@ class OwnBatches:
         whole = order[: len(order) // BATCH * BATCH].to(batches.bank.device)
         self._rows: Iterator[Tensor] = cycle(whole.view(-1, BATCH))
 
-    def run(self) -> None:
-        """Make some batches."""
+    def run(self) -> Tensor:
+        """Make some batches; returns the last one."""
         for _ in range(BATCHES_PER_TURN):
-            self.batches.images(next(self._rows))
+            images = self.batches.images(next(self._rows))
+        return images
 
 
 class PilBatches:
@@ -63,14 +64,15 @@ class PilBatches:
         self.transform: Any = field_transform(setting.data)
         self._rng = np.random.Generator(np.random.Philox(key=2))
 
-    def run(self) -> None:
-        """Make some batches."""
+    def run(self) -> Tensor:
+        """Make some batches; returns the last one."""
         for _ in range(BATCHES_PER_TURN):
             rows = self._rng.integers(0, len(self.images), BATCH)
             own = torch.stack([self.transform(Image.fromarray(self.images[row])) for row in rows])
             lam = float(self._rng.beta(1.0, 1.0))
             partner = torch.from_numpy(self._rng.permutation(BATCH))
-            lam * own + (1 - lam) * own[partner]
+            images = lam * own + (1 - lam) * own[partner]
+        return images
 
 
 def read_figure(setting: Setting) -> dict[str, Measured]:

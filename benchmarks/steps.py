@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from benchmarks.engine import STUDENT, cached_run, image_bank, online_run, plain_run
-from benchmarks.field import FieldLoop, best_workers
+from benchmarks.field import FieldLoop, best_crew
 from benchmarks.figures import Measured
+from benchmarks.machine import cores
 from benchmarks.setting import BATCH, Setting
-from benchmarks.timing import Rounds, take_turns
+from benchmarks.timing import Rounds, fastest, on_threads, take_turns
 from pipeline.batches import ImageBank
 
 TEACHERS = ("resnet56", "resnet110")
@@ -68,8 +69,9 @@ def take_step_turns(setting: Setting, bank: ImageBank, precision: str) -> Rounds
 def epoch_figures(setting: Setting) -> dict[str, Measured]:
     """Epochs from the store against those of the field's loop.
 
-    An epoch is its steps and, here, the reading of its view. The field's epochs are charged for
-    neither the start of their workers nor the batches that these prepare while others are timed.
+    Either side has the threads with which it is fastest on this machine. An epoch is its steps and,
+    of ours, the reading of its view. The field's epochs are charged for neither the start of their
+    workers nor the batches that these prepare while others are timed.
     """
     return {
         f"epoch_vs_field_{teacher}_{STUDENT}": epoch_figure(setting, teacher)
@@ -80,13 +82,15 @@ def epoch_figures(setting: Setting) -> dict[str, Measured]:
 def epoch_figure(setting: Setting, teacher: str) -> Measured:
     """One pair of networks."""
     steps = math.ceil(len(setting.data.train.labels) / BATCH)
-    workers = best_workers(setting.data, setting.device, teacher, STUDENT)
-    field = FieldLoop(teacher, STUDENT, setting.data, workers, setting.device)
+    crew = best_crew(setting.data, setting.device, teacher, STUDENT)
+    field = FieldLoop(teacher, STUDENT, setting.data, crew.workers, setting.device)
     cached = cached_run(setting, image_bank(setting))
+    turn = partial(cached.steps, setting.steps)
+    threads = fastest({count: on_threads(count, turn) for count in sorted({1, cores()})})
     share = setting.steps / steps  # of an epoch, in a turn
     contenders: dict[str, Callable[[], object]] = {
-        "field": partial(field.run, setting.steps),
-        "cached": partial(cached.steps, setting.steps),
+        "field": on_threads(crew.threads, partial(field.run, setting.steps)),
+        "cached": on_threads(threads, turn),
         "start": cached.start_epoch,
     }
     found = take_turns(contenders, setting.rounds, setting.wait)
@@ -97,8 +101,9 @@ def epoch_figure(setting: Setting, teacher: str) -> Measured:
         "cached",
         one_process=False,
         facts={
-            "field_workers": workers,
-            "field_threads": torch.get_num_threads(),
+            "field_workers": crew.workers,
+            "field_threads": crew.threads,
+            "cached_threads": threads,
             "field_step_ms": found.seconds("field") / setting.steps * 1e3,
             "cached_step_ms": found.seconds("cached") / setting.steps * 1e3,
             "view_read_ms": found.seconds("start") * 1e3,

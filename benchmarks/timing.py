@@ -1,12 +1,15 @@
 """Taking turns: contenders are timed in rounds, A B A B ..., so that a slow spell hits all of them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+Choice = TypeVar("Choice", bound=Hashable)
 Contenders = Mapping[str, Callable[[], object]]
 WARM_UP_ROUNDS = 1
 
@@ -27,6 +30,10 @@ class Rounds:
     def seconds(self, name: str) -> float:
         """Median wall-clock seconds of a contender."""
         return float(np.median(self.wall[name]))
+
+    def processor_seconds(self, name: str) -> float:
+        """Median processor seconds of a contender."""
+        return float(np.median(self.processor[name]))
 
     def ratio(self, numerator: str, denominator: str) -> "Ratio":
         """How many times as long the first one takes, round by round."""
@@ -50,6 +57,31 @@ class Ratio:
         """Summarise f8 [rounds]."""
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
         return cls(float(median), float(low), float(high))
+
+
+def on_threads(threads: int, contender: Callable[[], object]) -> Callable[[], object]:
+    """The contender with another number of CPU threads than the rest."""
+
+    def run() -> object:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return contender()
+        finally:
+            torch.set_num_threads(before)
+
+    return run
+
+
+def fastest(contenders: Mapping[Choice, Callable[[], object]]) -> Choice:
+    """The one that takes the least time, each after a turn that is not counted."""
+    seconds: dict[Choice, float] = {}
+    for choice, contender in contenders.items():
+        contender()
+        began = time.perf_counter()
+        contender()
+        seconds[choice] = time.perf_counter() - began
+    return min(seconds, key=lambda choice: seconds[choice])
 
 
 def take_turns(

@@ -245,7 +245,7 @@ def paper_cpu() -> Iterator[str]:
     networks_alone["resnet20-mixup-alpha02"] = alone("resnet20", 2, 0.2)
     with_mixed = ("resnet56", "resnet56-mixup")
     dumps = {name: dump(2, 2 if name in with_mixed else None, 250) for name in teachers}
-    yield from (text.CPU_HEAD, text.MACHINE, text.DATASET.format(validation=0.01, subset=0.04))
+    yield from (text.CPU_HEAD, text.MACHINE, text.DATASET.format(validation=0.01, subset=0.02))
     yield from (text.CPU_TRAINING, text.METHODS)
     yield section("teachers", [teachers])
     yield section("baselines", [networks_alone])

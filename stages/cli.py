@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 # name: (module, attribute, one line of help)
 COMMANDS = {
     "use": ("stages.use", "use", "Make a ready-made profile the project's params.yaml."),
+    "plan": ("stages.plan", "plan", "Show what a profile will cost, before anything runs."),
     "repro": ("stages.repro", "repro", "Rebuild what is out of date, then show the results."),
     "check": ("stages.check", "check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),

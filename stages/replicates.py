@@ -347,7 +347,9 @@ def _class_features(job: Job, own: Path, data: ImageData, device: torch.device) 
         rows = class_rows(split.labels, job.classes)
         bank = clean_bank(split.images[rows], data.mean, data.std, device)
         _, features = predict_clean(network, bank, PREDICT_BATCH)
-        return features.astype(np.float16), split.labels[rows]
+        # Features of a hardly trained network may exceed what float16 holds.
+        limit = float(np.finfo(np.float16).max)
+        return features.clip(-limit, limit).astype(np.float16), split.labels[rows]
 
     save_features(path, ClassFeatures(*features_of(data.train), *features_of(data.test)))
     return path

@@ -118,10 +118,6 @@ def import_commands():
 
     import torch
 
-    import pipeline.datasets
-    import pipeline.distill
-    import pipeline.dump
-    import pipeline.store.encode
     import stages.replicates
     import stages.work  # noqa: F401
 

@@ -226,11 +226,18 @@ def test_numbers_have_handy_units(text, value, expected):
 
 DVC_YAML = """
 stages:
+  check:
+    cmd: python check.py
+    params:
+      - items
+    outs:
+      - data/checked.txt
   make:
     foreach: ${items}
     do:
       cmd: python make.py ${key}
       deps:
+        - data/checked.txt
         - lib
         - make.py
       params:
@@ -247,6 +254,11 @@ stages:
       outs:
         - used/${key}
 """
+CHECK = """
+from pathlib import Path
+Path("data").mkdir(exist_ok=True)
+Path("data/checked.txt").write_text("valid")
+"""
 MAKE = """
 import sys
 from pathlib import Path
@@ -261,7 +273,7 @@ from pathlib import Path
 Path("used").mkdir(exist_ok=True)
 Path("used", sys.argv[1]).write_text("x")
 """
-NAMES = ("make@a", "make@b", "use@a", "use@b")
+NAMES = ("check", "make@a", "make@b", "use@a", "use@b")
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +285,7 @@ def reproduced(tmp_path_factory):
     texts = {
         "dvc.yaml": DVC_YAML,
         "params.yaml": "items:\n  a: {epochs: 1, decay: 5e-4}\n  b: {epochs: 2, list: [1, x]}\n",
+        "check.py": CHECK,
         "make.py": MAKE,
         "use.py": USE,
         "seed-plain": "p",
@@ -328,8 +341,8 @@ def test_all_is_done_as_dvc_says(project):
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("params.yaml", "epochs: 2", "epochs: 3", {"make@b"}),
-        ("params.yaml", "[1, x]", "[1, y]", {"make@b"}),
+        ("params.yaml", "epochs: 2", "epochs: 3", {"check", "make@b"}),
+        ("params.yaml", "[1, x]", "[1, y]", {"check", "make@b"}),
         ("lib/sub/two.py", "2", "3", {"make@a", "make@b"}),
         ("lib/__pycache__/one.pyc", "compiled", "again", set()),
         ("use.py", '"x"', '"y"', {"use@a", "use@b"}),

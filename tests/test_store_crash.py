@@ -174,7 +174,7 @@ def test_kills_at_the_steps_of_publishing_leave_the_old_store_or_the_new(
     print(f"killed at {len(steps)} of {len(publishing)} steps of publishing")
 
 
-@pytest.mark.parametrize("every", [83, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [83, pytest.param(4, marks=pytest.mark.slow)])
 def test_kills_at_the_steps_of_writing_cost_one_part_each(
     runner, trained, reference, tmp_path, every
 ):

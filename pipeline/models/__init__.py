@@ -7,6 +7,7 @@ All take images of 32x32 pixels and more, all but `mobilenetv2` also 16x16 (see
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -70,6 +71,7 @@ def build(name: str, num_classes: int) -> Network:
     return MODELS[name](num_classes)
 
 
+@cache
 def check_image_size(name: str, image_size: int) -> None:
     """Raise `ValueError` if images of this many pixels a side are too small for a network.
 
