@@ -23,9 +23,9 @@ def repro(arguments: tuple[str, ...], params_path: Path) -> None:
         sys.exit(done.returncode)
     if not SUMMARY.exists():
         return
-    if SUMMARY.stat().st_mtime_ns == before:
+    if SUMMARY.stat().st_mtime_ns == before:  # otherwise the evaluate stage has just shown them
         console.print("Nothing has changed since these results were made:\n")
-    console.print(SUMMARY.read_text(encoding="utf-8"), end="")
+        console.print(SUMMARY.read_text(encoding="utf-8"), end="")
     console.print(f"Report: {REPORT.resolve()}")
 
 

@@ -18,7 +18,7 @@ from pipeline.store.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
 from pipeline.store.manifest import FileFacts, Header, Manifest, group_shape
 
-MAX_MANIFEST_BYTES = 2**25
+MAX_MANIFEST_BYTES = 2**23
 MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
 _SHOWN_PROBLEMS = 5
 
