@@ -42,8 +42,10 @@ OPERATORS = 12
 class Stopwatch:
     """Seconds spent in functions, step by step; calls inside of a timed one count for it."""
 
-    def __init__(self, wait: Callable[[], None]) -> None:
-        self.wait = wait
+    def __init__(
+        self, wait: Callable[[], None], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.wait, self.clock = wait, clock
         self.spent: dict[str, float] = defaultdict(float)
 
     def time(self, owner: Any, attribute: str, name: str) -> None:
@@ -52,10 +54,10 @@ class Stopwatch:
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             self.wait()
-            began = time.perf_counter()
+            began = self.clock()
             result = function(*args, **kwargs)
             self.wait()
-            self.spent[name] += time.perf_counter() - began
+            self.spent[name] += self.clock() - began
             return result
 
         setattr(owner, attribute, timed)
@@ -68,10 +70,12 @@ class Stopwatch:
 
 def step_parts(setting: Setting, share: float, rounds: int) -> dict[str, float]:
     """Median milliseconds of the parts of a step; the rest of it is the backward pass."""
-    run = Run(setting, image_bank(setting), stored(setting.store, share), kd_loss())
+    run = Run(setting, image_bank(setting), stored(setting.store, share), kd_loss(), graph=False)
     run.steps(WARM_UP)
     trainer, batches = run.trainer, run.trainer.batches
-    watch = Stopwatch(setting.wait)
+    # On a CPU processor time, which other programs hardly move.
+    clock = time.process_time if setting.device.type == "cpu" else time.perf_counter
+    watch = Stopwatch(setting.wait, clock)
     watch.time(batches, "images", "images: crop, normalise, mix")
     watch.time(batches, "targets", "targets")
     watch.time(trainer.network, "forward_features", "forward")
@@ -90,16 +94,17 @@ def step_parts(setting: Setting, share: float, rounds: int) -> dict[str, float]:
 
 
 def operators(setting: Setting, rounds: int) -> tuple[dict[str, tuple[float, float]], float]:
-    """The operators that take most of a step (milliseconds, calls), and the calls of a step."""
-    run = Run(setting, image_bank(setting), stored(setting.store), kd_loss())
+    """The operators that take most of a step (part of its time, calls), and all calls of a step."""
+    run = Run(setting, image_bank(setting), stored(setting.store), kd_loss(), graph=False)
     run.steps(WARM_UP)
     kinds = [ProfilerActivity.CPU]
     with profile(activities=kinds) as profiler:
         run.steps(rounds)
     events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
     calls = sum(event.count for event in events if event.key.startswith("aten::"))
+    total = sum(event.self_cpu_time_total for event in events)
     most = {
-        event.key: (event.self_cpu_time_total / rounds / 1e3, event.count / rounds)
+        event.key: (event.self_cpu_time_total / total, event.count / rounds)
         for event in events[:OPERATORS]
     }
     return most, calls / rounds
@@ -167,10 +172,10 @@ def _operators_table(setting: Setting, rounds: int) -> Table:
     most, calls = operators(setting, rounds)
     title = f"{setting.precision}: operators of a step ({calls:.0f} calls in all)"
     table = Table("operator", title=title, title_justify="left")
-    table.add_column("ms", justify="right")
+    table.add_column("of the step", justify="right")
     table.add_column("calls", justify="right")
-    for operator, (milliseconds, count) in most.items():
-        table.add_row(operator, f"{milliseconds:.2f}", f"{count:.0f}")
+    for operator, (part, count) in most.items():
+        table.add_row(operator, f"{part:.1%}", f"{count:.0f}")
     return table
 
 

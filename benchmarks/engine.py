@@ -62,7 +62,7 @@ class LiveTeacher:
         for _ in range(times):
             self.logits(images)
 
-    def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
+    def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
         """The loss, as the training loop calls it."""
         online = Batch(batch.images, batch.targets, self.logits(batch.images), None)
         return self._loss(logits, features, online, epoch)

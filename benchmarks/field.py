@@ -26,7 +26,6 @@ from pipeline.prepared import ImageData, Split
 from pipeline.torchvision_compat import torchvision
 
 TEMPERATURE, GAMMA, ALPHA = 4.0, 0.1, 0.9
-TRIAL_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,14 @@ class FieldLoop:
         self.optimiser.step()
 
 
-def best_crew(data: ImageData, device: torch.device, teacher: str, student: str) -> Crew:
-    """The crew with which this machine takes a step in the least time."""
+def best_crew(
+    data: ImageData, device: torch.device, teacher: str, student: str, steps: int
+) -> Crew:
+    """The crew with which this machine takes some steps in the least time."""
 
     def trial(crew: Crew) -> Callable[[], object]:
         loop = FieldLoop(teacher, student, data, crew.workers, device)
-        return on_threads(crew.threads, partial(loop.run, TRIAL_STEPS))
+        return on_threads(crew.threads, partial(loop.run, steps))
 
     return fastest({crew: trial(crew) for crew in possible_crews(cores())})
 

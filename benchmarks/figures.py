@@ -92,12 +92,12 @@ class Measured:
         denominator: str,
         *,
         aim: float | None = None,
-        one_process: bool = True,
+        processor_time: bool = True,
         facts: Mapping[str, Any] | None = None,
     ) -> "Measured":
         """How many times as long one contender takes as another."""
         ratio = found.ratio(numerator, denominator)
-        busy = found.processor_ratio(numerator, denominator) if one_process else None
+        busy = found.processor_ratio(numerator, denominator) if processor_time else None
         return cls(
             value=ratio.median,
             low=ratio.low,

@@ -1,27 +1,22 @@
 """Figures of a GPU: launches, epochs, replicates together, and the dump."""
 
-import inspect
+from collections.abc import Sequence
 from functools import partial
 from statistics import harmonic_mean
-from typing import Any
 
 import torch
 
 from benchmarks.dumping import Dump
-from benchmarks.engine import Run, cached_run, image_bank
+from benchmarks.engine import STUDENT, Run, cached_run, image_bank
+from benchmarks.field import best_crew
 from benchmarks.figures import Measured
 from benchmarks.setting import Setting
 from benchmarks.steps import epoch_figure
 from benchmarks.teachers import teacher
 from benchmarks.timing import Ratio, take_turns
-from pipeline.fit import Trainer
+from pipeline.batches import ImageBank
 from pipeline.predict import place
 
-# The keyword of `Trainer` that turns the whole step into one CUDA graph.
-GRAPH = "graph"
-EAGER_STEPS: dict[str, Any] = {GRAPH: False}
-GRAPH_STEPS: dict[str, Any] = {GRAPH: True}
-NO_GRAPHS = Measured(value=None, facts={"why": "this version has no CUDA graphs"})
 TOGETHER = 4
 TEACHER = "resnet56"
 DUMPED = "resnet110"
@@ -29,42 +24,47 @@ DUMP_BATCHES = (512, 1024, 2048, 4096)
 DUMP_VIEWS = 4
 
 
-def has_graphs() -> bool:
-    """Whether the training loop can be told to run with or without a CUDA graph."""
-    return GRAPH in inspect.signature(Trainer).parameters
-
-
 def graph_figure(setting: Setting) -> dict[str, Measured]:
     """GPU: cached steps, eager ones against one graph."""
-    if not has_graphs():
-        return {"gpu_graph_vs_eager": NO_GRAPHS}
     bank = image_bank(setting)
-    runs = {
-        "eager": cached_run(setting, bank, **EAGER_STEPS),
-        "graph": cached_run(setting, bank, **GRAPH_STEPS),
-    }
+    graph, reason = graph_run(setting, bank)
+    if graph is None:
+        return {"gpu_graph_vs_eager": Measured(value=None, facts={"why": reason})}
+    runs = {"eager": cached_run(setting, bank, graph=False), "graph": graph}
     contenders = {name: partial(run.steps, setting.steps) for name, run in runs.items()}
     found = take_turns(contenders, setting.rounds, setting.wait)
     facts = {f"{name}_ms": found.seconds(name) / setting.steps * 1e3 for name in runs}
     return {"gpu_graph_vs_eager": Measured.of(found, "eager", "graph", facts=facts)}
 
 
+def graph_run(setting: Setting, bank: ImageBank) -> tuple[Run | None, str]:
+    """A run whose steps are replayed as graphs; or None, and why there is none."""
+    reasons = ["only a GPU has CUDA graphs"]
+    run = cached_run(setting, bank, graph=True, warn=reasons.append)
+    run.steps(1)
+    return (run, "") if run.trainer.player.records else (None, reasons[-1])
+
+
 def gpu_epoch_figure(setting: Setting) -> dict[str, Measured]:
     """GPU: epochs from the store against those of the field's loop."""
-    return {"gpu_epoch_vs_field": epoch_figure(setting, TEACHER)}
+    crew = best_crew(setting.data, setting.device, TEACHER, STUDENT, setting.steps)
+    return {"gpu_epoch_vs_field": epoch_figure(setting, TEACHER, crew)}
 
 
 def together_figure(setting: Setting) -> dict[str, Measured]:
     """GPU: images in a second of four replicates, each on a stream of its own, against one alone."""
-    if not has_graphs():
-        return {"gpu_four_replicates_vs_one": NO_GRAPHS}
     bank = image_bank(setting)
-    replicates = [_OnStream(cached_run(setting, bank, **GRAPH_STEPS)) for _ in range(TOGETHER)]
+    found_runs = [graph_run(setting, bank) for _ in range(TOGETHER)]
+    replicates = [(run, _stream()) for run, _ in found_runs if run is not None]
+    if len(replicates) < TOGETHER:
+        why = {"why": found_runs[0][1]}
+        return {"gpu_four_replicates_vs_one": Measured(value=None, facts=why)}
 
-    def train(which: list[_OnStream]) -> None:
+    def train(which: Sequence[tuple[Run, torch.cuda.Stream]]) -> None:
         for _ in range(setting.steps):
-            for replicate in which:
-                replicate.step()
+            for run, stream in which:
+                with torch.cuda.stream(stream):
+                    run.steps(1)
 
     contenders = {"one": partial(train, replicates[:1]), "four": partial(train, replicates)}
     found = take_turns(contenders, setting.rounds, setting.wait)
@@ -74,17 +74,8 @@ def together_figure(setting: Setting) -> dict[str, Measured]:
     return {"gpu_four_replicates_vs_one": together}
 
 
-class _OnStream:
-    """A training whose work is queued on a stream of its own."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-
-    def step(self) -> None:
-        """Queue one step."""
-        with torch.cuda.stream(self._stream):
-            self._run.steps(1)
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def dump_figure(setting: Setting) -> dict[str, Measured]:

@@ -21,7 +21,7 @@ def startup_figure(setting: Setting) -> dict[str, Measured]:
     }
     found = take_turns(contenders, setting.rounds)
     facts = {f"{name}_ms": found.seconds(name) * 1e3 for name in contenders}
-    measured = Measured.of(found, "help", "click", one_process=False, facts=facts)
+    measured = Measured.of(found, "help", "click", processor_time=False, facts=facts)
     return {"help_vs_click": measured}
 
 

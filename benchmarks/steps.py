@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.engine import STUDENT, cached_run, image_bank, online_run, plain_run
-from benchmarks.field import FieldLoop, best_crew
+from benchmarks.field import Crew, FieldLoop, best_crew
 from benchmarks.figures import Measured
 from benchmarks.machine import cores
 from benchmarks.setting import BATCH, Setting
@@ -73,16 +73,16 @@ def epoch_figures(setting: Setting) -> dict[str, Measured]:
     of ours, the reading of its view. The field's epochs are charged for neither the start of their
     workers nor the batches that these prepare while others are timed.
     """
+    crew = best_crew(setting.data, setting.device, TEACHERS[0], STUDENT, setting.steps)
     return {
-        f"epoch_vs_field_{teacher}_{STUDENT}": epoch_figure(setting, teacher)
+        f"epoch_vs_field_{teacher}_{STUDENT}": epoch_figure(setting, teacher, crew)
         for teacher in TEACHERS
     }
 
 
-def epoch_figure(setting: Setting, teacher: str) -> Measured:
-    """One pair of networks."""
+def epoch_figure(setting: Setting, teacher: str, crew: Crew) -> Measured:
+    """One pair of networks; the field's loop has a crew."""
     steps = math.ceil(len(setting.data.train.labels) / BATCH)
-    crew = best_crew(setting.data, setting.device, teacher, STUDENT)
     field = FieldLoop(teacher, STUDENT, setting.data, crew.workers, setting.device)
     cached = cached_run(setting, image_bank(setting))
     turn = partial(cached.steps, setting.steps)
@@ -99,7 +99,7 @@ def epoch_figure(setting: Setting, teacher: str) -> Measured:
         found,
         "field",
         "cached",
-        one_process=False,
+        processor_time=False,
         facts={
             "field_workers": crew.workers,
             "field_threads": crew.threads,

@@ -3,10 +3,15 @@
 Everything is done for a whole batch at once and straight from the plan. The uint8 part is a gather,
 equal bit for bit on every device; on a CPU it copies whole rows of pixels out of a padded and
 pre-flipped copy of the data set, on a GPU it indexes the padded images.
+
+An epoch's data are copied into memory that stays where it is, so that a recorded step (`graphs`) finds
+the next epoch's where it found the last one's; nothing in a batch waits for the device.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,15 +54,23 @@ class EpochData:
 EpochSource = Callable[[int], EpochData]
 
 
+@dataclass(frozen=True)
+class StagedEpoch:
+    """An epoch's data as tables in host memory (pinned where a GPU will copy them); see `stage`."""
+
+    tables: dict[str, Tensor]
+
+
 class ImageBank:
     """A data set held in memory, from which augmented batches are gathered.
 
     Args:
         images: u1 [N, H, W, 3].
         mean, std: per channel, of pixel / 255.
-        pad: zero pixels on each side; crops have the size of the image.
-        flip: whether flips occur (keeps a flipped copy on a CPU).
+        augmentation: zero pixels on each side (crops have the size of the image), and whether flips
+            occur (keeps a flipped copy on a CPU).
         device: where batches are made.
+        by_index: gather pixel by pixel, as a GPU does (its default); copies of rows are faster on a CPU.
     """
 
     def __init__(
@@ -67,64 +80,84 @@ class ImageBank:
         std: tuple[float, float, float],
         augmentation: Augmentation,
         device: torch.device,
+        *,
+        by_index: bool | None = None,
     ) -> None:
         self.count, self.height, self.width = (int(size) for size in images.shape[:3])
-        self.pad = augmentation.pad
+        self.pad, self.flip = augmentation.pad, augmentation.flip
         self.device = device
+        self.by_index = device.type != "cpu" if by_index is None else by_index
         border = (self.pad, self.pad)
         padded = np.pad(images, ((0, 0), border, border, (0, 0)))
-        if device.type == "cpu":
-            copies = [padded, padded[:, :, ::-1]] if augmentation.flip else [padded]
-            self._windows = self._all_crops(np.ascontiguousarray(np.stack(copies)))
+        if self.by_index:
+            self._pixels = torch.from_numpy(padded).view(-1, 3).to(device)
+            self._lines = torch.arange(self.height).mul_(self.width + 2 * self.pad).to(device)
+            self._columns = torch.arange(self.width).to(device)
         else:
-            self._padded = torch.from_numpy(padded).to(device)
+            flipped = [padded[:, :, ::-1]] if self.flip else []
+            self._windows = self._all_crops(np.concatenate([padded, *flipped]))
         deviation = torch.tensor(std, dtype=torch.float64)
         average = torch.tensor(mean, dtype=torch.float64)
         self._scale = (1 / (255 * deviation)).to(device, torch.float32)
         self._shift = (-average / deviation).to(device, torch.float32)
 
-    def _all_crops(self, stacked: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view [flip, N, y, x, H, W*3] of all crops of all images; nothing is copied."""
-        flips, count, side, _, _ = stacked.shape
-        image, row = stacked.strides[1], stacked.strides[2]
+    def _all_crops(self, copies: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A view [flips * N, y, x, H, W*3] of all crops of all images; nothing is copied."""
+        image, row = copies.strides[:2]
         places = 2 * self.pad + 1
         return np.lib.stride_tricks.as_strided(
-            stacked.reshape(flips, count, side, -1),
-            shape=(flips, count, places, places, self.height, self.width * 3),
-            strides=(stacked.strides[0], image, row, 3, row, 1),
+            copies.reshape(*copies.shape[:2], -1),
+            shape=(len(copies), places, places, self.height, self.width * 3),
+            strides=(image, row, 3, row, 1),
             writeable=False,
         )
 
+    def locate(
+        self, rows: NDArray[np.integer], crop_yx: NDArray[np.uint8], flip: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Where crops lie in the bank's memory, as `cut` takes it: i8 [B, 3], by index [B, 2].
+
+        Args:
+            rows: integers [B], images; crop_yx: u1 [B, 2]; flip: bool [B].
+
+        Raises IndexError for crops outside of the padding and flips where there are to be none.
+        """
+        y, x = crop_yx[:, 0].astype(np.int64), crop_yx[:, 1].astype(np.int64)
+        if (crop_yx > 2 * self.pad).any() or (flip.any() and not self.flip):
+            raise IndexError(f"crops lie within 0..{2 * self.pad}, flips: {self.flip}")
+        images = np.asarray(rows, np.int64)
+        if not self.by_index:
+            # In the flipped copy the crop that starts at x starts as far from the other side.
+            x = np.where(flip, 2 * self.pad - x, x)
+            return np.stack([images + flip * self.count, y, x], axis=1)
+        height, width = self.height + 2 * self.pad, self.width + 2 * self.pad
+        first = np.where(flip, x + self.width - 1, x)
+        return np.stack([(images * height + y) * width + first, 1 - 2 * flip], axis=1)
+
+    def cut(self, places: Tensor) -> Tensor:
+        """The crops at places that `locate` found, on the bank's device: u1 [B, H, W, 3]."""
+        if self.by_index:
+            first, step = places[:, :1], places[:, 1:]
+            rows, columns = first + self._lines, step * self._columns
+            return self._pixels[rows[:, :, None] + columns[:, None, :]]
+        pixels = self._windows[tuple(places.numpy().T)]
+        return torch.from_numpy(pixels.reshape(len(places), self.height, self.width, 3))
+
     def crops(self, rows: Tensor, crop_yx: Tensor, flip: Tensor) -> Tensor:
         """Cut crops: rows i8 [B], crop_yx u1 [B, 2], flip bool [B] -> u1 [B, H, W, 3]."""
-        if self.device.type == "cpu":
-            return self._copy_crops(rows.numpy(), crop_yx.numpy(), flip.numpy())
-        return index_crops(self._padded, rows, crop_yx, flip, (self.height, self.width))
+        places = self.locate(*(tensor.cpu().numpy() for tensor in (rows, crop_yx, flip)))
+        return self.cut(torch.from_numpy(places).to(self.device))
 
-    def _copy_crops(
-        self, rows: NDArray[np.int64], crop_yx: NDArray[np.uint8], flip: NDArray[np.bool_]
-    ) -> Tensor:
-        y, x = crop_yx[:, 0].astype(np.int64), crop_yx[:, 1].astype(np.int64)
-        # In the flipped copy the crop that starts at x starts as far from the other side.
-        x = np.where(flip, 2 * self.pad - x, x)
-        pixels = self._windows[flip.astype(np.int64), rows, y, x]
-        return torch.from_numpy(pixels.reshape(len(rows), self.height, self.width, 3))
+    @cached_property
+    def as_they_are(self) -> Tensor:
+        """Places of all images, unaugmented."""
+        middle = np.full((self.count, 2), self.pad, np.uint8)
+        places = self.locate(np.arange(self.count), middle, np.zeros(self.count, np.bool_))
+        return torch.from_numpy(places).to(self.device)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """u1 [B, H, W, 3] -> f4 [B, 3, H, W] of (pixel / 255 - mean) / std, channels last in memory."""
         return pixels.to(torch.float32).mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
-
-
-def index_crops(
-    padded: Tensor, rows: Tensor, crop_yx: Tensor, flip: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """Cut crops by indexing, on any device: padded u1 [N, H+2p, W+2p, 3] -> u1 [B, H, W, 3]."""
-    height, width = size
-    ys = crop_yx[:, :1].long() + torch.arange(height, device=padded.device)
-    columns = torch.arange(width, device=padded.device).expand(len(rows), width)
-    columns = torch.where(flip[:, None], width - 1 - columns, columns)
-    xs = crop_yx[:, 1:].long() + columns
-    return padded[rows[:, None, None], ys[:, :, None], xs[:, None, :]]
 
 
 class ViewBatches:
@@ -139,66 +172,92 @@ class ViewBatches:
         self.bank = bank
         self.count = bank.count
         self.num_classes = num_classes
-        self._labels = torch.from_numpy(labels.astype(np.int64)).to(bank.device)
+        self._labels = labels.astype(np.int64)
+        self._identity = torch.eye(num_classes, device=bank.device)
+        self._memory: dict[tuple[str, torch.dtype, torch.Size], Tensor] = {}
+        self._tables: dict[str, Tensor] = {}
 
-    def start(self, data: EpochData) -> None:
-        """Make `data` the epoch that batches are taken from."""
-        device, plan = self.bank.device, data.plan
-        self._crop_yx = torch.from_numpy(plan.crop_yx).to(device)
-        self._flip = torch.from_numpy(plan.flip).to(device)
-        self._partner = torch.from_numpy(plan.partner.astype(np.int64)).to(device)
-        self._partner_crop_yx = torch.from_numpy(plan.partner_crop_yx).to(device)
-        self._partner_flip = torch.from_numpy(plan.partner_flip).to(device)
-        self._lam = torch.from_numpy(plan.lam).to(device)
-        self._mixed = torch.from_numpy(plan.mixed).to(device)
-        self._any_mixed = bool(plan.mixed.any())
-        self._teacher_logits = self._on_device(data.teacher_logits)
-        self._teacher_features = self._on_device(data.teacher_features)
+    def stage(self, data: EpochData) -> StagedEpoch:
+        """Bring an epoch's data into the form that `start` copies; safe in another thread.
 
-    def _on_device(self, array: NDArray[np.float16] | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(self.bank.device)
+        The tables, by name: `places` i8 [1 or 2, N, 2 or 3] and `labels` i8 [1 or 2, N] of the images
+        themselves and, where any is mixed, of their partners; then also `lam` f4 [N] and `mixed`
+        bool [N]; `teacher_logits` f2 [N, C], `teacher_features` f2 [N, D].
+        """
+        plan = data.plan
+        images = np.arange(self.count)
+        places = [self.bank.locate(images, plan.crop_yx, plan.flip)]
+        labels = [self._labels]
+        answers = {"teacher_logits": data.teacher_logits, "teacher_features": data.teacher_features}
+        tables: dict[str, NDArray[Any]] = {k: v for k, v in answers.items() if v is not None}
+        if plan.mixed.any():
+            crop_yx, flip = plan.partner_crop_yx, plan.partner_flip
+            places.append(self.bank.locate(plan.partner, crop_yx, flip))
+            labels.append(self._labels[plan.partner])
+            tables |= {"lam": plan.lam, "mixed": plan.mixed}
+        tables |= {"places": np.stack(places), "labels": np.stack(labels)}
+        tensors = {name: torch.from_numpy(table) for name, table in tables.items()}
+        if self.bank.device.type == "cuda":
+            with torch.cuda.device(self.bank.device):  # a thread's own is the first GPU
+                tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return StagedEpoch(tensors)
+
+    def start(self, data: EpochData | StagedEpoch) -> None:
+        """Make `data` the epoch that batches are taken from.
+
+        Its tables are copied to where those of the last epoch were; on a GPU in the order of the
+        current stream, so that steps before see the last epoch and steps after this one.
+        """
+        staged = data if isinstance(data, StagedEpoch) else self.stage(data)
+        self._tables = {}
+        for name, table in staged.tables.items():
+            key = (name, table.dtype, table.shape)
+            if key not in self._memory:
+                self._memory[key] = torch.empty_like(table, device=self.bank.device)
+            self._tables[name] = self._memory[key].copy_(table, non_blocking=True)
+
+    @property
+    def layout(self) -> tuple[tuple[str, int], ...]:
+        """Which tables the current epoch has, and where: all that batches of two epochs can differ in."""
+        return tuple((name, table.data_ptr()) for name, table in sorted(self._tables.items()))
 
     def batch(self, rows: Tensor) -> Batch:
         """Gather the batch of the given rows, i8 [B] on the bank's device."""
-        logits, features = self._teacher_logits, self._teacher_features
-        return Batch(
-            self.images(rows),
-            self.targets(rows),
-            None if logits is None else logits[rows].float(),
-            None if features is None else features[rows].float(),
-        )
+        teacher = (self._answers(name, rows) for name in ("teacher_logits", "teacher_features"))
+        return Batch(self.images(rows), self.targets(rows), *teacher)
+
+    def _answers(self, name: str, rows: Tensor) -> Tensor | None:
+        return self._tables[name].index_select(0, rows).float() if name in self._tables else None
 
     def images(self, rows: Tensor) -> Tensor:
         """Augmented, normalised and mixed images of the rows: f4 [B, 3, H, W]."""
-        images = self._own(rows)
-        if not self._any_mixed:
-            return images
-        if self.bank.device.type == "cpu":
-            # Mixing with weight 1 changes nothing, so on a CPU the plain rows are left out.
-            mixed = self._mixed[rows].nonzero().flatten()
-            if len(mixed) < len(rows):
-                images[mixed] = self._mix(images[mixed], rows[mixed])
-                return images
-        return self._mix(images, rows)
+        places = self._tables["places"].index_select(1, rows)
+        if "mixed" not in self._tables:
+            return self._cut(places[0])
+        lam = self._tables["lam"].index_select(0, rows).view(-1, 1, 1, 1)
+        if self.bank.by_index:
+            own, others = self._cut(places.flatten(0, 1)).chunk(2)
+            return own * lam + others * (1 - lam)
+        images = self._cut(places[0])
+        # Mixing with weight 1 changes nothing, so on a CPU the plain rows are left out.
+        mixed = self._tables["mixed"].index_select(0, rows).nonzero().flatten()
+        if len(mixed) == len(rows):
+            return images * lam + self._cut(places[1]) * (1 - lam)
+        others, lam = self._cut(places[1].index_select(0, mixed)), lam.index_select(0, mixed)
+        images[mixed] = images[mixed] * lam + others * (1 - lam)
+        return images
 
-    def _own(self, rows: Tensor) -> Tensor:
-        return self.bank.normalise(self.bank.crops(rows, self._crop_yx[rows], self._flip[rows]))
-
-    def _mix(self, images: Tensor, rows: Tensor) -> Tensor:
-        crop_yx, flip = self._partner_crop_yx[rows], self._partner_flip[rows]
-        others = self.bank.normalise(self.bank.crops(self._partner[rows], crop_yx, flip))
-        lam = self._lam[rows].view(-1, 1, 1, 1)
-        return images * lam + others * (1 - lam)
+    def _cut(self, places: Tensor) -> Tensor:
+        return self.bank.normalise(self.bank.cut(places))
 
     def targets(self, rows: Tensor) -> Tensor:
         """Class probabilities of the rows: f4 [B, C], mixed with the weight of the images."""
-        own = torch.nn.functional.one_hot(self._labels[rows], self.num_classes).float()
-        if not self._any_mixed:
+        labels = self._tables["labels"].index_select(1, rows)
+        own = self._identity.index_select(0, labels[0])
+        if "mixed" not in self._tables:
             return own
-        partner_labels = self._labels[self._partner[rows]]
-        other = torch.nn.functional.one_hot(partner_labels, self.num_classes).float()
-        lam = self._lam[rows].view(-1, 1)
-        return own * lam + other * (1 - lam)
+        lam = self._tables["lam"].index_select(0, rows).view(-1, 1)
+        return own * lam + self._identity.index_select(0, labels[1]) * (1 - lam)
 
 
 def clean_epoch(count: int, pad: int) -> EpochData:

@@ -99,7 +99,7 @@ class Method:
         """The loss as the training loop calls it."""
         function: Callable[..., Tensor] = resolve(self.loss)
 
-        def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
+        def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
             teacher = batch.teacher_logits, batch.teacher_features
             assert teacher[0] is not None
             return function(logits, features, *teacher, batch.targets, epoch, **self.options)

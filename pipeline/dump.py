@@ -5,7 +5,7 @@ normalisation and the same mixing. Views that are there already are left alone.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +14,11 @@ import torch
 
 from pipeline.batches import EpochData, ImageBank, ViewBatches
 from pipeline.models.network import Network
+from pipeline.overlap import one_behind
 from pipeline.params import Above, AtLeast, Seed
 from pipeline.predict import clean_bank, predict_clean, predict_epoch
 from pipeline.prepared import ImageData
+from pipeline.store.codecs import Codec
 from pipeline.store.manifest import Header, TeacherInfo, describe_dataset
 from pipeline.store.write import CleanWriter, GroupWriter
 from pipeline.views import GROUPS, Augmentation, Group, ViewRecipe, draw_view, plan_of
@@ -50,12 +52,17 @@ class MixedViews:
 
 @dataclass(frozen=True, kw_only=True)
 class DumpParams:
-    """One entry of `dumps`, under the teacher's name. Either group may be null."""
+    """One entry of `dumps`, under the teacher's name. Either group may be null.
+
+    `codec` is how the logits of the views are stored. Those of the clean images, which no student
+    trains on, always are as they are.
+    """
 
     seed: Seed
     batch_size: Annotated[int, AtLeast(1)]
     plain: PlainViews | None
     mixed: MixedViews | None
+    codec: Codec = field(default_factory=Codec)
 
     def group(self, name: Group) -> PlainViews | MixedViews | None:
         """The parameters of one group, None where it is not dumped."""
@@ -88,7 +95,9 @@ def group_header(
     teacher: TeacherInfo,
     device: torch.device,
 ) -> Header:
-    """What the manifest of a group states."""
+    """What the manifest of a group states. Raises ValueError for a codec that does not suit it."""
+    codec = Codec() if group == "clean" else params.codec
+    packages = ["numpy", "torch", "zarr"] + (["numcodecs"] if codec.level is not None else [])
     return Header(
         group=group,
         dataset=describe_dataset(data),
@@ -97,7 +106,9 @@ def group_header(
         batch_size=params.batch_size,
         precision="float32" if device.type == "cpu" else "tf32",
         tolerance=TOLERANCE,
-        versions={name: version(name) for name in ("numpy", "torch", "zarr")},
+        codec=codec,
+        lossy=codec.lossy,
+        versions={name: version(name) for name in packages},
     )
 
 
@@ -163,9 +174,10 @@ def dump_group(
         done += images
         on_progress(done, total)
 
-    for v in missing:
-        epoch = EpochData(plan_of(plan[v]))
-        logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
-        writer.write_view(v, logits, features if views.features else None)
+    with one_behind() as later:
+        for v in missing:
+            epoch = EpochData(plan_of(plan[v]))
+            logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
+            later(writer.write_view, v, logits, features if views.features else None)
     writer.finish()
     return writer.files()

@@ -4,14 +4,17 @@ A `Trainer` is handed a network, a source of epochs and a loss, and knows nothin
 trains. Its whole state is (network, momentum, epoch, curves): the order of the images, their views and
 the learning rate follow from the seed and the epoch, so a run that was stopped ends with the same
 weights as one that was not.
+
+A step acts on fixed memory (`steps`, `batches`) and never waits for the device; on a GPU it is replayed
+as a CUDA graph (`graphs`). `together` trains several networks at the same time.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,20 +22,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
-from pipeline.batches import Batch, EpochData, EpochSource, ImageBank, ViewBatches
+from pipeline.batches import Batch, EpochData, EpochSource, ImageBank, StagedEpoch, ViewBatches
+from pipeline.curves import Curves
+from pipeline.graphs import StepPlayer, Warn, recorder_for, warn
 from pipeline.metrics import nll, top1_accuracy
 from pipeline.models.network import Network
 from pipeline.params import Above, AtLeast, Between
 from pipeline.predict import place, predict_clean
 from pipeline.schedules import Schedule
+from pipeline.steps import NormCounters, StepTables, sgd
 from pipeline.tensors import read_tensors, save_tensors
 from pipeline.views import epoch_order
 
 EVALUATION_BATCH = 500
 
-# (student logits [B, C], student features [B, D], batch, progress in epochs) -> scalar, nats
-LossFunction = Callable[[Tensor, Tensor, Batch, float], Tensor]
+# (student logits [B, C], student features [B, D], batch, progress in epochs []) -> scalar, nats
+LossFunction = Callable[[Tensor, Tensor, Batch, Tensor], Tensor]
+OnStep = Callable[["Trainer", Tensor], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,25 +73,6 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
-@dataclass
-class Curves:
-    """What happened in each finished epoch; unevaluated epochs hold NaN."""
-
-    learning_rate: list[float] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    test_top1_accuracy: list[float] = field(default_factory=list)
-    test_loss: list[float] = field(default_factory=list)
-
-    def to_csv(self) -> str:
-        """One line an epoch: epoch, learning rate, losses (nats) and accuracy (fraction)."""
-        names = [f.name for f in dataclasses.fields(self)]
-        lines = [",".join(["epoch", *names])]
-        for epoch, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True)):
-            cells = ["" if math.isnan(value) else f"{value:.7g}" for value in row]
-            lines.append(",".join([str(epoch + 1), *cells]))
-        return "\n".join(lines) + "\n"
-
-
 class Trainer:
     """One network in training.
 
@@ -93,6 +82,9 @@ class Trainer:
         source: epoch number -> that epoch's plan and teacher outputs; called in a thread, one ahead.
         loss: see `LossFunction`; called in float32.
         seed: of the order of the images (the network is initialised by whoever built it).
+        graph: replay steps as CUDA graphs on a GPU; where False, or where that is not possible, they
+            are run one operation at a time.
+        warn: told why that is not possible.
     """
 
     def __init__(
@@ -104,6 +96,8 @@ class Trainer:
         params: TrainingParams,
         *,
         seed: int,
+        graph: bool = True,
+        warn: Warn = warn,
     ) -> None:
         self.device = batches.bank.device
         self.network = place(network, self.device)
@@ -111,68 +105,119 @@ class Trainer:
         self.params, self.seed = params, seed
         self.epoch = 0
         self.images_in_epoch = 0
+        self.steps_in_epoch = 0
+        self.learning_rate = params.learning_rate
         self.curves = Curves()
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(),
-            lr=params.learning_rate,
+        self.tables = StepTables(batches.count, self.steps_per_epoch, self.device)
+        self.optimiser = sgd(
+            self.network,
+            self.tables.learning_rate,
             momentum=params.momentum,
             weight_decay=params.weight_decay,
         )
+        self._counters = NormCounters(self.network)
+        recorder = recorder_for(self.device) if graph else None
+        self.player = StepPlayer(self._step, self._step_state, recorder, warn)
+        if self.device.type == "cuda":  # all of it is there, whichever stream steps run on
+            torch.cuda.current_stream(self.device).synchronize()
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps; the last one takes what is left of the images."""
         return -(-self.batches.count // self.params.batch_size)
 
-    def steps(self, data: EpochData) -> Iterator[Tensor]:
-        """Run the current epoch, yielding the loss (a scalar on the device) after each step."""
+    @property
+    def sizes(self) -> list[int]:
+        """The batch size of each step of an epoch."""
+        whole, rest = divmod(self.batches.count, self.params.batch_size)
+        # A batch of one has no variance to normalise by.
+        return [self.params.batch_size] * whole + [rest] * (rest > 1 or (rest and not whole))
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether all steps of the current epoch are done (on a GPU: given to it)."""
+        return self.steps_in_epoch == len(self.sizes)
+
+    def stage(self, epoch: int) -> StagedEpoch:
+        """Get an epoch from the source, ready for `steps`; may be called in a thread."""
+        return self.batches.stage(self.source(epoch))
+
+    def steps(self, data: EpochData | StagedEpoch) -> Iterator[Tensor]:
+        """Run the current epoch, yielding the loss (a scalar on the device) after each step.
+
+        A loss stays what it is until the next epoch begins.
+        """
         self.network.train()
         self.batches.start(data)
-        order = epoch_order(self.seed, self.epoch, self.batches.count)
-        rows = torch.from_numpy(order).to(self.device)
-        self.images_in_epoch = 0
-        for step, chosen in enumerate(torch.split(rows, self.params.batch_size)):
-            if len(chosen) == 1 and step:
-                continue  # a batch of one has no variance to normalise by
-            loss = self._step(chosen, self.epoch + step / self.steps_per_epoch)
-            self.images_in_epoch += len(chosen)
-            yield loss
+        self._start_tables()
+        self.player.prepare(self.sizes, self.batches.layout)
+        self.images_in_epoch = self.steps_in_epoch = 0
+        for step, size in enumerate(self.sizes):
+            self.player.run(size)
+            self.images_in_epoch += size
+            self.steps_in_epoch += 1
+            yield self.tables.losses[step]
 
-    def _step(self, rows: Tensor, progress: float) -> Tensor:
-        multiplier = self.params.schedule.multiplier(progress, self.params.epochs)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.params.learning_rate * multiplier
+    def _start_tables(self) -> None:
+        progress = [
+            self.epoch + step / self.steps_per_epoch for step in range(self.steps_per_epoch)
+        ]
+        multiplier, epochs = self.params.schedule.multiplier, self.params.epochs
+        rates = [self.params.learning_rate * multiplier(moment, epochs) for moment in progress]
+        order = epoch_order(self.seed, self.epoch, self.batches.count)
+        self.tables.start(order, rates, progress)
+        self.learning_rate = rates[len(self.sizes) - 1]
+
+    def _step(self, size: int) -> None:
+        rows, progress = self.tables.begin_step(size)
         batch = self.batches.batch(rows)
         lower = self.params.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+        # Weights that autocast has cast are not kept: a recording would hold on to them.
+        autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False
+        )
+        with autocast, self._counters.paused():
             logits, features = self.network.forward_features(batch.images)
         loss = self.loss(logits.float(), features.float(), batch, progress)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        return loss.detach()
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+        finally:
+            self.optimiser.zero_grad(set_to_none=True)
+        self.tables.end_step(size, loss)
 
-    def finish_epoch(self, losses: list[Tensor], test: "TestSet") -> None:
+    def _step_state(self) -> Iterable[Tensor]:
+        """Everything that a step changes."""
+        yield from self.network.state_dict().values()
+        yield from self._momentum().values()
+        yield from self.tables.state()
+
+    def _momentum(self) -> dict[str, Tensor]:
+        named = ((k, self.optimiser.state.get(p)) for k, p in self.network.named_parameters())
+        return {name: state["momentum_buffer"] for name, state in named if state}
+
+    def finish_epoch(self, test: "TestSet") -> None:
         """Record the epoch; raises NonFiniteLossError, naming the step, where a loss was not finite."""
-        values = torch.stack(losses).double().cpu().numpy()
+        values = self.tables.losses[: self.steps_in_epoch].double().cpu().numpy()
         self._check_finite(values)
+        self._counters.advance(self.steps_in_epoch)
         self.epoch += 1
-        self.images_in_epoch = 0
+        self.images_in_epoch = self.steps_in_epoch = 0
         last = self.epoch == self.params.epochs
         accuracy, loss = math.nan, math.nan
         if last or self.epoch % self.params.evaluate_every == 0:
             accuracy, loss = test.evaluate(self.network)
-        self.curves.learning_rate.append(self.optimiser.param_groups[0]["lr"])
+        self.curves.learning_rate.append(self.learning_rate)
         self.curves.train_loss.append(float(values.mean()))
         self.curves.test_top1_accuracy.append(accuracy)
         self.curves.test_loss.append(loss)
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
-        state = self.network.state_dict().values()
+        state = [t for t in self.network.state_dict().values() if t.is_floating_point()]
         if len(bad):
             what, step = f"loss became {losses[bad[0]]}", bad[0] + 1
-        elif not all(bool(tensor.isfinite().all()) for tensor in state):
+        elif not bool(get_total_norm(state, math.inf).isfinite()):
             # No later step has seen them yet, but a checkpoint of them would be worth nothing.
             what, step = "weights became infinite or NaN", len(losses)
         else:
@@ -186,23 +231,17 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write the whole state to a safetensors file, atomically."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            momentum = self.optimiser.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
+        tensors |= {f"momentum.{name}": value for name, value in self._momentum().items()}
         curves = json.dumps(dataclasses.asdict(self.curves))
         save_tensors(tensors, path, {"epoch": str(self.epoch), "curves": curves})
 
     def load(self, path: Path) -> None:
-        """Go on from a file that `save` wrote."""
+        """Go on from a file that `save` wrote; into the same memory, so recorded steps go on too."""
         tensors, metadata = read_tensors(path)
-        state = _strip(tensors, "network.")
-        self.network.load_state_dict(state)
+        self.network.load_state_dict(_strip(tensors, "network."))
         momentum = _strip(tensors, "momentum.")
-        for name, parameter in self.network.named_parameters():
-            if name in momentum:
-                buffer = torch.empty_like(parameter).copy_(momentum[name])
-                self.optimiser.state[parameter]["momentum_buffer"] = buffer
+        for name, buffer in self._momentum().items():
+            buffer.copy_(momentum[name])
         self.epoch = int(metadata["epoch"])
         self.curves = Curves(**json.loads(metadata["curves"]))
 
@@ -228,12 +267,37 @@ class TestSet:
         return top1_accuracy(logits, self.labels), nll(logits, self.labels)
 
 
+def training(
+    trainer: Trainer,
+    test: TestSet,
+    *,
+    checkpoint: Path | None = None,
+    on_step: OnStep = lambda trainer, loss: None,
+) -> Generator[None, None, None]:
+    """`fit`, one step at a time: a generator that pauses after each of them."""
+    if checkpoint is not None and checkpoint.exists():
+        trainer.load(checkpoint)
+    epochs = range(trainer.epoch, trainer.params.epochs)
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(trainer.stage, epoch) for epoch in epochs[:1]]
+        for epoch in epochs:
+            data = ahead.pop().result()
+            if epoch + 1 in epochs:
+                ahead.append(reader.submit(trainer.stage, epoch + 1))
+            for loss in trainer.steps(data):
+                on_step(trainer, loss)
+                yield
+            trainer.finish_epoch(test)
+            if checkpoint is not None:
+                trainer.save(checkpoint)
+
+
 def fit(
     trainer: Trainer,
     test: TestSet,
     *,
     checkpoint: Path | None = None,
-    on_step: Callable[[Trainer, Tensor], None] = lambda trainer, loss: None,
+    on_step: OnStep = lambda trainer, loss: None,
 ) -> Curves:
     """Train until the last epoch and return the curves.
 
@@ -243,19 +307,6 @@ def fit(
 
     Raises NonFiniteLossError where the loss stops being a number.
     """
-    if checkpoint is not None and checkpoint.exists():
-        trainer.load(checkpoint)
-    with ThreadPoolExecutor(1) as reader:
-        ahead: Future[EpochData] = reader.submit(trainer.source, trainer.epoch)
-        while trainer.epoch < trainer.params.epochs:
-            data = ahead.result()
-            if trainer.epoch + 1 < trainer.params.epochs:
-                ahead = reader.submit(trainer.source, trainer.epoch + 1)
-            losses: list[Tensor] = []
-            for loss in trainer.steps(data):
-                losses.append(loss)
-                on_step(trainer, loss)
-            trainer.finish_epoch(losses, test)
-            if checkpoint is not None:
-                trainer.save(checkpoint)
+    for _ in training(trainer, test, checkpoint=checkpoint, on_step=on_step):
+        pass
     return trainer.curves

@@ -97,7 +97,7 @@ class DrawnEpochs:
         return EpochData(plan)
 
 
-def hard_label_loss(logits: Tensor, features: Tensor, batch: Batch, epoch: float) -> Tensor:
+def hard_label_loss(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
     """Cross-entropy against the batch's (mixed) targets; nats, mean over the batch."""
     return cross_entropy(logits, batch.targets)
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches, clean_epoch
+from pipeline.batches import EpochData, ImageBank, ViewBatches
 from pipeline.models.network import Network
 from pipeline.views import Augmentation
 
@@ -29,26 +29,33 @@ def predict(
     device: torch.device,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits f4 [N, C] and features f4 [N, D] of `count` images, in order, in eval mode and float32.
+    """Logits f4 [N, C] and features f4 [N, D] of `count` images, in order, in eval mode.
+
+    Computed in the network's own precision: float32, or what `inference.ready` made of it. A GPU is
+    waited for once, at the end.
 
     Args:
         images_of: rows i8 [B] on the device -> images f4 [B, 3, H, W].
         batch_size: images a batch; another size may change the last bits.
-        on_batch: called with the number of images of each finished batch.
+        on_batch: called with the number of images of each batch (on a GPU: that it was given).
     """
     training = network.training
     network.eval()
-    logits = np.empty((count, network.num_classes), np.float32)
-    features = np.empty((count, network.feature_dim), np.float32)
+    on_gpu = device.type == "cuda"
+    dtype = next(network.parameters()).dtype
+    logits = torch.empty(count, network.num_classes, pin_memory=on_gpu)
+    features = torch.empty(count, network.feature_dim, pin_memory=on_gpu)
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         images = images_of(torch.arange(start, stop, device=device))
-        batch_logits, batch_features = network.forward_features(images)
-        logits[start:stop] = batch_logits.float().cpu().numpy()
-        features[start:stop] = batch_features.float().cpu().numpy()
+        answers = network.forward_features(images.to(dtype))
+        for answer, whole in zip(answers, (logits, features), strict=True):
+            whole[start:stop].copy_(answer.float(), non_blocking=True)
         on_batch(stop - start)
     network.train(training)
-    return logits, features
+    if on_gpu:
+        torch.cuda.current_stream(device).synchronize()
+    return logits.numpy(), features.numpy()
 
 
 def predict_epoch(
@@ -78,6 +85,9 @@ def predict_clean(
     network: Network, bank: ImageBank, batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits f4 [N, C] and features f4 [N, D] of a bank's images as they are."""
-    labels = np.zeros(bank.count, np.int32)  # images need none
-    batches = ViewBatches(bank, labels, network.num_classes)
-    return predict_epoch(network, batches, clean_epoch(bank.count, bank.pad), batch_size)
+    places = bank.as_they_are
+
+    def images_of(rows: Tensor) -> Tensor:
+        return bank.normalise(bank.cut(places.index_select(0, rows)))
+
+    return predict(network, images_of, bank.count, batch_size, bank.device)

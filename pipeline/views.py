@@ -57,14 +57,15 @@ class Augmentation:
 class ViewRecipe:
     """How the views of one group are drawn.
 
-    `draw` is `random` (each crop and flip independent, as the field does online) or `stratified`
-    (each image meets every crop and flip once before any repeats). `alpha` is the parameter of mixup's
-    Beta(alpha, alpha); None for the plain group.
+    `draw` is `random` (each crop and flip independent, as the field does online), `stratified` (each
+    image meets every crop and flip once before any repeats) or `given` (drawn elsewhere and imported;
+    `seed` says nothing then). `alpha` is the parameter of mixup's Beta(alpha, alpha); None for the
+    plain group.
     """
 
     pad: Annotated[int, AtLeast(0)]
     flip: bool
-    draw: Literal["stratified", "random"]
+    draw: Literal["stratified", "random", "given"]
     alpha: Annotated[float, Above(0)] | None
     seed: Seed
 
@@ -125,8 +126,11 @@ def draw_view(group: Group, recipe: ViewRecipe, v: int, count: int) -> View:
     """Draw the plan of view number `v` over `count` images; a pure function of its arguments.
 
     Views are independent of how many of them there are: drawing more later leaves the first ones as
-    they were. Raises ValueError where a mixed view is asked for without an alpha.
+    they were. Raises ValueError for views that were drawn elsewhere, and where a mixed view is asked
+    for without an alpha.
     """
+    if recipe.draw == "given":
+        raise ValueError("views that were drawn elsewhere cannot be drawn again")
     cells = recipe.augmentation.cells
     if recipe.draw == "stratified":
         block, position = divmod(v, cells)

@@ -3,10 +3,9 @@
 Subcommands are named here and imported only when they run, so that help and completion start at once.
 """
 
-import importlib
-
 import click
-from click.shell_completion import CompletionItem
+
+from stages.lazy import LazyGroup
 
 # name: (module, attribute, one line of help)
 COMMANDS = {
@@ -25,42 +24,16 @@ COMMANDS = {
         "import_teacher",
         "Convert a .pth checkpoint of the field's zoo.",
     ),
+    "store": (
+        "stages.store",
+        "store",
+        "Inspect, verify, compare, mend, extend, export and import stores.",
+    ),
     "clean": ("stages.clean", "clean", "Remove finished work that is kept for reuse."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the pipeline."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a command's name, or an option of the group, without importing any command."""
-        items = [
-            CompletionItem(name, help=text)
-            for name, (_, _, text) in COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
-        return items + click.Command.shell_complete(self, ctx, incomplete)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.command(cls=LazyGroup)
+@click.command(cls=LazyGroup, lazy=COMMANDS)
 @click.version_option(package_name="decant")
 def main() -> None:
     """Distil from cached teachers: dump a teacher's logits once, train any number of students."""

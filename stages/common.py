@@ -107,6 +107,13 @@ def is_mistake(error: Exception) -> bool:
     return isinstance(error, ValueError | OSError) or module.startswith(("pipeline.", "stages."))
 
 
+no_graph_option = click.option(
+    "--no-graph",
+    is_flag=True,
+    help="On a GPU, run steps one operation at a time, not as a CUDA graph.",
+)
+
+
 def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:
     """A path option with the pipeline's own place as its default."""
     path_type = click.Path(path_type=Path)

@@ -32,6 +32,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
     from pipeline.checkpoints import load_into, load_weights
     from pipeline.dump import DumpParams, dump_group, group_header, groups_of, teacher_info
+    from pipeline.inference import ready
     from pipeline.models import build
     from pipeline.params import section
     from pipeline.predict import place
@@ -53,6 +54,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     network = build(record["network"], len(data.class_names))
     load_into(network, load_weights(teachers / teacher / "replicate-0" / WEIGHTS))
     place(network, device)
+    network = ready(network, data.train.images.shape[1:3], "float32")
     target = out or STORES / f"{teacher}.zarr"
     files: dict[str, Path] = {}
     with ExitStack() as stack, ProgressDisplay("images") as display:

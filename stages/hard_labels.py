@@ -23,9 +23,12 @@ ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
 
 
 def train_on_hard_labels(
-    kind: str, name: str, params_path: Path, prepared: Path, out: Path
+    kind: str, name: str, params_path: Path, prepared: Path, out: Path, *, graph: bool
 ) -> None:
-    """Train (or read the weights of) one entry of `teachers` or `baselines` and publish it."""
+    """Train (or read the weights of) one entry of `teachers` or `baselines` and publish it.
+
+    `graph`: see `Trainer`.
+    """
     content = load_params(params_path)
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
@@ -52,4 +55,4 @@ def train_on_hard_labels(
         loss=hard_label_loss,
         weights=weights,
     )
-    train_and_publish(job, data, out, load_machine(content))
+    train_and_publish(job, data, out, load_machine(content), graph=graph)

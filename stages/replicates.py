@@ -6,29 +6,23 @@ trains one more.
 """
 
 import json
-import multiprocessing
-import os
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.batches import EpochSource, ImageBank, ViewBatches
-from pipeline.checkpoints import load_weights, save_weights, weights_digest
-from pipeline.fit import Curves, LossFunction, TestSet, Trainer, TrainingParams, fit
-from pipeline.metrics import nll, top1_accuracy, top_k_accuracy
+from pipeline.curves import Curves
+from pipeline.fit import LossFunction, TestSet, Trainer, TrainingParams
 from pipeline.models import build
 from pipeline.models.network import Network
 from pipeline.params import ParamsError, read, section
-from pipeline.predict import clean_bank, place, predict_clean
-from pipeline.prepared import ImageData, Split
-from pipeline.publish import canonical_json, durable_write, work_key
+from pipeline.predict import clean_bank, place
+from pipeline.prepared import ImageData
+from pipeline.publish import canonical_json, durable_write
 from pipeline.results import (
     CURVES,
     FEATURES,
@@ -37,22 +31,18 @@ from pipeline.results import (
     TIMING,
     TRAIN_SAMPLE,
     WEIGHTS,
-    ClassFeatures,
     class_numbers,
-    class_rows,
     dataset_facts,
-    sample_rows,
-    save_features,
-    save_train_sample,
 )
+from pipeline.together import MOST_AT_ONCE, Run, fit_together
 from pipeline.views import Augmentation
-from stages.common import Machine, console, is_mistake
+from stages.common import Machine, console
 from stages.devices import describe_device, pick_device, set_up, versions
-from stages.progress import ProgressDisplay, Tick
+from stages.processes import Report, run_in_processes
+from stages.progress import ProgressDisplay
+from stages.replicate_files import CHECKPOINT, class_features, write_replicate
+from stages.step_reporter import StepReporter
 from stages.work import open_work
-
-PREDICT_BATCH = 500
-TICK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +107,25 @@ def vscore_classes(content: dict[str, Any], data: ImageData) -> list[int]:
     return class_numbers(names, data.class_names)
 
 
-def train_and_publish(job: Job, data: ImageData, out: Path, machine: Machine) -> list[float]:
-    """Train what is missing, write the records, publish the folder; returns test accuracies."""
+def train_and_publish(
+    job: Job, data: ImageData, out: Path, machine: Machine, *, graph: bool = True
+) -> list[float]:
+    """Train what is missing, write the records, publish the folder; returns test accuracies.
+
+    `graph`: see `Trainer`.
+    """
     device = pick_device(machine)
     with open_work(job.key_facts(data), device) as work:
         folders = [work.path / f"replicate-{r}" for r in range(job.replicates)]
         pending = [r for r, folder in enumerate(folders) if not (folder / RECORD).exists()]
-        run_replicates(job, pending, work.path, data, device, machine)
+        run_replicates(job, pending, work.path, data, device, machine, graph=graph)
         records = [json.loads((folder / RECORD).read_text()) for folder in folders]
         files = {RECORD: work.path / RECORD, TIMING: work.path / TIMING}
         durable_write(files[RECORD], canonical_json(_record(job, data, records)))
         timings = [json.loads((folder / TIMING).read_text()) for folder in folders]
         durable_write(files[TIMING], canonical_json({"replicates": timings}))
         for folder in folders:
-            features = _class_features(job, folder, data, device)
+            features = class_features(job.network, job.classes, folder, data, device)
             for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
                 files[f"{folder.name}/{name}"] = folder / name
             files[f"{folder.name}/{FEATURES}"] = features
@@ -141,10 +136,6 @@ def train_and_publish(job: Job, data: ImageData, out: Path, machine: Machine) ->
     return accuracies
 
 
-class ReplicateError(RuntimeError):
-    """What went wrong in a process that trained a replicate."""
-
-
 def run_replicates(
     job: Job,
     pending: Sequence[int],
@@ -152,207 +143,140 @@ def run_replicates(
     data: ImageData,
     device: torch.device,
     machine: Machine,
+    *,
+    graph: bool = True,
 ) -> None:
-    """Train the pending replicates: on a CPU several at once, each in a process of its own."""
-    processes = machine.processes(len(pending)) if device.type == "cpu" else 1
+    """Train the pending replicates at the same time: on a CPU in processes, on a GPU on streams."""
     set_up(device, machine.threads)
+    if not pending:
+        return
+    # Made before any process is, which then have one copy of the images between them.
+    trainings = Trainings(job, folder, data, device, graph=graph)
     with ProgressDisplay("images") as display:
-        if processes == 1:
-            for replicate in pending:
-                train_replicate(job, replicate, folder, data, device, display.show)
+        if device.type == "cuda":
+            trainings.train(pending, display.show, MOST_AT_ONCE)
+        elif (processes := machine.processes(len(pending))) > 1:
+            run_in_processes(trainings.train, pending, processes, display.show)
         else:
-            _run_in_processes(job, pending, folder, data, device, processes, display)
+            trainings.train(pending, display.show)
 
 
-def _run_in_processes(
-    job: Job,
-    pending: Sequence[int],
-    folder: Path,
-    data: ImageData,
-    device: torch.device,
-    processes: int,
-    display: ProgressDisplay,
-) -> None:
-    # Forking shares the data set's memory and spares each process the import of torch; nothing has
-    # been computed yet, so no thread pool is lost in the fork.
-    context = multiprocessing.get_context("fork")
-    queue: Any = context.SimpleQueue()
+class Trainings:
+    """The replicates of a job on one device; all see the same copy of the images."""
 
-    parent = os.getpid()
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        data: ImageData,
+        device: torch.device,
+        *,
+        graph: bool = True,
+    ) -> None:
+        self.job, self.folder, self.data, self.device = job, folder, data, device
+        self.graph = graph
+        self.test = TestSet(
+            clean_bank(data.test.images, data.mean, data.std, device), data.test.labels
+        )
+        if job.weights is None:
+            self.bank = ImageBank(data.train.images, data.mean, data.std, job.augmentation, device)
+        self._told: set[str] = set()
 
-    def report(tick: Tick) -> None:
-        if os.getppid() != parent:  # the stage was killed: leave no orphan that holds its lock
-            os._exit(1)
-        queue.put(tick)
-
-    def work(mine: Sequence[int]) -> None:
-        try:
+    def train(self, replicates: Sequence[int], report: Report, at_once: int = 1) -> None:
+        """Train replicates, going on from their checkpoints, and write the files of each."""
+        mine = [_Replicate(self, replicate, report) for replicate in replicates]
+        if self.job.weights is not None:
             for replicate in mine:
-                train_replicate(job, replicate, folder, data, device, report)
-            queue.put(None)
-        except Exception as error:
-            # A message always crosses between processes; not every exception can be unpickled.
-            text = str(error) if is_mistake(error) else traceback.format_exc()
-            queue.put(ReplicateError(text))
-        except KeyboardInterrupt:
-            queue.put(KeyboardInterrupt())
-
-    shares = [pending[start::processes] for start in range(processes)]
-    workers = [context.Process(target=work, args=(mine,), daemon=True) for mine in shares]
-    for worker in workers:
-        worker.start()
-    try:
-        running = len(workers)
-        while running:
-            message = _next_message(queue, workers)
-            if message is None:
-                running -= 1
-            elif isinstance(message, Tick):
-                display.show(message)
-            else:
-                raise message
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-
-
-def _next_message(queue: Any, workers: Sequence[Any]) -> Any:
-    while queue.empty():
-        dead = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
-        if dead and queue.empty():
-            raise ChildProcessError(
-                f"a training process ended with code {dead[0]} (out of memory?)"
-            )
-        time.sleep(0.05)
-    return queue.get()
-
-
-def train_replicate(
-    job: Job,
-    replicate: int,
-    folder: Path,
-    data: ImageData,
-    device: torch.device,
-    report: Callable[[Tick], None],
-) -> None:
-    """Train one replicate, going on from its checkpoint, and write its files; the record comes last."""
-    seed, own = job.seed + replicate, folder / f"replicate-{replicate}"
-    own.mkdir(exist_ok=True)
-    torch.manual_seed(seed)
-    network = build(job.network, len(data.class_names))
-    network.check_image_size(*data.train.images.shape[1:3])
-    test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
-    began = time.monotonic()
-    if job.weights is not None:
-        network.load_state_dict(job.weights)
-        place(network, device)
-        curves, images = Curves(), 0
-    else:
-        bank = ImageBank(data.train.images, data.mean, data.std, job.augmentation, device)
-        batches = ViewBatches(bank, data.train.labels, len(data.class_names))
-        source = job.source(replicate)
-        trainer = Trainer(network, batches, source, job.loss, job.training, seed=seed)
-        checkpoint = own / "state.safetensors"
-        reporter = _Reporter(f"{job.name} #{replicate}", trainer, report)
-        curves = fit(trainer, test, checkpoint=checkpoint, on_step=reporter)
-        images = reporter.images
-        report(reporter.tick(trainer, curves.train_loss[-1]))
-    seconds = time.monotonic() - began
-    timing = {
-        "replicate": replicate,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1),
-        **describe_device(device),
-        "versions": versions(),
-    }
-    durable_write(own / TIMING, canonical_json(timing))
-    _write_train_sample(own, network, data, device)
-    _write_replicate(own, replicate, seed, network, curves, test)
-
-
-class _Reporter:
-    """Turns training steps into ticks, a few a second, so that reading the loss costs nothing."""
-
-    def __init__(self, name: str, trainer: Trainer, report: Callable[[Tick], None]) -> None:
-        self.name, self.report = name, report
-        self.total = trainer.params.epochs * trainer.batches.count
-        self.first: int | None = None
-        self.images = 0
-        self.last = 0.0
-
-    def __call__(self, trainer: Trainer, loss: torch.Tensor) -> None:
-        """Called after each step."""
-        done = trainer.epoch * trainer.batches.count + trainer.images_in_epoch
-        if self.first is None:  # a resumed run starts later than at the first image
-            self.first = trainer.epoch * trainer.batches.count
-        self.images = done - self.first
-        now = time.monotonic()
-        if now - self.last < TICK_SECONDS:
+                replicate.use_weights(self.job.weights)
             return
-        self.last = now
-        self.report(self.tick(trainer, loss.item()))
+        fit_together([replicate.run() for replicate in mine], self.device, at_once=at_once)
 
-    def tick(self, trainer: Trainer, loss: float) -> Tick:
-        """Where training stands, with the given loss."""
-        seen = [a for a in trainer.curves.test_top1_accuracy if a == a]
-        accuracy = f" accuracy {seen[-1]:.2%}" if seen else ""
-        done = trainer.epoch * trainer.batches.count + trainer.images_in_epoch
-        return Tick(self.name, done, self.total, f"loss {loss:.3f}{accuracy}")
+    def warn(self, text: str) -> None:
+        """Tell something on the console, once for all replicates."""
+        if text not in self._told:
+            self._told.add(text)
+            console.print(f"{self.job.kind} {self.job.name}: {text}")
 
 
-def _write_replicate(
-    own: Path, replicate: int, seed: int, network: Network, curves: Curves, test: TestSet
-) -> None:
-    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH)
-    save_weights(network, own / WEIGHTS)
-    durable_write(own / CURVES, curves.to_csv().encode("ascii"))
-    _save_array(own / TEST_LOGITS, logits)
-    record = {
-        "replicate": replicate,
-        "seed": seed,
-        "top1_accuracy": top1_accuracy(logits, test.labels),
-        "top5_accuracy": top_k_accuracy(logits, test.labels, min(5, logits.shape[1])),
-        "nll": nll(logits, test.labels),
-        "train_loss": curves.train_loss[-1] if curves.train_loss else None,
-        "weights_sha256": weights_digest(network.state_dict()),
-    }
-    durable_write(own / RECORD, canonical_json(record))
-    (own / "state.safetensors").unlink(missing_ok=True)
+class _Replicate:
+    """One replicate of a job: what it begins with, reports and leaves."""
 
+    def __init__(self, trainings: Trainings, number: int, report: Report) -> None:
+        self.trainings, self.number, self.report = trainings, number, report
+        self.job, self.data = trainings.job, trainings.data
+        self.seed = self.job.seed + number
+        self.own = trainings.folder / f"replicate-{number}"
+        self.own.mkdir(exist_ok=True)
+        self.began = time.monotonic()
+        self.reporter: StepReporter | None = None
 
-def _write_train_sample(own: Path, network: Network, data: ImageData, device: torch.device) -> None:
-    rows = sample_rows(data.train.labels)
-    bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
-    logits, _ = predict_clean(network, bank, PREDICT_BATCH)
-    save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
+    def run(self) -> Run:
+        """This replicate as a run of the training loop."""
+        checkpoint = self.own / CHECKPOINT
+        return Run(
+            start=self._start,
+            test=self.trainings.test,
+            checkpoint=checkpoint,
+            on_step=self._on_step,
+            on_end=self._end,
+        )
 
+    def _network(self) -> Network:
+        torch.manual_seed(self.seed)
+        network = build(self.job.network, len(self.data.class_names))
+        network.check_image_size(*self.data.train.images.shape[1:3])
+        return network
 
-def _save_array(path: Path, array: Any) -> None:
-    temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, array, allow_pickle=False)
-    temporary.replace(path)
+    def _start(self) -> Trainer:
+        self.began = time.monotonic()
+        trainings, job = self.trainings, self.job
+        batches = ViewBatches(trainings.bank, self.data.train.labels, len(self.data.class_names))
+        trainer = Trainer(
+            self._network(),
+            batches,
+            job.source(self.number),
+            job.loss,
+            job.training,
+            seed=self.seed,
+            graph=trainings.graph,
+            warn=trainings.warn,
+        )
+        self.reporter = StepReporter(f"{job.name} #{self.number}", trainer, self.report)
+        return trainer
 
+    def _on_step(self, trainer: Trainer, loss: torch.Tensor) -> None:
+        assert self.reporter is not None
+        self.reporter(trainer, loss)
 
-def _class_features(job: Job, own: Path, data: ImageData, device: torch.device) -> Path:
-    """The features of the V-score classes; a file for each choice of classes, made when asked for."""
-    path = own / f"features-{work_key({'classes': sorted(job.classes)})}.safetensors"
-    if path.exists():
-        return path
-    network = build(job.network, len(data.class_names))
-    network.load_state_dict(load_weights(own / WEIGHTS))
-    place(network, device)
+    def _end(self, trainer: Trainer, at_once: int) -> None:
+        assert self.reporter is not None
+        self.report(self.reporter.tick(trainer, trainer.curves.train_loss[-1]))
+        how = {
+            "precision": trainer.params.precision,
+            "steps": "graph" if trainer.player.records else "eager",
+            "replicates_at_once": at_once,
+        }
+        self._write(trainer.network, trainer.curves, self.reporter.images, how)
 
-    def features_of(split: Split) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-        rows = class_rows(split.labels, job.classes)
-        bank = clean_bank(split.images[rows], data.mean, data.std, device)
-        _, features = predict_clean(network, bank, PREDICT_BATCH)
-        # Features of a hardly trained network may exceed what float16 holds.
-        limit = float(np.finfo(np.float16).max)
-        return features.clip(-limit, limit).astype(np.float16), split.labels[rows]
+    def use_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write the files of a network that was trained elsewhere."""
+        network = self._network()
+        network.load_state_dict(weights)
+        self._write(place(network, self.trainings.device), Curves(), 0, {})
 
-    save_features(path, ClassFeatures(*features_of(data.train), *features_of(data.test)))
-    return path
+    def _write(self, network: Network, curves: Curves, images: int, how: dict[str, Any]) -> None:
+        seconds = time.monotonic() - self.began
+        timing = {
+            "replicate": self.number,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(images / seconds, 1),
+            **how,
+            **describe_device(self.trainings.device),
+            "versions": versions(),
+        }
+        durable_write(self.own / TIMING, canonical_json(timing))
+        test = self.trainings.test
+        write_replicate(self.own, self.number, self.seed, network, curves, self.data, test)
 
 
 def _record(job: Job, data: ImageData, replicates: list[dict[str, Any]]) -> dict[str, Any]:

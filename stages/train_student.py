@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from stages.common import PREPARED, STORES, load_machine, load_params, path_option, stage_options
+from stages.common import (
+    PREPARED,
+    STORES,
+    load_machine,
+    load_params,
+    no_graph_option,
+    path_option,
+    stage_options,
+)
 
 
 @click.command()
@@ -16,9 +24,10 @@ from stages.common import PREPARED, STORES, load_machine, load_params, path_opti
 @path_option("--prepared", PREPARED, "Prepared data set.")
 @path_option("--stores", STORES, "Folder of the teachers' stores.")
 @path_option("--out", None, "Folder to write.  [default: data/students/NAME]")
+@no_graph_option
 @stage_options
 def train_student(
-    name: str, params_path: Path, prepared: Path, stores: Path, out: Path | None
+    name: str, params_path: Path, prepared: Path, stores: Path, out: Path | None, no_graph: bool
 ) -> None:
     """Train the replicates of the student NAME of params.yaml from its teacher's store."""
     from pipeline.distill import (
@@ -68,7 +77,8 @@ def train_student(
         inputs={"store": teacher["store"], "method": method.facts()},
         facts={"method": method.facts(), "teacher": teacher},
     )
-    train_and_publish(job, data, out or Path("data/students") / name, load_machine(content))
+    target = out or Path("data/students") / name
+    train_and_publish(job, data, target, load_machine(content), graph=not no_graph)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ DATASET = DatasetInfo(
     test_images=TEST_IMAGES,
     classes=CLASSES,
     class_names=tuple(f"class {c}" for c in range(CLASSES)),
+    mean=(0.3, 0.3, 0.3),
+    std=(0.4, 0.4, 0.4),
 )
 TEACHER = TeacherInfo(
     name="resnet20",
@@ -51,11 +53,25 @@ def header(group: str, **changes) -> Header:
         tolerance=0.02,
         versions={"numpy": "2.4.6", "torch": "2.13.0"},
     )
+    if "codec" in changes:
+        changes = {"lossy": changes["codec"].lossy, **changes}
     return replace(made, **changes)
 
 
 def plan(group: str, views: int, images: int = IMAGES) -> list[View]:
     return [draw_view(group, recipe(group), v, images) for v in range(views)]
+
+
+CODECS = {
+    "dense": Codec(),
+    "zstd": Codec(name="zstd", level=3),
+    "bitround": Codec(name="bitround", keep_bits=6, level=3),
+    "int8": Codec(name="int8"),
+    "int8-zstd": Codec(name="int8", level=3),
+    "topk": Codec(name="topk", top_k=3),
+    "topk-zstd": Codec(name="topk", top_k=8, level=3),
+}
+LOSSY = {name: codec for name, codec in CODECS.items() if codec.lossy}
 
 
 def outputs(name: str, v: int, count: int, width: int) -> NDArray[np.float16]:

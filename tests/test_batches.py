@@ -10,7 +10,6 @@ from pipeline.batches import (
     ImageBank,
     ViewBatches,
     clean_epoch,
-    index_crops,
 )
 from pipeline.views import Augmentation, EpochPlan, View, ViewRecipe, draw_view, mixed_rows, plan_of
 
@@ -53,13 +52,17 @@ def tensors(view: View) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(view.crop_yx), torch.from_numpy(view.flip)
 
 
+BY_INDEX = pytest.mark.parametrize("by_index", [False, True], ids=["rows", "index"])
+
+
+@BY_INDEX
 @pytest.mark.parametrize("size", [(9, 9), (7, 12)], ids=["square", "wide"])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("pad", [0, 1, 4])
-def test_crops_equal_pil_bit_for_bit(pad, flip, size):
+def test_crops_equal_pil_bit_for_bit(pad, flip, size, by_index):
     images = colours(60, *size)
-    bank = ImageBank(images, MEAN, STD, Augmentation(pad=pad, flip=flip), CPU)
-    padded = torch.from_numpy(np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))))
+    augmentation = Augmentation(pad=pad, flip=flip)
+    bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
     for v in range(3):
         view = draw_view("plain", recipe(pad, flip), v, 60)
         rows = torch.from_numpy(np.random.default_rng(v).permutation(60)[:37])
@@ -70,14 +73,13 @@ def test_crops_equal_pil_bit_for_bit(pad, flip, size):
         )
         assert crops.dtype == torch.uint8
         np.testing.assert_array_equal(crops.numpy(), expected)
-        np.testing.assert_array_equal(
-            index_crops(padded, rows, crop_yx, flips, size).numpy(), expected
-        )
 
 
-def test_crops_of_every_corner(digits):
+@BY_INDEX
+def test_crops_of_every_corner(digits, by_index):
     images = digits.train.images[:1]
-    bank = ImageBank(images, MEAN, STD, Augmentation(pad=2, flip=True), CPU)
+    augmentation = Augmentation(pad=2, flip=True)
+    bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
     for y in range(5):
         for x in range(5):
             for flip in (False, True):
@@ -89,17 +91,22 @@ def test_crops_of_every_corner(digits):
                 np.testing.assert_array_equal(crop[0].numpy(), pil_crop(images[0], 2, (y, x), flip))
 
 
-def test_crops_outside_the_padding_are_refused():
-    bank = ImageBank(colours(), MEAN, STD, Augmentation(pad=1, flip=False), CPU)
-    with pytest.raises(IndexError):
-        bank.crops(torch.tensor([0]), torch.tensor([[3, 0]]), torch.tensor([False]))
-    with pytest.raises(IndexError):
+@BY_INDEX
+def test_crops_outside_the_padding_are_refused(by_index):
+    augmentation = Augmentation(pad=1, flip=False)
+    bank = ImageBank(colours(), MEAN, STD, augmentation, CPU, by_index=by_index)
+    for corner in ((3, 0), (0, 3)):
+        with pytest.raises(IndexError, match=r"within 0\.\.2"):
+            bank.crops(torch.tensor([0]), torch.tensor([corner]), torch.tensor([False]))
+    with pytest.raises(IndexError, match="flips: False"):
         bank.crops(torch.tensor([0]), torch.tensor([[0, 0]]), torch.tensor([True]))
 
 
-def test_the_bank_keeps_a_copy_of_the_images():
+@BY_INDEX
+def test_the_bank_keeps_a_copy_of_the_images(by_index):
     images = colours()
-    bank = ImageBank(images, MEAN, STD, Augmentation(pad=0, flip=False), CPU)
+    augmentation = Augmentation(pad=0, flip=False)
+    bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
     wanted = images.copy()
     images[:] = 0
     rows = torch.arange(24)
@@ -119,10 +126,15 @@ def test_normalisation_against_float64():
     assert np.array_equal(pixels.ravel()[:3], [0, 0, 0])  # the input is left alone
 
 
-def started(images, data: EpochData, pad: int, flip: bool, classes: int = 5) -> ViewBatches:
-    bank = ImageBank(images, MEAN, STD, Augmentation(pad=pad, flip=flip), CPU)
+def unstarted(images, pad: int, flip: bool, *, by_index=False, classes: int = 5) -> ViewBatches:
+    augmentation = Augmentation(pad=pad, flip=flip)
+    bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
     labels = (np.arange(len(images)) % classes).astype(np.int32)
-    batches = ViewBatches(bank, labels, classes)
+    return ViewBatches(bank, labels, classes)
+
+
+def started(images, data: EpochData, pad: int, flip: bool, *, by_index=False) -> ViewBatches:
+    batches = unstarted(images, pad, flip, by_index=by_index)
     batches.start(data)
     return batches
 
@@ -136,11 +148,12 @@ def half_mixed(share: float, count: int = 24) -> tuple[EpochPlan, View, View]:
     return plan, plain, mixed
 
 
+@BY_INDEX
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_images_against_one_at_a_time(share):
+def test_images_against_one_at_a_time(share, by_index):
     images = colours()
     plan, plain, mixed = half_mixed(share)
-    batches = started(images, EpochData(plan), 2, True)
+    batches = started(images, EpochData(plan), 2, True, by_index=by_index)
     rows = torch.tensor([3, 0, 17, 23, 9, 5, 11, 2])
     got = batches.images(rows)
     assert got.is_contiguous(memory_format=torch.channels_last)
@@ -148,6 +161,16 @@ def test_images_against_one_at_a_time(share):
         slow = slow_mixed if plan.mixed[i] else slow_image
         expected = slow(images, 2, mixed if plan.mixed[i] else plain, i)
         np.testing.assert_allclose(got[k].numpy(), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_both_ways_to_gather_give_the_same_bits(share):
+    plan, _, _ = half_mixed(share)
+    rows = torch.from_numpy(np.random.default_rng(3).permutation(24)[:19])
+    by_rows = started(colours(), EpochData(plan), 2, True)
+    by_index = started(colours(), EpochData(plan), 2, True, by_index=True)
+    assert torch.equal(by_rows.images(rows), by_index.images(rows))
+    assert torch.equal(by_rows.targets(rows), by_index.targets(rows))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -217,6 +240,58 @@ def test_starting_another_epoch_replaces_all_of_the_last(digits):
     assert torch.equal(batches.images(rows), fresh.images(rows))
     assert torch.equal(batches.targets(rows), fresh.targets(rows))
     assert batches.batch(rows).teacher_logits is None
+
+
+def epoch_data(share: float, seed: int) -> EpochData:
+    logits = np.random.default_rng(seed).normal(size=(24, 5)).astype(np.float16)
+    return EpochData(half_mixed(share)[0], logits)
+
+
+def test_the_next_epoch_lies_where_the_last_one_lay():
+    """What a recorded step relies on."""
+    batches = unstarted(colours(), 2, True)
+    batches.start(epoch_data(0.3, 0))
+    layout = batches.layout
+    batches.start(epoch_data(0.9, 1))
+    assert batches.layout == layout
+    batches.start(epoch_data(0.0, 2))
+    assert batches.layout != layout  # nothing is mixed: another step
+    batches.start(epoch_data(0.3, 0))
+    assert batches.layout == layout
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_staged_epochs_are_the_epochs(share):
+    rows = torch.arange(24)
+    data = epoch_data(share, 0)
+    staged = unstarted(colours(), 2, True)
+    staged.start(staged.stage(data))
+    direct = started(colours(), data, 2, True).batch(rows)
+    for name, value in vars(staged.batch(rows)).items():
+        other = getattr(direct, name)
+        assert (value is None and other is None) or torch.equal(value, other), name
+
+
+def test_a_staged_epoch_outlives_the_current_one():
+    """Two epochs are read while one trains; starting one leaves the other alone."""
+    rows = torch.arange(24)
+    batches = unstarted(colours(), 2, True)
+    first, second = (batches.stage(epoch_data(0.5, seed)) for seed in (0, 1))
+    batches.start(first)
+    before = batches.batch(rows)
+    batches.start(second)
+    between = batches.batch(rows)
+    batches.start(first)
+    assert torch.equal(batches.batch(rows).teacher_logits, before.teacher_logits)
+    assert not torch.equal(between.teacher_logits, before.teacher_logits)
+
+
+@BY_INDEX
+def test_images_as_they_are(by_index):
+    images = colours()
+    augmentation = Augmentation(pad=3, flip=True)
+    bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
+    np.testing.assert_array_equal(bank.cut(bank.as_they_are).numpy(), images)
 
 
 @pytest.mark.parametrize("pad", [0, 3])

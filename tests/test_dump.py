@@ -6,12 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from store_samples import TEACHER, tree
+from store_samples import CODECS, TEACHER, tree
 
 from pipeline.batches import EpochData, ImageBank, ViewBatches
-from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group, view_recipe
+from pipeline.dump import (
+    DumpParams,
+    MixedViews,
+    PlainViews,
+    dump_group,
+    group_header,
+    view_recipe,
+)
 from pipeline.params import ParamsError, section
 from pipeline.predict import place
+from pipeline.store.codecs import Codec
+from pipeline.store.difference import measure, merge
 from pipeline.store.manifest import Header, describe_dataset
 from pipeline.store.read import open_store
 from pipeline.views import Augmentation, ViewRecipe, draw_view, plan_of
@@ -179,3 +188,72 @@ def test_a_finished_dump_computes_nothing(teacher, few_digits, tmp_path):
         dump(teacher, group, few_digits, tmp_path, **options)
     assert seen == []
     assert tree(tmp_path) == before
+
+
+def test_codecs_are_read_strictly():
+    entry = {"seed": 0, "batch_size": 8, "plain": {"views": 8, "draw": "random"}, "mixed": None}
+    codecs = {
+        "zstd": {"name": "zstd", "level": 3},
+        "bitround": {"name": "bitround", "keep_bits": 6, "level": 9},
+        "int8": {"name": "int8"},
+        "topk": {"name": "topk", "top_k": 5},
+    }
+    for codec in codecs.values():
+        assert section({"a": {**entry, "codec": codec}}, DumpParams, "a").codec == Codec(**codec)
+    assert section({"a": entry}, DumpParams, "a").codec == Codec()
+    bad = {
+        "a.codec: codec: expected one of dense": {"name": "gzip"},
+        "a.codec: codec: zstd needs a level": {"name": "zstd"},
+        "a.codec.level: expected a whole number": {"name": "zstd", "level": "3"},
+        "a.codec.bits: unknown key": {"name": "int8", "bits": 8},
+        "a.codec: expected a mapping": "int8",
+    }
+    for problem, codec in bad.items():
+        with pytest.raises(ParamsError) as caught:
+            section({"a": {**entry, "codec": codec}}, DumpParams, "a")
+        assert caught.value.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("group", ["clean", "plain", "mixed"])
+def test_the_codec_of_a_dump_is_that_of_its_views(teacher, few_digits, tmp_path, group, name):
+    params = replace(PARAMS, codec=CODECS[name])
+    made = group_header(group, params, AUGMENTATION, few_digits, TEACHER, CPU)
+    assert made.codec == (Codec() if group == "clean" else CODECS[name])
+    assert made.lossy == made.codec.lossy
+    assert ("numcodecs" in made.versions) == (made.codec.level is not None)
+    files = dump_group(teacher, made, params, few_digits, CPU, tmp_path / "work")
+    opened_store = opened(files, tmp_path / "a.zarr", group, few_digits)
+    exact = opened(
+        dump(teacher, group, few_digits, tmp_path / "dense"), tmp_path / "b.zarr", group, few_digits
+    )
+    if group == "clean":
+        assert np.array_equal(opened_store.clean.logits("train"), exact.clean.logits("train"))
+        return
+    views, originals = opened_store.group(group), exact.group(group)
+    errors = [measure(originals.logits(v), views.logits(v)) for v in range(2)]
+    expected = merge(errors).facts() if made.lossy else {}
+    assert views.manifest.measured_error == pytest.approx(expected, rel=1e-3)
+    if views.feature_dim is not None:
+        assert np.array_equal(views.features(1), originals.features(1))
+
+
+def test_more_classes_than_there_are_cannot_be_kept(few_digits):
+    params = replace(PARAMS, codec=Codec(name="topk", top_k=10))
+    with pytest.raises(ValueError, match="keep fewer classes than there are, not 10 of 10"):
+        group_header("plain", params, AUGMENTATION, few_digits, TEACHER, CPU)
+
+
+def test_an_interrupted_dump_measures_the_same_error(teacher, few_digits, tmp_path):
+    params = replace(PARAMS, codec=Codec(name="int8"))
+    made = group_header("plain", params, AUGMENTATION, few_digits, TEACHER, CPU)
+    dump_group(teacher, made, params, few_digits, CPU, tmp_path / "whole")
+
+    def on_progress(done, total):
+        if done == 448:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        dump_group(teacher, made, params, few_digits, CPU, tmp_path / "parts", on_progress)
+    dump_group(teacher, made, params, few_digits, CPU, tmp_path / "parts")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")

@@ -9,42 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from training_samples import PARAMS, Setup, assert_equal_states, kd_loss, state, taught
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches, clean_epoch
-from pipeline.fit import NonFiniteLossError, TestSet, Trainer, TrainingParams, fit
-from pipeline.hard_labels import DrawnEpochs, Mixup, hard_label_loss
+from pipeline.batches import EpochData, clean_epoch
+from pipeline.fit import NonFiniteLossError, fit, training
+from pipeline.hard_labels import DrawnEpochs, hard_label_loss
 from pipeline.models import build
-from pipeline.predict import clean_bank
 from pipeline.schedules import Schedule
 from pipeline.views import Augmentation, epoch_order
-
-CPU = torch.device("cpu")
-PARAMS = TrainingParams(
-    epochs=3,
-    batch_size=64,
-    learning_rate=0.05,
-    momentum=0.9,
-    weight_decay=5e-4,
-    schedule=Schedule(name="one_cycle"),
-)
-
-
-class Setup:
-    """Real digits and a tiny network, from which a new trainer can be made again and again."""
-
-    def __init__(self, data, build):
-        self.data, self.build = data, build
-        self.test = TestSet(
-            clean_bank(data.test.images, data.mean, data.std, CPU), data.test.labels
-        )
-
-    def trainer(self, params=PARAMS, *, loss=hard_label_loss, source=None, count=None):
-        images, labels = self.data.train.images[:count], self.data.train.labels[:count]
-        augmentation = Augmentation(pad=2, flip=False)
-        bank = ImageBank(images, self.data.mean, self.data.std, augmentation, CPU)
-        batches = ViewBatches(bank, labels, 10)
-        drawn = DrawnEpochs(augmentation, Mixup(alpha=1.0, share=0.5), 7, len(labels))
-        return Trainer(self.build(10), batches, source or drawn, loss, params, seed=11)
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +24,12 @@ def setup(few_digits, tiny_network):
     return Setup(few_digits, tiny_network)
 
 
-def state(trainer):
-    momentum = {
-        name: trainer.optimiser.state[parameter]["momentum_buffer"]
-        for name, parameter in trainer.network.named_parameters()
-    }
-    return {**trainer.network.state_dict(), **{f"momentum of {k}": v for k, v in momentum.items()}}
-
-
-def assert_equal_states(first, second):
-    ours, theirs = state(first), state(second)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert torch.equal(ours[name], theirs[name]), name
-
-
 def recording(loss=hard_label_loss):
     """A loss that also notes the size of each batch and the progress that it was told."""
     seen = []
 
     def compute(logits, features, batch, epoch):
-        seen.append((len(logits), epoch))
+        seen.append((len(logits), epoch.item()))
         return loss(logits, features, batch, epoch)
 
     return compute, seen
@@ -81,7 +38,7 @@ def recording(loss=hard_label_loss):
 def test_three_steps_against_sgd_by_hand(setup):
     params = replace(PARAMS, epochs=1, schedule=Schedule(name="cosine"))
     trainer = setup.trainer(params, count=192)
-    by_hand = setup.build(10).train()
+    by_hand = setup.build(10, 11).train()
     weights = dict(by_hand.named_parameters())
     velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     reference = setup.trainer(params, count=192).batches
@@ -101,8 +58,93 @@ def test_three_steps_against_sgd_by_hand(setup):
                 weight -= rate * velocity[name]
     for name, parameter in trainer.network.named_parameters():
         torch.testing.assert_close(parameter, weights[name], rtol=0, atol=1e-6)
-    for name, parameter in setup.build(10).named_parameters():  # all of them have moved
+    for name, parameter in setup.build(10, 11).named_parameters():  # all of them have moved
         assert not torch.equal(parameter, trainer.network.get_parameter(name))
+
+
+def plain_epoch(setup, source, loss, params, count, epoch, seed):
+    """An epoch as anyone would write it: slices of the order, a rate set from outside, no tables."""
+    network = setup.build(10, seed).to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=1.0, momentum=params.momentum, weight_decay=5e-4, fused=True
+    )
+    batches = setup.batches(count)
+    batches.start(source(epoch))
+    order = torch.from_numpy(epoch_order(seed, epoch, count))
+    losses, rows = [], order.split(params.batch_size)
+    for step, chosen in enumerate(rows):
+        progress = epoch + step / len(rows)
+        rate = params.learning_rate * params.schedule.multiplier(progress, params.epochs)
+        optimiser.param_groups[0]["lr"] = rate
+        batch = batches.batch(chosen)
+        optimiser.zero_grad()
+        logits, features = network.forward_features(batch.images)
+        value = loss(logits, features, batch, progress)
+        value.backward()
+        optimiser.step()
+        losses.append(value.item())
+    return network, optimiser, losses
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("count", [320, 200])
+def test_an_epoch_has_the_bits_of_one_without_tables(setup, share, momentum, count):
+    params = replace(PARAMS, epochs=1, momentum=momentum)
+    source = taught(count, share)
+    trainer = setup.trainer(params, loss=kd_loss, source=source, count=count)
+    losses = [loss.item() for loss in trainer.steps(source(0))]
+    trainer.finish_epoch(setup.test)
+    network, optimiser, expected = plain_epoch(setup, source, kd_loss, params, count, 0, 11)
+    assert losses == expected
+    found = state(trainer)
+    for name, value in network.state_dict().items():  # batches that norms have counted, too
+        assert torch.equal(value, found[name]), name
+    if momentum:
+        for name, parameter in network.named_parameters():
+            buffer = optimiser.state[parameter]["momentum_buffer"]
+            assert torch.equal(buffer, found[f"momentum of {name}"]), name
+
+
+def test_reading_ahead_changes_nothing(setup):
+    ahead = setup.trainer(count=200)
+    curves = fit(ahead, setup.test)
+    trainer = setup.trainer(count=200)
+    for epoch in range(3):
+        for _ in trainer.steps(trainer.source(epoch)):
+            pass
+        trainer.finish_epoch(setup.test)
+    assert_equal_states(ahead, trainer)
+    assert trainer.curves == curves
+
+
+def test_epochs_with_and_without_mixed_images_take_turns(setup):
+    def source(epoch):
+        return taught(200, 0.5 if epoch % 2 else 0.0)(epoch)
+
+    trainer = setup.trainer(source=source, loss=kd_loss, count=200)
+    fit(trainer, setup.test)
+    again = setup.trainer(source=source, loss=kd_loss, count=200)
+    again.batches = setup.batches(200)
+    for epoch in range(3):
+        for _ in again.steps(source(epoch)):
+            pass
+        again.finish_epoch(setup.test)
+        again.batches = setup.batches(200)  # nothing of an epoch is left for the next one
+    assert_equal_states(trainer, again)
+
+
+def test_training_pauses_after_every_step(setup):
+    trainer = setup.trainer(count=200)
+    paused = training(trainer, setup.test)
+    where = [(trainer.epoch, trainer.steps_in_epoch, trainer.epoch_is_over) for _ in paused]
+    assert where == [(epoch, step, step == 4) for epoch in range(3) for step in range(1, 5)]
+    assert_equal_states(trainer, fitted(setup.trainer(count=200), setup.test))
+
+
+def fitted(trainer, test):
+    fit(trainer, test)
+    return trainer
 
 
 @pytest.mark.parametrize(
@@ -143,7 +185,7 @@ def test_learning_rate_and_progress_of_every_step(setup):
     curves = fit(
         trainer,
         setup.test,
-        on_step=lambda t, _: rates.append(t.optimiser.param_groups[0]["lr"]),
+        on_step=lambda t, _: rates.append(t.optimiser.param_groups[0]["lr"].item()),
     )
     assert [epoch for _, epoch in seen] == [step / 4 for step in range(12)]
     assert rates == pytest.approx([0.05] * 4 + [0.025] * 4 + [0.0125] * 4)
@@ -346,7 +388,7 @@ def test_epoch_data_without_a_teacher(setup):
 
 
 def test_training_lowers_the_loss_on_real_digits(digits):
-    setup = Setup(digits, lambda classes: build("resnet8", classes))
+    setup = Setup(digits, lambda classes, seed: build("resnet8", classes))
     torch.manual_seed(0)
     drawn = DrawnEpochs(Augmentation(pad=2, flip=False), None, 7, 960)
     params = replace(PARAMS, batch_size=32, learning_rate=0.1, evaluate_every=3)

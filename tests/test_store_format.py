@@ -255,11 +255,19 @@ def test_metadata_covers_every_node() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "pickle"}, "expected one of dense, zstd"),
+        ({"name": "pickle"}, "expected one of dense, zstd, bitround, int8, topk"),
         ({"name": "zstd"}, "needs a level"),
-        ({"name": "dense", "level": 3}, "dense has none"),
+        ({"name": "dense", "level": 3}, "dense has no level"),
         ({"name": "zstd", "level": 0}, "level of 1 to 22"),
         ({"name": "zstd", "level": 99}, "level of 1 to 22"),
+        ({"name": "bitround", "level": 3}, "needs a keep_bits"),
+        ({"name": "bitround", "keep_bits": 6}, "needs a level"),
+        ({"name": "bitround", "keep_bits": 10, "level": 3}, "keep_bits of 1 to 9, found 10"),
+        ({"name": "int8", "keep_bits": 6}, "int8 has no keep_bits"),
+        ({"name": "int8", "level": 0}, "level of 1 to 22"),
+        ({"name": "topk"}, "needs a top_k .of at least 1"),
+        ({"name": "topk", "top_k": 0}, "top_k of at least 1, found 0"),
+        ({"name": "zstd", "level": 3, "top_k": 2}, "zstd has no top_k"),
     ],
 )
 def test_codecs_that_do_not_exist_are_refused(arguments: dict, message: str) -> None:

@@ -346,6 +346,11 @@ def test_a_plan_that_changes_after_opening_is_refused(store: Path) -> None:
         ({"class_names": ("x", *DATASET.class_names[1:])}, "with other classes"),
         ({"train_images": 30}, "another subset of digits: 40 training and 12 test images, not 30"),
         ({"fingerprint": "00" * 32}, "fingerprint abababababab..., not 000000000000..."),
+        (
+            {"mean": (0.5, 0.25, 0.125)},
+            "another normalisation .mean 0.3 0.3 0.3 and std 0.4 0.4 0.4, not 0.5 0.25 0.125 and",
+        ),
+        ({"std": (0.4, 0.4, 0.400001)}, "and 0.4 0.4 0.400001"),
     ],
 )
 def test_stores_of_another_data_set_are_refused(store: Path, change: dict, text: str) -> None:
@@ -356,7 +361,13 @@ def test_stores_of_another_data_set_are_refused(store: Path, change: dict, text:
 def test_data_sets_are_described_by_what_they_are() -> None:
     split = SimpleNamespace(labels=np.zeros(7))
     data = SimpleNamespace(
-        name="digits", fingerprint="12" * 32, class_names=("a", "b"), train=split, test=split
+        name="digits",
+        fingerprint="12" * 32,
+        class_names=("a", "b"),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        train=split,
+        test=split,
     )
     assert describe_dataset(data) == DatasetInfo(
         name="digits",
@@ -365,6 +376,8 @@ def test_data_sets_are_described_by_what_they_are() -> None:
         test_images=7,
         classes=2,
         class_names=("a", "b"),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pipeline.store.errors import (
@@ -144,12 +144,21 @@ def dataset_error(folder: Path, manifest: Manifest, dataset: DatasetInfo) -> Sto
             f"made from another subset of {theirs.name}: {theirs.train_images} training and "
             f"{theirs.test_images} test images, not {ours.train_images} and {ours.test_images}"
         )
+    elif ours.fingerprint == theirs.fingerprint:
+        what = (
+            f"made from {theirs.name} under another normalisation (mean {_channels(theirs.mean)} and "
+            f"std {_channels(theirs.std)}, not {_channels(ours.mean)} and {_channels(ours.std)})"
+        )
     else:
         what = (
             f"made from other images or labels, or another subset, of {theirs.name} (fingerprint "
             f"{theirs.fingerprint[:12]}..., not {ours.fingerprint[:12]}...)"
         )
     return DatasetMismatchError(folder, manifest.group, what)
+
+
+def _channels(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def _check_folder(folder: Path, group: str) -> None:

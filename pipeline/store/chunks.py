@@ -21,14 +21,16 @@ _INFINITY = 0x7C00  # of positive float16 bit patterns the first that is not fin
 _MINUS_INFINITY = 0xFC00  # and of negative ones
 
 
-def all_finite(values: NDArray[np.float16]) -> bool:
-    """Whether no number is infinite or NaN; on bit patterns, 5 times as fast as `isfinite`.
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no number is infinite or NaN; float16 by bit patterns, 5 times as fast as `isfinite`.
 
     Those that are not finite are the largest ones: among signed integers the positive, among
     unsigned integers the negative.
     """
-    if not values.size:
+    if values.dtype.kind != "f" or not values.size:
         return True
+    if values.dtype.itemsize > 2:
+        return bool(np.isfinite(values).all())
     return (
         int(values.view("<i2").max()) < _INFINITY
         and int(values.view("<u2").max()) < _MINUS_INFINITY
@@ -54,7 +56,7 @@ def read_chunk(
     chunk = np.empty(spec.chunks, spec.dtype) if out is None else out
     assert chunk.flags.c_contiguous
     assert chunk.dtype == spec.dtype
-    dense = spec.codec.name == "dense"
+    dense = spec.codec.level is None
     payload = (
         chunk.reshape(-1).view(np.uint8) if dense else np.empty(facts.size - CRC_BYTES, np.uint8)
     )

@@ -1,12 +1,12 @@
-"""Codecs: how the numbers of a chunk become the bytes of its file.
+"""Codecs: how logits and features are stored, and how an array's numbers become a file's bytes.
 
 Whatever the codec, the last four bytes of a file are the CRC-32C of all before them, so that a
 flipped bit never reads as a number. Zarr itself encodes (`encode`); decoding is done here, where
-sizes are checked before anything is allocated.
+sizes are checked before anything is allocated. What lossy codecs do to logits is in `lossy`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
@@ -14,59 +14,110 @@ from numcodecs import zstd
 from numpy.typing import NDArray
 
 CRC_BYTES = 4
-_ZSTD_LEVELS = range(1, 23)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """How logits and features are stored; plans and labels are always `dense`.
+    """How a group's logits are stored; the key `codec` of a dump.
 
-    `dense` is the numbers as they are; `zstd` compresses them without loss, at a `level` of 1 to
-    22.
+    `dense` is the float16 numbers as they are, and `zstd` compresses them without loss. The others
+    lose something, of the logits alone: features come back as they were, plans and labels are
+    `dense` always.
+
+    Attributes:
+        name: a name of CODECS.
+        level: of zstd's compression, 1 to 22; null for files that are not compressed.
+        keep_bits: of `bitround`: bits of the mantissa that are kept, 1 to 9 of float16's 10.
+        top_k: of `topk`: classes whose logits are kept, at least 1 and fewer than there are.
     """
 
     name: str = "dense"
     level: int | None = None
+    keep_bits: int | None = None
+    top_k: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in CODECS:
             raise ValueError(f"codec: expected one of {', '.join(CODECS)}, found {self.name!r}")
-        if (self.name == "zstd") != (self.level is not None):
-            raise ValueError("codec: zstd needs a level, and dense has none")
-        if self.level is not None and self.level not in _ZSTD_LEVELS:
-            raise ValueError(f"codec: expected a level of 1 to 22, found {self.level}")
+        kind = CODECS[self.name]
+        for key, (low, high) in _RANGES.items():
+            value = getattr(self, key)
+            if value is None and key in kind.needs:
+                raise ValueError(f"codec: {self.name} needs a {key} ({_range(low, high)})")
+            if value is not None and key not in (*kind.needs, *kind.takes):
+                raise ValueError(f"codec: {self.name} has no {key}")
+            if value is not None and not low <= value <= (high or value):
+                raise ValueError(f"codec: expected a {key} {_range(low, high)}, found {value}")
 
     @property
     def lossy(self) -> bool:
-        """Whether the numbers that are read differ from those that were written."""
+        """Whether the logits that are read differ from those that were written."""
         return CODECS[self.name].lossy
 
+    @property
+    def lossless(self) -> Self:
+        """The codec of what is stored beside the logits: compressed where they are."""
+        if self.level is None:
+            return type(self)()
+        return type(self)(name="zstd", level=self.level)
+
+    def __str__(self) -> str:
+        words = [self.name]
+        if self.keep_bits is not None:
+            words.append(f"{self.keep_bits} bits")
+        if self.top_k is not None:
+            words.append(f"k = {self.top_k}")
+        if self.level is not None:
+            words.append(f"level {self.level}" if self.name == "zstd" else f"zstd {self.level}")
+        return ", ".join(words)
+
     def chain(self, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
-        """The codecs of Zarr's array metadata."""
-        raw: dict[str, Any] = {"name": "bytes"}
+        """The codecs of Zarr's array metadata, for an array of `dense`, `zstd` or `bitround`."""
+        chain: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "crc32c"}]
         if dtype.itemsize > 1:
-            raw["configuration"] = {"endian": "little"}
-        compress = {"name": "zstd", "configuration": {"level": self.level, "checksum": False}}
-        return [raw, *([compress] if self.name == "zstd" else []), {"name": "crc32c"}]
+            chain[0]["configuration"] = {"endian": "little"}
+        if self.level is not None:
+            configuration = {"level": self.level, "checksum": False}
+            chain.insert(1, {"name": "zstd", "configuration": configuration})
+        if self.keep_bits is not None:
+            configuration = {"keepbits": self.keep_bits}
+            chain.insert(0, {"name": "numcodecs.bitround", "configuration": configuration})
+        return chain
 
     def size_problem(self, size: int, decoded: int) -> str | None:
         """Why a file of `size` bytes cannot hold `decoded` bytes of numbers; None if it can."""
-        if self.name == "dense":
+        if self.level is None:
             expected = decoded + CRC_BYTES
             return None if size == expected else f"{size} bytes, expected {expected}"
         bound = decoded + decoded // 64 + 1024
         return None if CRC_BYTES < size <= bound else f"{size} bytes, expected at most {bound}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Kind:
-    lossy: bool
+    """Whether numbers are lost, and which fields of `Codec` have to and may be given."""
+
+    lossy: bool = False
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
 CODECS: dict[str, _Kind] = {
-    "dense": _Kind(lossy=False),
-    "zstd": _Kind(lossy=False),
+    "dense": _Kind(),
+    "zstd": _Kind(needs=("level",)),
+    "bitround": _Kind(lossy=True, needs=("level", "keep_bits")),
+    "int8": _Kind(lossy=True, takes=("level",)),
+    "topk": _Kind(lossy=True, needs=("top_k",), takes=("level",)),
 }
+_RANGES: dict[str, tuple[int, int | None]] = {
+    "level": (1, 22),
+    "keep_bits": (1, 9),
+    "top_k": (1, None),
+}
+
+
+def _range(low: int, high: int | None) -> str:
+    return f"of at least {low}" if high is None else f"of {low} to {high}"
 
 
 def crc32c(data: Any) -> int:
@@ -80,7 +131,7 @@ def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
     Raises ValueError where they are not of that codec or hold more than fits; nothing larger than
     `values` is ever allocated.
     """
-    assert codec.name == "zstd", "dense chunks are read straight into memory"
+    assert codec.level is not None, "chunks without compression are read straight into memory"
     values[...] = 0  # a frame that holds too little must not leave what was in memory before
     try:
         zstd.decompress(data, values.reshape(-1).view(np.uint8))

@@ -3,6 +3,7 @@
 Only writers need this module, and with it Zarr; a reader never hands a store to Zarr.
 """
 
+import warnings
 from typing import Any
 
 import zarr
@@ -21,7 +22,8 @@ def encode(spec: ArraySpec, values: NDArray[Any]) -> bytes:
     buffer = default_buffer_prototype().buffer
     files: dict[str, Buffer] = {METADATA: buffer.from_bytes(spec.chunk_metadata())}
     # Without this setting a chunk that equals the fill value would not be written at all.
-    with zarr.config.set({"array.write_empty_chunks": True}):
+    with zarr.config.set({"array.write_empty_chunks": True}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr version 3 spec")
         array = zarr.open_array(MemoryStore(files), mode="r+")
         assert isinstance(array, zarr.Array), type(array)
         assert array.shape == values.shape, (array.shape, values.shape)

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import ClassVar
 
 _FETCH = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
+# Under hardlinks and symlinks a damaged file is DVC's cached one too, and DVC, which does not look
+# into files whose time and mode are the old ones, would bring it back: even after a new dump.
 _RESTORE = (
-    "`dvc checkout --force {store}` or `dvc pull --force {store}`; if that brings the same file "
-    "back, `dvc repro --force dump@{name}`"
+    "`decant store mend {store}` (drops what is damaged, from DVC's cache too, and pulls it again); "
+    "where there is nothing to pull, `dvc repro dump@{name}` after it"
 )
 _REPEAT = "run `dvc repro dump@{name}`"
 
@@ -24,6 +26,8 @@ class StoreError(ValueError):
     mend: ClassVar[str] = _RESTORE
 
     def __init__(self, store: Path, path: str, what: str, mend: str | None = None) -> None:
+        if not what.isprintable():  # a stranger's manifest must not write to the terminal either
+            what = ascii(what)
         self.store, self.path, self.what = store, path, what
         template = self.mend if mend is None else mend
         self.hint = template.format(store=store, name=store.name.removesuffix(".zarr"))
@@ -98,7 +102,7 @@ class LimitError(StoreError):
 
 
 class DatasetMismatchError(StoreError):
-    """A store made from another data set, class order or subset than the student's."""
+    """A store of another data set, class order, subset or normalisation than the student's."""
 
     mend = (
         "dump the teacher on this data set (`dvc repro dump@{name}`), or use the store's data set"

@@ -3,6 +3,7 @@
 All of it follows from a few facts (`GroupShape`), so the metadata of an untrusted store is never
 interpreted: it is compared, byte for byte, with what is generated here. One view is one chunk and
 one file (`logits/c.7.0.0` is view 7), cut further only over 64 MiB; plans hold 16 views in a chunk.
+Some codecs store logits as several arrays (`lossy`).
 """
 
 import itertools
@@ -15,6 +16,7 @@ import numpy as np
 
 from pipeline.publish import canonical_json
 from pipeline.store.codecs import Codec
+from pipeline.store.lossy import Part, logit_parts
 from pipeline.views import GROUPS as VIEW_GROUPS
 from pipeline.views import PLAN_ARRAYS, PLAN_DTYPES
 
@@ -52,7 +54,7 @@ class ArraySpec:
 
     `lead` is the number of leading axes that count views (1 in plain and mixed, 0 in clean); the
     next axis counts images. `role` is `plan`, `values` (logits and features, which have to be
-    finite) or `labels`.
+    finite) or `labels`. `codec` is that of this array: dense, zstd or bitround.
     """
 
     path: str
@@ -155,18 +157,27 @@ def _plan(shape: GroupShape) -> Iterator[ArraySpec]:
 def _values(
     shape: GroupShape, prefix: str, views: tuple[int, ...], count: int
 ) -> Iterator[ArraySpec]:
-    widths = {"logits": ("class", shape.classes), "features": ("feature", shape.feature_dim)}
-    for name, (dimension, width) in widths.items():
-        if width is not None:
-            yield _array(
-                path=prefix + name,
-                role="values",
-                dtype=np.dtype("f2"),
-                shape=(*views, count, width),
-                views_per_chunk=1,
-                dimensions=(*("view" for _ in views), "image", dimension),
-                codec=shape.codec,
-            )
+    lossless = shape.codec.lossless
+    arrays = [
+        (f"logits{part.suffix}", part, shape.codec if shape.codec.keep_bits else lossless)
+        for part in logit_parts(shape.codec, shape.classes)
+    ]
+    if shape.feature_dim is not None:
+        arrays.append(("features", Part("", "f2", "feature", shape.feature_dim), lossless))
+    for name, part, codec in arrays:
+        yield _array(
+            path=prefix + name,
+            role="values",
+            dtype=np.dtype(part.dtype),
+            shape=(*views, count, *(() if part.width is None else (part.width,))),
+            views_per_chunk=1,
+            dimensions=(
+                *("view" for _ in views),
+                "image",
+                *(() if part.dimension is None else (part.dimension,)),
+            ),
+            codec=codec,
+        )
 
 
 def _clean(shape: GroupShape, split: str, count: int) -> Iterator[ArraySpec]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
-from pipeline.params import AtLeast, Between, read
+from pipeline.params import Above, AtLeast, Between, read
 from pipeline.publish import canonical_json
 from pipeline.store.codecs import Codec
 from pipeline.store.layout import GroupShape
@@ -36,11 +36,16 @@ Digest = Annotated[str, Matches("[0-9a-f]{64}", "a sha256 in hexadecimal")]
 Name = Annotated[str, Matches("[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "letters, digits and . _ + -")]
 Count = Annotated[int, Between(1, 2**31 - 1)]
 Width = Annotated[int, Between(1, 2**20)]
+Deviation = Annotated[float, Above(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """The data set of a store; `fingerprint` covers images, labels, class names and order."""
+    """The data set of a store, as the teacher saw it.
+
+    `fingerprint` covers images, labels, class names and their order; `mean` and `std` are of the
+    normalisation, per channel, of pixel / 255.
+    """
 
     name: Name
     fingerprint: Digest
@@ -48,6 +53,8 @@ class DatasetInfo:
     test_images: Count
     classes: Width
     class_names: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[Deviation, Deviation, Deviation]
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.classes:
@@ -73,6 +80,10 @@ class _ImageData(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
     @property
+    def mean(self) -> tuple[float, float, float]: ...
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+    @property
     def train(self) -> _Split: ...
     @property
     def test(self) -> _Split: ...
@@ -87,6 +98,8 @@ def describe_dataset(data: _ImageData) -> DatasetInfo:
         test_images=len(data.test.labels),
         classes=len(data.class_names),
         class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
     )
 
 
@@ -105,16 +118,18 @@ class TeacherInfo:
 class Header:
     """What the one who dumps states about a group.
 
-    `recipe` is None in the clean group; `precision` names the arithmetic of the forward pass and
-    `tolerance` the largest absolute difference of a logit that a recomputation may show; `lossy`
-    says that the stored numbers are worse than the float16 of a float32 forward pass.
+    `recipe` is None in the clean group. `batch_size` and `precision` (the arithmetic) are those of
+    the forward pass; the batch size is None where the logits were computed elsewhere. `tolerance`
+    is the largest absolute difference of a logit that a recomputation may show. `dtype` is what is
+    read, `codec` how it is stored; `lossy` says that what is read is worse than the float16 of a
+    float32 forward pass.
     """
 
     group: Literal["clean", "plain", "mixed"]
     dataset: DatasetInfo
     teacher: TeacherInfo
     recipe: ViewRecipe | None
-    batch_size: Count
+    batch_size: Count | None
     precision: Name
     tolerance: Annotated[float, AtLeast(0)]
     dtype: Literal["float16"] = "float16"
@@ -129,6 +144,9 @@ class Header:
             raise ValueError("recipe: mixed views have an alpha, plain ones have none")
         if self.codec.lossy and not self.lossy:
             raise ValueError(f"lossy: the codec {self.codec.name} is lossy, and so is the group")
+        if self.codec.top_k is not None and self.codec.top_k >= self.dataset.classes:
+            found = f"{self.codec.top_k} of {self.dataset.classes} classes"
+            raise ValueError(f"codec.top_k: keep fewer classes than there are, not {found}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +162,9 @@ class FileFacts:
 class Manifest:
     """A finished group: its header, its size and its files (path inside the group -> facts).
 
-    `measured_error` names what the storage choices were measured to cost (e.g. a KL in nats);
-    `digest` is the sha256 of the canonical JSON of all the rest.
+    `measured_error` is what the codec was measured to cost, over all views, against the float16
+    logits (`difference`: KL in nats and so on); empty where it costs nothing. `digest` is the
+    sha256 of the canonical JSON of all the rest.
     """
 
     schema: int

@@ -18,9 +18,14 @@ from pipeline.store.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
 from pipeline.store.manifest import FileFacts, Header, Manifest, group_shape
 
-MAX_MANIFEST_BYTES = 2**23
+MAX_MANIFEST_BYTES = 2**22
 MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
 _SHOWN_PROBLEMS = 5
+# An array of more than this is not compressed to less than a 1000th, unless somebody means harm:
+# what is small may be, such as features that are zero everywhere.
+_SMALL_BYTES = 2**28
+_MAX_RATIO = 1000
+_MAX_TOP_RATIO = 10_000  # the largest logit of 20,000 classes is that much smaller than all
 
 
 def plan_digest(arrays: Mapping[str, ArraySpec], files: Mapping[str, FileFacts]) -> str | None:
@@ -80,6 +85,7 @@ def parse_manifest(raw: bytes, store: Path, group: str) -> Manifest:
         raise ManifestError(store, path, f"belongs to the group {manifest.group}")
     _check_limits(manifest, store, path)
     _check_files(manifest, store, path)
+    _check_ratios(manifest, store, path)
     return manifest
 
 
@@ -115,9 +121,37 @@ def _check_limits(manifest: Manifest, store: Path, path: str) -> None:
         raise ManifestError(store, path, f"{manifest.views} views in the group {manifest.group}")
     for spec in group_arrays(manifest.shape).values():
         size = math.prod(spec.shape[spec.lead :]) * spec.dtype.itemsize
-        if size > MAX_ARRAY_BYTES:
-            what = f"{spec.path} takes {size:,} bytes a view, at most {MAX_ARRAY_BYTES:,} are read"
-            raise LimitError(store, path, what)
+        _check_size(spec.path, size, store, path)
+    dataset = manifest.header.dataset
+    rows = max(dataset.train_images, dataset.test_images)
+    _check_size("logits", 2 * rows * dataset.classes, store, path)  # more than is stored, in topk
+
+
+def _check_ratios(manifest: Manifest, store: Path, path: str) -> None:
+    """Little files claim no gigabytes: what a view takes is allocated when it is read."""
+    dataset = manifest.header.dataset
+    stored: dict[str, int] = {}
+    for spec in group_arrays(manifest.shape).values():
+        name = spec.path
+        stored[name] = sum(manifest.files[file].size for file in map(spec.file, spec.indices()))
+        size = math.prod(spec.shape) * spec.dtype.itemsize
+        _check_ratio(name, size, stored[name], _MAX_RATIO, store, path)
+    if manifest.header.codec.top_k is not None:
+        rows = manifest.views * dataset.train_images or dataset.train_images + dataset.test_images
+        kept = sum(size for name, size in stored.items() if name.endswith("logits"))
+        _check_ratio("logits", 2 * rows * dataset.classes, kept, _MAX_TOP_RATIO, store, path)
+
+
+def _check_ratio(name: str, size: int, stored: int, ratio: int, store: Path, path: str) -> None:
+    if size > _SMALL_BYTES and size > ratio * stored:
+        what = f"{name} holds {size:,} bytes of numbers out of {stored:,} bytes of files"
+        raise LimitError(store, path, what)
+
+
+def _check_size(name: str, size: int, store: Path, path: str) -> None:
+    if size > MAX_ARRAY_BYTES:
+        what = f"{name} takes {size:,} bytes a view, at most {MAX_ARRAY_BYTES:,} are read"
+        raise LimitError(store, path, what)
 
 
 def _check_files(manifest: Manifest, store: Path, path: str) -> None:

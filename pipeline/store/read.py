@@ -21,6 +21,7 @@ from pipeline.store.check import (
 from pipeline.store.chunks import read_array
 from pipeline.store.errors import DamagedFileError, GroupMissingError, PlanError
 from pipeline.store.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
+from pipeline.store.lossy import decode_logits, logit_parts
 from pipeline.store.manifest import DatasetInfo, Manifest
 from pipeline.views import GROUPS as VIEW_GROUPS
 from pipeline.views import PLAN_ARRAYS, Group, View, check_view
@@ -55,6 +56,25 @@ class _GroupReader:
             what = f"the group holds no {path}: the teacher was dumped without features"
             raise GroupMissingError(self.folder, self.name, what)
         return read_array(self.folder, self.name, spec, lead, self.manifest.files, out)
+
+    def _read_logits(self, prefix: str, lead: tuple[int, ...], out: Half | None = None) -> Half:
+        """Logits f2 [N, C], of one view where `lead` names it, from whatever they are stored as."""
+        codec, path = self.manifest.header.codec, f"{prefix}logits"
+        parts = logit_parts(codec, self.num_classes)
+        if len(parts) == 1:
+            return cast(Half, self._read_one(path, lead, out))
+        arrays = {part.suffix: self._read_one(path + part.suffix, lead) for part in parts}
+        try:
+            return decode_logits(codec, arrays, self.num_classes, out)
+        except ValueError as error:
+            where = f"{self.name}/{path}{parts[1].suffix}"
+            raise DamagedFileError(self.folder, where, str(error)) from error
+
+    def _read_one(self, path: str, lead: tuple[int, ...], out: Half | None = None) -> Any:
+        """An array's numbers of one view where `lead` names it, else all of them."""
+        if not lead:
+            return self._read(path, (), out)
+        return self._read(path, lead, None if out is None else out[np.newaxis])[0]
 
 
 class ViewGroup(_GroupReader):
@@ -93,14 +113,16 @@ class ViewGroup(_GroupReader):
         `out`, if given, is filled and returned. Raises MissingFileError, WrongSizeError,
         DamagedFileError or NonFiniteError where the file is not what the manifest says.
         """
-        return self._view_values("logits", v, out)
+        self._check_number(v)
+        return self._read_logits("", (v,), out)
 
     def features(self, v: int, out: Half | None = None) -> Half:
         """The teacher's penultimate features in view `v`: f2 [N, D]; otherwise as `logits`.
 
         Raises GroupMissingError where the store holds none.
         """
-        return self._view_values("features", v, out)
+        self._check_number(v)
+        return cast(Half, self._read_one("features", (v,), out))
 
     @property
     def _group(self) -> Group:
@@ -109,10 +131,6 @@ class ViewGroup(_GroupReader):
     def _check_number(self, v: int) -> None:
         if not 0 <= v < self.views:
             raise IndexError(f"view {v} of {self.folder / self.name}, which has {self.views}")
-
-    def _view_values(self, name: str, v: int, out: Half | None) -> Half:
-        self._check_number(v)
-        return cast(Half, self._read(name, (v,), None if out is None else out[np.newaxis])[0])
 
     def _plan_block(self, block: int) -> dict[str, NDArray[Any]]:
         return {name: self._read(name, (block,)) for name in PLAN_ARRAYS[self._group]}
@@ -130,7 +148,7 @@ class CleanGroup(_GroupReader):
 
     def logits(self, split: str) -> Half:
         """The teacher's logits on a split ("train" or "test"): f2 [n, C]."""
-        return self._read(f"{_checked_split(split)}/logits", ())
+        return self._read_logits(f"{_checked_split(split)}/", ())
 
     def features(self, split: str) -> Half:
         """The teacher's penultimate features on a split: f2 [n, D]."""

@@ -6,6 +6,8 @@ so the bytes depend on neither the order of the views nor on how often the work 
 
 import contextlib
 import hashlib
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.publish import TEMPORARY, canonical_json, durable_write
 from pipeline.store.chunks import all_finite, read_array
 from pipeline.store.codecs import CRC_BYTES
+from pipeline.store.difference import Difference, measure, merge
 from pipeline.store.encode import encode
 from pipeline.store.errors import IncompleteStoreError, NonFiniteError, StaleWorkError, StoreError
 from pipeline.store.layout import (
@@ -28,9 +31,11 @@ from pipeline.store.layout import (
     metadata_files,
     root_metadata,
 )
+from pipeline.store.lossy import decode_logits, encode_logits
 from pipeline.store.manifest import FileFacts, Header, Manifest, check_header, group_shape
-from pipeline.store.manifest_text import parse_manifest, write_manifest
+from pipeline.store.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
 
+_MANIFEST_BYTES_A_FILE = 200  # no entry is longer
 _MEND_TEACHER = "look at the teacher's training (did it diverge?) and train it again"
 
 
@@ -45,14 +50,15 @@ class UnfinishedGroup:
         self.feature_dim = feature_dim
         self._root = folder / header.group
         self._arrays = group_arrays(group_shape(header, views, feature_dim))
+        self._check_count()
         self._manifest: Manifest | None = None
         self._claim()
 
     def finish(self, *, measured_error: Mapping[str, float] | None = None) -> Manifest:
         """Check and hash every file, then write the manifest, the last file of all.
 
-        `measured_error` is recorded as it is (see `Manifest`). Raises IncompleteStoreError where
-        something is still to be computed.
+        What the codec was measured to cost is recorded, and `measured_error` as it is (see
+        `Manifest`). Raises IncompleteStoreError where something is still to be computed.
         """
         if missing := self._missing():
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -63,7 +69,7 @@ class UnfinishedGroup:
             self.header,
             views=self.views,
             feature_dim=self.feature_dim,
-            measured_error=measured_error or {},
+            measured_error={**self._measured_error(), **(measured_error or {})},
             files=dict(self._facts()),
         )
         self._manifest = parse_manifest(raw, self.folder, self.header.group)
@@ -76,15 +82,31 @@ class UnfinishedGroup:
         inside = [f"{self.header.group}/{path}" for path in (*self._manifest.files, MANIFEST)]
         return {path: self.folder / path for path in (METADATA, *inside)}
 
+    def _check_count(self) -> None:
+        """A manifest that lists more files than are read back is refused before any work."""
+        files = sum(math.prod(spec.grid) for spec in self._arrays.values())
+        if files * _MANIFEST_BYTES_A_FILE > MAX_MANIFEST_BYTES:
+            raise ValueError(
+                f"{self.header.group}: {files:,} files are more than a manifest lists; dump fewer "
+                "views, or none of the features"
+            )
+
     def _missing(self) -> list[str]:
         raise NotImplementedError
+
+    def _parts(self) -> list[str]:
+        """Names of all that is written in one go: views or splits."""
+        raise NotImplementedError
+
+    def _beside(self, name: str) -> Path:
+        """A file beside the group, in the work folder alone: it is never published."""
+        return self.folder / f".{self.header.group}-{name}.json"
 
     def _claim(self) -> None:
         """Make the folder ours: no leftovers of a kill, and no work of another header in it."""
         for leftover in self._root.rglob(TEMPORARY + "*"):
             leftover.unlink()
-        # Beside the group, in the work folder alone: it is never published.
-        header = self.folder / f".{self.header.group}-header.json"
+        header = self._beside("header")
         raw = canonical_json(asdict(self.header))
         if header.exists() and header.read_bytes() != raw:
             what = "holds work of another teacher, recipe or version"
@@ -128,16 +150,60 @@ class UnfinishedGroup:
         except StoreError:
             return None
 
-    def _half(self, name: str, spec: ArraySpec, values: NDArray[Any], where: str) -> NDArray[Any]:
-        """Logits or features as they are stored; ValueError and NonFiniteError as promised."""
-        expected = spec.shape[spec.lead :]
+    def _write_outputs(
+        self,
+        prefix: str,
+        lead: Index,
+        logits: NDArray[Any],
+        features: NDArray[Any] | None,
+        part: str,
+    ) -> None:
+        """Write logits [N, C] and features [N, D] of a part, after a check of both.
+
+        What the codec costs is recorded first, so that no part is there without it.
+        """
+        codec, classes = self.header.codec, self.header.dataset.classes
+        images = self._arrays[f"{prefix}logits"].shape[len(lead)]
+        half = self._half("logits", (images, classes), logits, part)
+        arrays: dict[str, NDArray[Any]] = {
+            f"logits{suffix}": array for suffix, array in encode_logits(codec, half).items()
+        }
+        if features is not None:
+            spec = self._arrays[f"{prefix}features"]
+            arrays["features"] = self._half("features", spec.shape[spec.lead :], features, part)
+        if codec.lossy:
+            read_back = {key.removeprefix("logits"): array for key, array in arrays.items()}
+            facts = asdict(measure(half, decode_logits(codec, read_back, classes)))
+            _write_changed(self._beside(f"error/{part}"), canonical_json(facts))
+        for name, array in arrays.items():
+            self._write(self._arrays[prefix + name], lead, array[np.newaxis] if lead else array)
+
+    def _error_of(self, part: str) -> Difference | None:
+        """What the codec was measured to cost in a part; None where that was not recorded."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Difference(**json.loads(self._beside(f"error/{part}").read_bytes()))
+        return None
+
+    def _is_measured(self, part: str) -> bool:
+        return not self.header.codec.lossy or self._error_of(part) is not None
+
+    def _measured_error(self) -> dict[str, float]:
+        if not self.header.codec.lossy:
+            return {}
+        found = map(self._error_of, self._parts())
+        return merge(error for error in found if error is not None).facts()
+
+    def _half(
+        self, name: str, expected: tuple[int, ...], values: NDArray[Any], where: str
+    ) -> NDArray[np.float16]:
+        """Logits or features as float16; ValueError and NonFiniteError as promised."""
         if values.shape != expected or values.dtype not in (np.float16, np.float32):
             raise ValueError(
                 f"{name} of {where}: expected float16 or float32 {expected}, "
                 f"found {values.dtype} {values.shape}"
             )
         with np.errstate(over="ignore"):
-            half = values.astype(spec.dtype)
+            half = values.astype(np.float16)
         if not all_finite(half):
             what = f"{name} of {where} are NaN, or beyond what float16 holds (65504)"
             raise NonFiniteError(self.folder, self.header.group, what, _MEND_TEACHER)

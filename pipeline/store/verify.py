@@ -15,11 +15,21 @@ from pipeline.store.read import CleanGroup, ViewGroup
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the path inside the store, the error's name, the message."""
+    """One thing that is wrong.
+
+    Attributes:
+        path: inside the store.
+        kind: name of the error.
+        message: all of it, in one line.
+        what: the message without the path and the hint.
+        hint: how to mend it.
+    """
 
     path: str
     kind: str
     message: str
+    what: str
+    hint: str
 
 
 def verify_store(
@@ -38,7 +48,8 @@ def verify_store(
         if error.path in told and not isinstance(error, PlanError):
             continue
         told.add(error.path)
-        problems.append(Problem(error.path, type(error).__name__, str(error)))
+        kind = type(error).__name__
+        problems.append(Problem(error.path, kind, str(error), error.what, error.hint))
     return problems
 
 

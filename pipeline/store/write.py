@@ -44,13 +44,18 @@ class GroupWriter(UnfinishedGroup):
         """Views that are absent, cut short, damaged or not finite, in order."""
         specs = [spec for spec in self._arrays.values() if spec.role == "values"]
         return [
-            v for v in range(self.views) if any(self._read(spec, (v,)) is None for spec in specs)
+            v
+            for v in range(self.views)
+            if not self._is_measured(f"view {v}")
+            or any(self._read(spec, (v,)) is None for spec in specs)
         ]
 
     def write_view(
         self, v: int, logits: NDArray[Any], features: NDArray[Any] | None = None
     ) -> None:
         """Store one view: logits f2 or f4 [N, C] and features f2 or f4 [N, D], rounded to f2.
+
+        Logits are kept as far as the header's codec does.
 
         On return the view is on disk. Raises NonFiniteError for numbers that are NaN or overflow
         f2, ValueError for other shapes or types, StorageError where the file system refuses.
@@ -59,16 +64,13 @@ class GroupWriter(UnfinishedGroup):
             raise ValueError(f"view {v}: the group has {self.views}")
         if (features is None) != (self.feature_dim is None):
             raise ValueError(f"view {v}: features have to be given exactly if feature_dim was")
-        given = {"logits": logits} if features is None else {"logits": logits, "features": features}
-        halves = {
-            name: self._half(name, self._arrays[name], values, f"view {v}")
-            for name, values in given.items()
-        }
-        for name, half in halves.items():
-            self._write(self._arrays[name], (v,), half[np.newaxis])
+        self._write_outputs("", (v,), logits, features, f"view {v}")
 
     def _missing(self) -> list[str]:
         return [f"view {v}" for v in self.missing_views()]
+
+    def _parts(self) -> list[str]:
+        return [f"view {v}" for v in range(self.views)]
 
     def _plan_specs(self) -> list[ArraySpec]:
         return [spec for spec in self._arrays.values() if spec.role == "plan"]
@@ -140,7 +142,8 @@ class CleanWriter(UnfinishedGroup):
         return [
             split
             for split in SPLITS
-            if any(
+            if not self._is_measured(split)
+            or any(
                 self._read(spec, ()) is None
                 for path, spec in self._arrays.items()
                 if path.startswith(f"{split}/")
@@ -168,17 +171,14 @@ class CleanWriter(UnfinishedGroup):
             raise ValueError(f"{split} labels: {labels.dtype} {labels.shape}")
         if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(f"{split} labels: not all of them are one of {classes} classes")
-        given = {"logits": logits} if features is None else {"logits": logits, "features": features}
-        halves = {
-            name: self._half(name, self._arrays[f"{split}/{name}"], values, split)
-            for name, values in given.items()
-        }
-        for name, half in halves.items():
-            self._write(self._arrays[f"{split}/{name}"], (), half)
+        self._write_outputs(f"{split}/", (), logits, features, split)
         self._write(label_spec, (), labels)
 
     def _missing(self) -> list[str]:
         return self.missing_splits()
+
+    def _parts(self) -> list[str]:
+        return list(SPLITS)
 
 
 def _plan_block(plan: Sequence[View], name: str, block: int) -> NDArray[Any]:

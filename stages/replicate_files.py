@@ -1,0 +1,97 @@
+"""The files of one trained replicate, in its own folder of the work folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.checkpoints import load_weights, save_weights, weights_digest
+from pipeline.curves import Curves
+from pipeline.fit import TestSet
+from pipeline.metrics import nll, top1_accuracy, top_k_accuracy
+from pipeline.models import build
+from pipeline.models.network import Network
+from pipeline.predict import clean_bank, place, predict_clean
+from pipeline.prepared import ImageData, Split
+from pipeline.publish import canonical_json, durable_write, work_key
+from pipeline.results import (
+    CURVES,
+    RECORD,
+    TEST_LOGITS,
+    TRAIN_SAMPLE,
+    WEIGHTS,
+    ClassFeatures,
+    class_rows,
+    sample_rows,
+    save_features,
+    save_train_sample,
+)
+
+PREDICT_BATCH = 500
+CHECKPOINT = "state.safetensors"
+
+
+def write_replicate(
+    own: Path,
+    replicate: int,
+    seed: int,
+    network: Network,
+    curves: Curves,
+    data: ImageData,
+    test: TestSet,
+) -> None:
+    """Write all that a replicate leaves; its record comes last, and its checkpoint goes."""
+    device = test.bank.device
+    _write_train_sample(own, network, data, device)
+    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH)
+    save_weights(network, own / WEIGHTS)
+    durable_write(own / CURVES, curves.to_csv().encode("ascii"))
+    _save_array(own / TEST_LOGITS, logits)
+    record = {
+        "replicate": replicate,
+        "seed": seed,
+        "top1_accuracy": top1_accuracy(logits, test.labels),
+        "top5_accuracy": top_k_accuracy(logits, test.labels, min(5, logits.shape[1])),
+        "nll": nll(logits, test.labels),
+        "train_loss": curves.train_loss[-1] if curves.train_loss else None,
+        "weights_sha256": weights_digest(network.state_dict()),
+    }
+    durable_write(own / RECORD, canonical_json(record))
+    (own / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_train_sample(own: Path, network: Network, data: ImageData, device: torch.device) -> None:
+    rows = sample_rows(data.train.labels)
+    bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
+    logits, _ = predict_clean(network, bank, PREDICT_BATCH)
+    save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
+
+
+def _save_array(path: Path, array: Any) -> None:
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, array, allow_pickle=False)
+    temporary.replace(path)
+
+
+def class_features(
+    network_name: str, classes: Sequence[int], own: Path, data: ImageData, device: torch.device
+) -> Path:
+    """The features of the V-score classes; a file for each choice of classes, made when asked for."""
+    path = own / f"features-{work_key({'classes': sorted(classes)})}.safetensors"
+    if path.exists():
+        return path
+    network = build(network_name, len(data.class_names))
+    network.load_state_dict(load_weights(own / WEIGHTS))
+    place(network, device)
+
+    def features_of(split: Split) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
+        rows = class_rows(split.labels, classes)
+        bank = clean_bank(split.images[rows], data.mean, data.std, device)
+        _, features = predict_clean(network, bank, PREDICT_BATCH)
+        return features.astype(np.float16), split.labels[rows]
+
+    save_features(path, ClassFeatures(*features_of(data.train), *features_of(data.test)))
+    return path

@@ -1,0 +1,86 @@
+"""What the store commands share: options, how a store is named, and how facts are printed."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stages.common import STORES, guarded
+
+F = TypeVar("F", bound=Callable[..., Any])
+Row = Sequence[str]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def store_argument(name: str) -> Callable[[F], F]:
+    """An argument that names a store: a folder, or the name of one below data/stores."""
+    path_type = click.Path(path_type=Path)
+    return click.argument(name, type=path_type, callback=lambda ctx, param, path: find_store(path))
+
+
+def find_store(path: Path) -> Path:
+    """The folder that is meant; of a bare name the store of that name, if it is there."""
+    named = STORES / f"{path}.zarr"
+    return named if len(path.parts) == 1 and named.exists() else path
+
+
+def store_options(function: F) -> F:
+    """Every store command's option --debug; turns mistakes into messages (exit code 1)."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, debug: bool, **kwargs: Any) -> Any:
+        return guarded(functools.partial(function, *args, **kwargs), debug=debug)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def print_json(facts: Any) -> None:
+    """Print canonical JSON."""
+    from pipeline.publish import canonical_json
+
+    click.echo(canonical_json(facts).decode("ascii"), nl=False)
+
+
+def print_facts(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and what they are, one a line."""
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {shown(text)}")
+
+
+def print_table(header: Row, rows: Sequence[Row], *, labels: int = 1) -> None:
+    """Print a table whose first columns are text and whose others are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        left = index < labels
+        table.add_column(
+            name, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    screen().print(table)
+
+
+def screen() -> Console:
+    """Where tables go: as wide as the terminal, 80 columns where there is none."""
+    return Console(highlight=False, markup=False)
+
+
+def shown(text: str) -> str:
+    """A text for the terminal: a store may come from anyone, with names that move the cursor."""
+    return text if text.isprintable() else ascii(text)
+
+
+def bytes_text(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,172 @@
+"""A store in, everything that is wrong with it out; optionally against the teacher itself."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.common import PREPARED, Machine, path_option
+from stages.store_common import (
+    bytes_text,
+    json_option,
+    print_json,
+    print_table,
+    shown,
+    store_argument,
+    store_options,
+)
+
+if TYPE_CHECKING:
+    from pipeline.store.recompute import Recomputed
+    from pipeline.store.verify import Problem
+
+_SHOWN_PROBLEMS = 20
+_BATCH = 256
+
+
+@click.command()
+@store_argument("store")
+@click.option("--deep", is_flag=True, help="Also compare the sha256 of every file.")
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path, exists=True),
+    help="Recompute rows with this teacher: a folder of data/teachers, or a file of weights.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    help="Rows of each group to recompute.  [default: 1000]",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest absolute difference of a logit.  [default: what the store states]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the choice of rows.")
+@click.option("--device", default="auto", show_default=True, help="Where to recompute.")
+@path_option("--prepared", PREPARED, "Prepared data set, for --teacher.")
+@json_option
+@store_options
+def verify(
+    store: Path,
+    deep: bool,
+    teacher: Path | None,
+    rows: int | None,
+    tolerance: float | None,
+    seed: int,
+    device: str,
+    prepared: Path,
+    as_json: bool,
+) -> None:
+    """Find everything that is wrong with STORE: exit code 0 where it is good, 1 where it is bad.
+
+    Checked are presence and sizes, the hashes of manifests, metadata and plans, the CRC of every
+    file, that all numbers are finite and that plans are possible. With --teacher, random rows are
+    recomputed from the stored plan and compared.
+    """
+    from pipeline.store.verify import verify_store
+
+    if teacher is None and (rows is not None or tolerance is not None):
+        raise click.UsageError("--rows and --tolerance go with --teacher CHECKPOINT")
+    problems = verify_store(store, deep=deep)
+    found: list[Recomputed] = []
+    if teacher is not None and not problems:
+        machine = Machine(data_root="", device=device)
+        found = recomputed(store, teacher, prepared, machine, rows or 1000, seed, tolerance)
+    good = not problems and all(group.good for group in found)
+    if as_json:
+        groups = [{**asdict(group), "good": group.good} for group in found]
+        told = [asdict(problem) for problem in problems]
+        facts = {"store": str(store), "good": good, "deep": deep, "problems": told}
+        print_json({**facts, "recomputed": groups})
+    else:
+        report(store, deep, problems, found)
+    sys.exit(0 if good else 1)
+
+
+def recomputed(
+    store: Path,
+    teacher: Path,
+    prepared: Path,
+    machine: Machine,
+    rows: int,
+    seed: int,
+    tolerance: float | None,
+) -> "list[Recomputed]":
+    """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
+    from pipeline.checkpoints import load_into, load_weights, read_pth, weights_digest
+    from pipeline.models import build
+    from pipeline.predict import place
+    from pipeline.prepared import load_prepared
+    from pipeline.results import WEIGHTS
+    from pipeline.store.describe import describe_store
+    from pipeline.store.manifest import describe_dataset
+    from pipeline.store.read import open_store
+    from pipeline.store.recompute import recompute
+    from stages.devices import pick_device, set_up
+
+    facts: dict[str, Any] = describe_store(store)
+    data = load_prepared(prepared)
+    opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
+    path = teacher / "replicate-0" / WEIGHTS if teacher.is_dir() else teacher
+    network = build(facts["teacher"]["network"], len(data.class_names))
+    load_into(network, read_pth(path) if path.suffix == ".pth" else load_weights(path))
+    digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
+    if stated is not None and digest != stated:
+        raise ValueError(
+            f"{path}: not the weights that made {store} (sha256 {digest[:12]}..., the store's "
+            f"{stated[:12]}...). Take the teacher of the store, or dump this one: `dvc repro "
+            f"dump@{facts['name']}`"
+        )
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    place(network, device)
+    options = {"rows": rows, "seed": seed, "batch_size": _BATCH}
+    return list(recompute(opened, network, data, device, tolerance=tolerance, **options))
+
+
+def report(store: Path, deep: bool, problems: "list[Problem]", found: "list[Recomputed]") -> None:
+    """Print what was found."""
+    from pipeline.store.describe import describe_store
+
+    if problems:
+        word = "problem" if len(problems) == 1 else "problems"
+        click.echo(f"{shown(str(store))}: BAD, {len(problems)} {word}")
+        for problem in problems[:_SHOWN_PROBLEMS]:
+            click.echo(f"  {shown(problem.path or '.')}: {problem.what}")
+        if len(problems) > _SHOWN_PROBLEMS:
+            click.echo(f"  and {len(problems) - _SHOWN_PROBLEMS} more (--json lists all)")
+        for hint in dict.fromkeys(problem.hint for problem in problems):
+            click.echo(f"To mend it: {hint}")
+        return
+    facts = describe_store(store)
+    checked = (
+        "the sha256 of every file" if deep else "CRCs, plans and metadata (--deep: every hash)"
+    )
+    click.echo(
+        f"{shown(str(store))}: good ({', '.join(facts['groups'])}; {facts['files']:,} files, "
+        f"{bytes_text(facts['bytes'])})\nchecked: {checked}"
+    )
+    if found:
+        click.echo("\nRecomputed with the teacher:")
+        header = ("Group", "Rows", "Largest", "Mean", "Tolerance", "Top-1 changed", "Verdict")
+        print_table(header, [recomputed_row(group) for group in found])
+
+
+def recomputed_row(group: "Recomputed") -> tuple[str, ...]:
+    """A group's row in the table of differences."""
+    return (
+        group.group,
+        f"{group.rows:,}",
+        f"{group.max_abs_difference:.3g}",
+        f"{group.mean_abs_difference:.3g}",
+        f"{group.tolerance:.3g}",
+        f"{group.top1_disagreement:.2%}",
+        "good" if group.good else "BAD",
+    )
+
+
+if __name__ == "__main__":
+    verify()
