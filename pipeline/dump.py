@@ -14,7 +14,7 @@ import torch
 
 from pipeline.batches import EpochData, ImageBank, ViewBatches
 from pipeline.models.network import Network
-from pipeline.overlap import one_behind
+from pipeline.overlap import OneBehind
 from pipeline.params import Above, AtLeast, Seed
 from pipeline.predict import clean_bank, predict_clean, predict_epoch
 from pipeline.prepared import ImageData
@@ -168,16 +168,20 @@ def dump_group(
     bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
     batches = ViewBatches(bank, data.train.labels, network.num_classes)
     done, total = 0, len(missing) * bank.count
+    writing = OneBehind()
 
     def count(images: int) -> None:
         nonlocal done
         done += images
+        # By the middle of a view the one before is on disk: a kill costs one finished view at most.
+        if not 0 < done % bank.count < bank.count // 2:
+            writing.wait()
         on_progress(done, total)
 
-    with one_behind() as later:
+    with writing:
         for v in missing:
             epoch = EpochData(plan_of(plan[v]))
             logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
-            later(writer.write_view, v, logits, features if views.features else None)
+            writing.later(writer.write_view, v, logits, features if views.features else None)
     writer.finish()
     return writer.files()

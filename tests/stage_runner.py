@@ -173,8 +173,9 @@ def watch(log, kill_at):
 
     def logged(real):
         def compute(*args, **options):
+            answers = real(*args, **options)
             os.write(log, b"computed\n")
-            return real(*args, **options)
+            return answers
 
         return compute
 
