@@ -4,6 +4,7 @@ Networks are those that params.yaml names, never what happens to lie in the fold
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,28 @@ from stages.common import (
 @path_option("--teachers", TEACHERS, "Folder of the trained teachers.")
 @path_option("--baselines", "data/baselines", "Folder of the networks trained alone.")
 @path_option("--students", "data/students", "Folder of the students.")
+@path_option(
+    "--kept", None, "Folder of kept results (`decant keep`), for what is not trained here."
+)
 @path_option("--out", "reports", "Folder to write.")
 @stage_options
 def evaluate(
-    params_path: Path, prepared: Path, teachers: Path, baselines: Path, students: Path, out: Path
+    params_path: Path,
+    prepared: Path,
+    teachers: Path,
+    baselines: Path,
+    students: Path,
+    kept: Path | None,
+    out: Path,
 ) -> None:
-    """Write tables, V-scores, figures and the report of all networks of params.yaml."""
+    """Write tables, V-scores, figures and the report of all networks of params.yaml.
+
+    With --kept, a network that is not trained here is taken from its kept results, and one that has
+    none is left out; else all of them must be there.
+    """
     from pipeline.prepared import load_prepared
     from pipeline.report.build import check_replaceable, replace_report, write_report
+    from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
     from pipeline.report.runs import SECTIONS, load_runs
 
@@ -43,10 +58,22 @@ def evaluate(
     entries = {name: section(content, dict[str, Any], name) for name in SECTIONS}
     roots = {"teachers": teachers, "baselines": baselines, "students": students}
     data = load_prepared(prepared)
-    runs = load_runs(entries, roots, data.fingerprint)
+    instead = None
+    if kept is not None:
+        if not kept.is_dir():
+            raise ValueError(f"{kept}: no such folder of kept results")
+        instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
+    runs = load_runs(entries, roots, data.fingerprint, instead)
+    found = {(run.section, run.name) for run in runs}
+    not_run = [
+        f"{part}.{name}" for part in SECTIONS for name in entries[part] if (part, name) not in found
+    ]
+    if not_run:
+        console.print(f"Not run, and left out: {', '.join(not_run)}", markup=False)
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    report = write_report(runs, data, params, unfinished, load_machine(content).cores)
+    cores = load_machine(content).cores
+    report = write_report(runs, data, params, unfinished, cores, not_run=not_run)
     replace_report(unfinished, out)
     console.print("\n".join(report.summary), markup=False)
     console.print(f"Report of {len(runs)} networks: {out / 'report.html'}", markup=False)

@@ -21,6 +21,7 @@ from pipeline.report.configurations import Results, gather
 from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.figures import accuracy_figures, curve_figures
+from pipeline.report.kept import cost_table
 from pipeline.report.machine_readable import write_metrics, write_plot_data
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
@@ -83,40 +84,54 @@ class Report:
         (self.folder / "summary.txt").write_text(text, encoding="utf-8", newline="\n")
 
 
+def class_groups(params: EvaluationParams, data: ImageData) -> dict[str, dict[int, str]]:
+    """The groups of classes for V-scores: group -> class number -> name."""
+    names = data.class_names
+    return {
+        group: {number: names[number] for number in class_numbers(members, names)}
+        for group, members in params.vscore.groups.items()
+    }
+
+
 def write_report(
-    runs: Sequence[Run], data: ImageData, params: EvaluationParams, folder: Path, workers: int
+    runs: Sequence[Run],
+    data: ImageData,
+    params: EvaluationParams,
+    folder: Path,
+    workers: int,
+    *,
+    not_run: Sequence[str] = (),
 ) -> Report:
     """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
 
     Args:
         folder: an empty or absent folder.
         workers: how much is computed at the same time; changes no result.
+        not_run: names of networks that the report lacks.
 
     Raises ValueError for class groups that the data set does not have, or published tables of another
     data set; ResultsError for damaged runs.
     """
     if params.paper_tables:
         check_dataset(data.name)
-    groups = {
-        group: {
-            number: data.class_names[number] for number in class_numbers(names, data.class_names)
-        }
-        for group, names in params.vscore.groups.items()
-    }
+    groups = class_groups(params, data)
     report = Report(folder)
     said = caption(data, runs)
     scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, workers)
     results = gather(runs)
     report.chapter("Setting")
-    report.table(setting_table(data, runs))
+    report.table(setting_table(data, runs, not_run))
+    if any(run.kept is not None for run in runs):
+        report.table(cost_table(runs))
     if params.paper_tables:
         add_study(report, runs, results, vscores, said)
     add_accuracy(report, runs, scores, data, said)
     add_comparison(report, results, said)
     add_features(report, runs, vscores, said)
-    if params.tsne is not None:
-        add_tsne(report, runs, groups, params, workers)
+    with_features = [run for run in runs if run.kept is None]
+    if params.tsne is not None and with_features:
+        add_tsne(report, with_features, groups, params, workers)
     write_metrics(scores, vscores, folder / "metrics.json")
     write_plot_data(runs, vscores, data.test.labels, data.class_names, folder / "plots")
     report.shortfalls = below_floor(scores, params.floors)

@@ -18,7 +18,11 @@ WHITE_TO_BLUE = LinearSegmentedColormap.from_list(
 
 
 def shown_run(runs: Sequence[Run]) -> Run | None:
-    """The network whose confusions are shown: the first student, else the last network."""
+    """The network whose confusions are shown: the first student, else the last network.
+
+    None where there are no logits at hand.
+    """
+    runs = [run for run in runs if run.kept is None]
     students = [run for run in runs if run.section == "students"]
     if students:
         return students[0]

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.results import (
     CURVES,
     FEATURES,
+    RECORD,
     TEST_LOGITS,
     TRAIN_SAMPLE,
     ClassFeatures,
@@ -36,12 +38,17 @@ class TrainSample:
 
 @dataclass(frozen=True)
 class Run:
-    """One entry of a section of params.yaml with all its replicates."""
+    """One entry of a section of params.yaml with all its replicates.
+
+    `kept` holds the numbers of a network that was trained elsewhere and of which no more is at hand
+    (`kept`): it has no logits and no features.
+    """
 
     section: str
     name: str
     folder: Path
     record: Mapping[str, Any]
+    kept: Mapping[str, Any] | None = None
 
     @property
     def network(self) -> str:
@@ -121,6 +128,9 @@ class Run:
 
     def curves(self, replicate: int) -> dict[str, list[float]]:
         """The columns of curves.csv; NaN where an epoch was not evaluated."""
+        if self.kept is not None:
+            columns = self.kept["curves"][replicate]
+            return {name: [nan_of(value) for value in column] for name, column in columns.items()}
         text = self._file(replicate, CURVES).read_text(encoding="ascii")
         rows = list(csv.DictReader(text.splitlines()))
         names = list(rows[0]) if rows else []
@@ -139,8 +149,16 @@ class Run:
         return self.folder / f"replicate-{replicate}" / name
 
 
+def nan_of(value: float | None) -> float:
+    """A number as it is, NaN for None."""
+    return math.nan if value is None else float(value)
+
+
 def load_runs(
-    entries: Mapping[str, Mapping[str, Any]], roots: Mapping[str, Path], fingerprint: str
+    entries: Mapping[str, Mapping[str, Any]],
+    roots: Mapping[str, Path],
+    fingerprint: str,
+    instead: Callable[[str, str], Run | None] | None = None,
 ) -> list[Run]:
     """Every entry's run, in the order of the sections and of their names.
 
@@ -148,6 +166,8 @@ def load_runs(
         entries: section of params.yaml -> name -> entry; nothing else is looked for.
         roots: section -> folder that holds a folder for each of them.
         fingerprint: of the data set that all of them must have been trained on.
+        instead: (section, name) -> the run of an entry whose folder has no record, or None, and the
+            entry is left out; where it is not given, such an entry is an error.
 
     Raises ResultsError with a line for each entry that is absent, damaged, or that was trained with
     other parameters or on another data set.
@@ -155,8 +175,12 @@ def load_runs(
     runs, problems = [], []
     for section in SECTIONS:
         for name, entry in entries.get(section, {}).items():
+            folder = roots[section] / name
             try:
-                runs.append(_load(section, name, entry, roots[section] / name, fingerprint))
+                if instead is None or (folder / RECORD).exists():
+                    runs.append(_load(section, name, entry, folder, fingerprint))
+                elif (other := instead(section, name)) is not None:
+                    runs.append(other)
             except ResultsError as error:
                 problems.append(f"{section}.{name}: {error}")
     if problems:
@@ -172,15 +196,20 @@ def _load(section: str, name: str, entry: Any, folder: Path, fingerprint: str) -
             f"{folder} lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}: "
             f"run its stage again (`dvc repro`) or pull it (`dvc pull {folder}`)"
         )
-    if run.record["dataset"]["fingerprint"] != fingerprint:
-        raise ResultsError(
-            f"{folder} was trained on another data set than the prepared one; run `dvc repro`"
-        )
-    if run.record["entry"] != json.loads(json.dumps(entry)):
-        raise ResultsError(
-            f"{folder} was trained with other parameters than its entry has now; run `dvc repro`"
-        )
+    check_record(run.record, entry, fingerprint, folder)
     return run
+
+
+def check_record(record: Mapping[str, Any], entry: Any, fingerprint: str, where: Path) -> None:
+    """Raise ResultsError where a record is of other data, or of other parameters than the entry's."""
+    if record["dataset"]["fingerprint"] != fingerprint:
+        raise ResultsError(
+            f"{where} was trained on another data set than the prepared one; run `dvc repro`"
+        )
+    if record["entry"] != json.loads(json.dumps(entry)):
+        raise ResultsError(
+            f"{where} was trained with other parameters than its entry has now; run `dvc repro`"
+        )
 
 
 def describe(run: Run) -> str:

@@ -44,7 +44,8 @@ class Scores:
 def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1) -> list[Scores]:
     """The scores of every run, in order.
 
-    A score that one replicate lacks (a temperature that cannot be fitted) is left out for all.
+    A score that one replicate lacks (a temperature that cannot be fitted) is left out for all, and
+    those that compare with a teacher where its logits are not at hand.
 
     Args:
         labels: i4 [N], of the test images in data-set order.
@@ -52,7 +53,7 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1)
 
     Raises ResultsError where logits are of another shape, or are not those that the record speaks of.
     """
-    teachers = {run.name: run for run in runs if run.section == "teachers"}
+    teachers = {run.name: run for run in runs if run.section == "teachers" and run.kept is None}
     losses = {(run.teacher, run.loss): teachers.get(run.teacher or "") for run in runs}
     fitted = in_threads(
         lambda item: None if item[1] is None else _temperature(item[1], 0, item[0][1]),
@@ -62,6 +63,8 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1)
     temperatures = dict(zip(losses, fitted, strict=True))
 
     def score(run: Run) -> Scores:
+        if run.kept is not None:
+            return Scores(run, {name: tuple(v) for name, v in run.kept["scores"].items()})
         teacher = teachers.get(run.teacher or "")
         teacher_temperature = temperatures[run.teacher, run.loss]
         replicates = [

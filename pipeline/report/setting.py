@@ -23,8 +23,11 @@ def caption(data: ImageData, runs: Sequence[Run]) -> str:
     return "; ".join(parts) + "."
 
 
-def setting_table(data: ImageData, runs: Sequence[Run]) -> Table:
-    """What was trained on what, for how long and from which views."""
+def setting_table(data: ImageData, runs: Sequence[Run], not_run: Sequence[str] = ()) -> Table:
+    """What was trained on what, for how long and from which views.
+
+    `not_run` names networks that the report lacks.
+    """
     facts = [("Data set", data.name), ("Evaluated on", _evaluated(data))]
     facts.append(("Training images", f"{len(data.train.labels)}{_subset(data)}"))
     facts.append(("Classes", str(len(data.class_names))))
@@ -41,6 +44,12 @@ def setting_table(data: ImageData, runs: Sequence[Run]) -> Table:
             views.setdefault((group, text), set()).add(str(run.teacher))
     for (group, text), teachers in sorted(views.items()):
         facts.append((f"Views, {group}", f"{text} (of {', '.join(sorted(teachers))})"))
+    kept = [run for run in runs if run.kept is not None]
+    if kept:
+        where = ", ".join(sorted({str(run.folder.parent.parent) for run in kept}))
+        facts.append(("From kept results", f"{len(kept)} of {len(runs)} networks ({where})"))
+    if not_run:
+        facts.append(("Not run", f"{len(not_run)} of {len(not_run) + len(runs)} networks"))
     return Table(
         name="setting",
         title="How the results came about",

@@ -12,7 +12,7 @@ from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, describe
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.workers import in_threads
-from pipeline.results import class_rows
+from pipeline.results import ResultsError, class_rows
 
 SPLITS = ("train", "test")
 MEASURES = ("homogeneity", "completeness", "v_score")
@@ -63,6 +63,8 @@ def _vscores(
     classes: Collection[int],
     params: VScoreParams,
 ) -> VScores:
+    if run.kept is not None:
+        return _kept_vscores(run, group, split, normalised)
     found = [
         v_score(
             *group_features(run, replicate, split, classes),
@@ -81,6 +83,14 @@ def _vscores(
         completeness=tuple(one.completeness for one in found),
         v_score=tuple(one.v_score for one in found),
     )
+
+
+def _kept_vscores(run: Run, group: str, split: str, normalised: bool) -> VScores:
+    assert run.kept is not None
+    for one in run.kept["v_scores"]:
+        if (one["group"], one["split"], one["normalised"]) == (group, split, normalised):
+            return VScores(run, group, split, normalised, **{m: tuple(one[m]) for m in MEASURES})
+    raise ResultsError(f"{run.folder} has no V-scores of the group {group} ({split} set)")
 
 
 def group_features(
