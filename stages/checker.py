@@ -89,7 +89,11 @@ class Checker:
                 self._attempt(f"{where}.network", build, entry.network, 10)
             if entry.training and isinstance(shared, dict):
                 merged = {**shared, **entry.training}
-                read(TrainingParams, merged, f"{where}.training", self.problems)
+                found: list[str] = []
+                read(TrainingParams, merged, f"{where}.training", found)
+                # What is wrong with the shared section has been said there.
+                known = {f"{where}.{line}" for line in self.problems}
+                self.problems += [line for line in found if line not in known]
 
     def _dumps(self) -> None:
         for name, dump in self._valid("dumps").items():

@@ -108,3 +108,11 @@ def test_the_output_never_changes(content, tmp_path):
     content["training"]["epochs"] = 20
     assert problems_of(content, tmp_path) == []
     assert (tmp_path / "checked.txt").read_bytes() == first
+
+
+def test_a_mistake_of_the_shared_recipe_is_told_once(content, tmp_path):
+    change(content, "training/momentum", "much")
+    change(content, "teachers/resnet20-mixup/training", {"epochs": 20, "batch_size": 1})
+    lines = problems_of(content, tmp_path)
+    assert len([line for line in lines if "momentum" in line]) == 1
+    assert any("teachers.resnet20-mixup.training.batch_size" in line for line in lines)
