@@ -114,6 +114,35 @@ no_graph_option = click.option(
 )
 
 
+def names_argument(function: F) -> F:
+    """Which entries of a section a training command works on: NAME ... or --all."""
+    everything = click.option(
+        "--all", "everything", is_flag=True, help="All of the section, as many at a time as fit."
+    )
+    return click.argument("names", nargs=-1, metavar="NAME...")(everything(function))
+
+
+def chosen_outputs(
+    content: dict[str, Any],
+    kind: str,
+    names: tuple[str, ...],
+    everything: bool,
+    out: Path | None,
+) -> dict[str, Path]:
+    """The entries of a section that a command was asked for, and the folder of each.
+
+    Raises click.UsageError where none is named, or where several are to share one folder.
+    """
+    chosen = tuple(content.get(f"{kind}s") or ()) if everything else names
+    if not names and not everything:
+        raise click.UsageError(f"name the {kind}s to train, or give --all")
+    if names and everything:
+        raise click.UsageError("give names or --all, not both")
+    if out is not None and len(chosen) != 1:
+        raise click.UsageError(f"--out is for one {kind}; {len(chosen)} were asked for")
+    return {name: out or Path("data") / f"{kind}s" / name for name in chosen}
+
+
 def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:
     """A path option with the pipeline's own place as its default."""
     path_type = click.Path(path_type=Path)

@@ -1,6 +1,8 @@
 """What training a teacher and training a baseline have in common."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.hard_labels import (
     BaselineParams,
@@ -11,10 +13,11 @@ from pipeline.hard_labels import (
 )
 from pipeline.models import build
 from pipeline.params import section
-from pipeline.prepared import load_prepared
+from pipeline.prepared import ImageData, load_prepared
 from pipeline.views import Augmentation
-from stages.common import load_machine, load_params
-from stages.replicates import Job, resolve_training, train_and_publish, vscore_classes
+from stages.common import load_machine
+from stages.jobs import Job, resolve_training, vscore_classes
+from stages.training import train_and_publish
 
 ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
     "teacher": TeacherParams,
@@ -23,23 +26,30 @@ ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
 
 
 def train_on_hard_labels(
-    kind: str, name: str, params_path: Path, prepared: Path, out: Path, *, graph: bool
+    kind: str, outputs: Mapping[str, Path], content: dict[str, Any], prepared: Path, *, graph: bool
 ) -> None:
-    """Train (or read the weights of) one entry of `teachers` or `baselines` and publish it.
+    """Train (or read the weights of) entries of `teachers` or `baselines` and publish them.
 
-    `graph`: see `Trainer`.
+    Args:
+        outputs: name -> folder to publish.
+        content: the whole parameter file.
+        graph: see `Trainer`.
     """
-    content = load_params(params_path)
+    data = load_prepared(prepared)
+    jobs = {out: _job(kind, name, content, data) for name, out in outputs.items()}
+    train_and_publish(jobs, data, load_machine(content), graph=graph)
+
+
+def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
-    data = load_prepared(prepared)
     count = len(data.train.labels)
     weights = None
     if params.weights is not None:
         network = build(params.network, len(data.class_names))
         read_weights(params.weights, network)
         weights = network.state_dict()
-    job = Job(
+    return Job(
         kind=kind,
         name=name,
         entry=content[f"{kind}s"][name],
@@ -55,4 +65,3 @@ def train_on_hard_labels(
         loss=hard_label_loss,
         weights=weights,
     )
-    train_and_publish(job, data, out, load_machine(content), graph=graph)

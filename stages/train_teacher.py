@@ -4,23 +4,37 @@ from pathlib import Path
 
 import click
 
-from stages.common import PREPARED, no_graph_option, path_option, stage_options
+from stages.common import (
+    PREPARED,
+    chosen_outputs,
+    load_params,
+    names_argument,
+    no_graph_option,
+    path_option,
+    stage_options,
+)
 
 
 @click.command()
-@click.argument("name")
+@names_argument
 @path_option("--prepared", PREPARED, "Prepared data set.")
 @path_option("--out", None, "Folder to write.  [default: data/teachers/NAME]")
 @no_graph_option
 @stage_options
 def train_teacher(
-    name: str, params_path: Path, prepared: Path, out: Path | None, no_graph: bool
+    names: tuple[str, ...],
+    everything: bool,
+    params_path: Path,
+    prepared: Path,
+    out: Path | None,
+    no_graph: bool,
 ) -> None:
-    """Train the teacher NAME of params.yaml, or read its weights from a file."""
+    """Train teachers of params.yaml, or read their weights from a file."""
     from stages.hard_labels import train_on_hard_labels
 
-    target = out or Path("data/teachers") / name
-    train_on_hard_labels("teacher", name, params_path, prepared, target, graph=not no_graph)
+    content = load_params(params_path)
+    outputs = chosen_outputs(content, "teacher", names, everything, out)
+    train_on_hard_labels("teacher", outputs, content, prepared, graph=not no_graph)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from pipeline.models import MODELS
 from pipeline.together import MOST_AT_ONCE
 from stages import replicates
 from stages.common import Machine
+from stages.jobs import Job
 from stages.processes import WorkerError
-from stages.replicates import Job, Trainings, run_replicates
+from stages.replicates import Replicate, Trainings, run_replicates
 
 CPU = torch.device("cpu")
 MACHINE = Machine(data_root="", workers=1)
@@ -58,8 +59,12 @@ def job(few_digits):
 
 def train(job, data, folder, *, pending=(0, 1, 2), machine=MACHINE, **options):
     folder.mkdir(exist_ok=True)
-    run_replicates(job, pending, folder, data, CPU, machine, **options)
+    run_replicates(replicates_of(job, folder, pending), data, CPU, machine, **options)
     return folder
+
+
+def replicates_of(job, folder, numbers=(0, 1, 2)):
+    return [Replicate(job, number, folder) for number in numbers]
 
 
 def contents(folder):
@@ -101,7 +106,7 @@ def test_together_and_one_after_the_other_the_same(job, few_digits, tmp_path):
     one = train(job, few_digits, tmp_path / "one")
     (tmp_path / "together").mkdir()
     ticks = []
-    trainings = Trainings(job, tmp_path / "together", few_digits, CPU)
+    trainings = Trainings(replicates_of(job, tmp_path / "together"), few_digits, CPU)
     trainings.train([0, 1, 2], ticks.append, MOST_AT_ONCE)
     assert contents(one) == contents(tmp_path / "together")
     timing = json.loads((tmp_path / "together/replicate-1/timing.json").read_text())
@@ -134,7 +139,7 @@ def test_one_of_several_is_resumed(job, few_digits, tmp_path):
     whole = train(job, few_digits, tmp_path / "whole")
     folder = tmp_path / "stopped"
     folder.mkdir()
-    trainings = Trainings(stopping(job, 1, 1), folder, few_digits, CPU)
+    trainings = Trainings(replicates_of(stopping(job, 1, 1), folder), few_digits, CPU)
     with pytest.raises(StoppedError):
         trainings.train([0, 1, 2], lambda tick: None, MOST_AT_ONCE)
     assert (folder / "replicate-1/state.safetensors").exists()

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,61 @@ def test_use_writes_params_and_the_list_of_what_is_evaluated(work):
     unknown = CliRunner().invoke(main, ["use", "cifar1000"])
     assert unknown.exit_code == 1
     assert "cifar100-smoke" in unknown.output
+
+
+def outputs(folder):
+    """What a training leaves, but for how long it took."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert files
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in files
+        if path.name != "timing.json"
+    }
+
+
+def test_several_students_at_once_are_what_each_is_alone(work):
+    shared = work.content["students"]["plain"]
+    work.content["students"] |= {
+        "half": {**shared, "store": "resnet8.zarr", "share": 0.5, "replicates": 2},
+        "twin": shared,  # the same but for its name
+    }
+    for command in ("prepare", "train-teacher", "dump"):
+        work.run(command, *([] if command == "prepare" else ["resnet8"]))
+    work.run("train-student", "half", "--out", "alone")
+    shutil.rmtree(work.folder / "data/.work")
+    work.content["machine"]["workers"] = 2
+    output = work.run("train-student", "--all")
+    assert output.count(" -> data/students/") == 3
+    students = work.folder / "data/students"
+    assert outputs(students / "half") == outputs(work.folder / "alone")
+    plain, twin = outputs(students / "plain"), outputs(students / "twin")
+    record = plain.pop("record.json")
+    assert record == twin.pop("record.json").replace(b'"twin"', b'"plain"')
+    assert plain == twin
+
+
+def test_work_done_by_hand_is_what_dvc_s_stage_finds(work):
+    for command in ("prepare", "train-teacher", "dump"):
+        work.run(command, *([] if command == "prepare" else ["resnet8"]))
+    decant = [sys.executable, "-m", "stages.cli", "train-student", "plain"]
+    stage = [sys.executable, "-m", "stages.train_student", "plain"]
+    found = []
+    for command in (decant, stage):
+        shutil.rmtree(work.folder / "data/students", ignore_errors=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        found.append((work.folder / "data/students/plain/timing.json").read_bytes())
+    assert found[0] == found[1], "trained again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name the students to train"),
+        (["plain", "--all"], "not both"),
+        (["plain", "other", "--out", "x"], "--out is for one student"),
+    ],
+)
+def test_which_entries_is_said_in_one_way(work, arguments, message):
+    assert message in work.run("train-student", *arguments, code=2)

@@ -1,0 +1,96 @@
+"""Students of params.yaml as jobs: which views of which store each replicate learns from."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.distill import (
+    Method,
+    StoredEpochs,
+    StudentParams,
+    groups_of,
+    store_augmentation,
+    teacher_facts,
+)
+from pipeline.params import section
+from pipeline.prepared import ImageData, load_prepared
+from pipeline.store.manifest import describe_dataset
+from pipeline.store.read import Store, open_store
+from stages.common import load_machine
+from stages.jobs import Job, resolve_training, vscore_classes
+from stages.training import train_and_publish
+
+
+def train_students(
+    outputs: Mapping[str, Path],
+    content: dict[str, Any],
+    prepared: Path,
+    stores: Path,
+    *,
+    graph: bool,
+) -> None:
+    """Train students of params.yaml from their teachers' stores and publish them.
+
+    Args:
+        outputs: name -> folder to publish.
+        content: the whole parameter file.
+        stores: folder of the stores.
+        graph: see `Trainer`.
+    """
+    data = load_prepared(prepared)
+    opened = open_stores(outputs, content, data, stores)
+    jobs = {
+        out: _job(name, content, data, opened[store_key(content, name)])
+        for name, out in outputs.items()
+    }
+    train_and_publish(jobs, data, load_machine(content), graph=graph)
+
+
+StoreKey = tuple[str, tuple[str, ...]]
+
+
+def store_key(content: dict[str, Any], name: str) -> StoreKey:
+    """Teacher of a student, and the groups of its store that the student reads."""
+    params = section(content, StudentParams, "students", name)
+    return params.teacher, groups_of(params.share)
+
+
+def open_stores(
+    names: Iterable[str], content: dict[str, Any], data: ImageData, stores: Path
+) -> dict[StoreKey, Store]:
+    """The stores that students read, each opened once. Raises StoreError as `open_store` does."""
+    return {
+        (teacher, groups): open_store(
+            stores / f"{teacher}.zarr", groups=groups, dataset=describe_dataset(data)
+        )
+        for teacher, groups in dict.fromkeys(store_key(content, name) for name in names)
+    }
+
+
+def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
+    params = section(content, StudentParams, "students", name)
+    entry = section(content, dict[str, Any], "methods", params.method)
+    method = Method.parse(params.method, entry)
+    teacher = teacher_facts(store)
+    return Job(
+        kind="student",
+        name=name,
+        entry=content["students"][name],
+        network=params.network,
+        seed=params.seed,
+        replicates=params.replicates,
+        training=resolve_training(content, params.training, f"students.{name}"),
+        augmentation=store_augmentation(store),
+        classes=vscore_classes(content, data),
+        source=lambda replicate: StoredEpochs(
+            store,
+            params.share,
+            replicate=replicate,
+            seed=params.seed + replicate,
+            sampling=params.view_sampling,
+            features=method.needs_features,
+        ),
+        loss=method.loss_function(),
+        inputs={"store": teacher["store"], "method": method.facts()},
+        facts={"method": method.facts(), "teacher": teacher},
+    )
