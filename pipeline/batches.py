@@ -1,13 +1,16 @@
 """From images and a plan to the batches that a network sees: crop, flip, normalise, mix.
 
 Everything is done for a whole batch at once and straight from the plan. The uint8 part is a gather,
-equal bit for bit on every device; on a CPU it copies whole rows of pixels out of a padded and
-pre-flipped copy of the data set, on a GPU it indexes the padded images.
+equal bit for bit on every device; on a CPU each crop is one copy out of a padded and pre-flipped copy of
+the data set, on a GPU the padded images are indexed. Pixels are mixed before they are normalised, which
+comes to the same and is done once then; multiplications and additions are separate operations, so that
+no device fuses two of them and rounds otherwise.
 
 An epoch's data are copied into memory that stays where it is, so that a recorded step (`graphs`) finds
 the next epoch's where it found the last one's; nothing in a batch waits for the device.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,7 +73,7 @@ class ImageBank:
         augmentation: zero pixels on each side (crops have the size of the image), and whether flips
             occur (keeps a flipped copy on a CPU).
         device: where batches are made.
-        by_index: gather pixel by pixel, as a GPU does (its default); copies of rows are faster on a CPU.
+        by_index: gather pixel by pixel, as a GPU does (its default); copies of crops are faster on a CPU.
     """
 
     def __init__(
@@ -87,35 +90,55 @@ class ImageBank:
         self.pad, self.flip = augmentation.pad, augmentation.flip
         self.device = device
         self.by_index = device.type != "cpu" if by_index is None else by_index
-        border = (self.pad, self.pad)
-        padded = np.pad(images, ((0, 0), border, border, (0, 0)))
+        padded = self._padded(images, flipped=self.flip and not self.by_index)
         if self.by_index:
-            self._pixels = torch.from_numpy(padded).view(-1, 3).to(device)
-            self._lines = torch.arange(self.height).mul_(self.width + 2 * self.pad).to(device)
+            self._pixels = padded.view(-1, 3).to(device)
+            self._lines = torch.arange(self.height).mul_(self._width).to(device)
             self._columns = torch.arange(self.width).to(device)
         else:
-            flipped = [padded[:, :, ::-1]] if self.flip else []
-            self._windows = self._all_crops(np.concatenate([padded, *flipped]))
+            self._windows = self._all_crops(padded)
         deviation = torch.tensor(std, dtype=torch.float64)
         average = torch.tensor(mean, dtype=torch.float64)
-        self._scale = (1 / (255 * deviation)).to(device, torch.float32)
-        self._shift = (-average / deviation).to(device, torch.float32)
+        self._scale = self._everywhere(1 / (255 * deviation))
+        self._shift = self._everywhere(-average / deviation)
 
-    def _all_crops(self, copies: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view [flips * N, y, x, H, W*3] of all crops of all images; nothing is copied."""
-        image, row = copies.strides[:2]
-        places = 2 * self.pad + 1
-        return np.lib.stride_tricks.as_strided(
-            copies.reshape(*copies.shape[:2], -1),
-            shape=(len(copies), places, places, self.height, self.width * 3),
-            strides=(image, row, 3, row, 1),
-            writeable=False,
-        )
+    @property
+    def _width(self) -> int:
+        """Pixels in a row of the padded images."""
+        return self.width + 2 * self.pad
+
+    def _everywhere(self, channels: Tensor) -> Tensor:
+        """One number a channel as f4 [H, W, 3]: operands of one shape are read in one run, which is
+        eight times as fast as three numbers over and over."""
+        size = (self.height, self.width, 3)
+        return channels.to(self.device, torch.float32).expand(size).contiguous()
+
+    def _padded(self, images: NDArray[np.uint8], *, flipped: bool) -> Tensor:
+        """The images amid zeros, and after them all of them flipped: u1, flat.
+
+        A few more zeros follow, so that as many bytes can be copied from the last crop as from others.
+        """
+        copies = (images, images[:, :, ::-1])[: 1 + flipped]
+        shape = (len(copies), self.count, self.height + 2 * self.pad, self._width, 3)
+        size = math.prod(shape)
+        memory = np.zeros(size + 2 * self.pad * 3, np.uint8)
+        inside = (slice(self.pad, self.pad + self.height), slice(self.pad, self.pad + self.width))
+        for padded, copy in zip(memory[:size].reshape(shape), copies, strict=True):
+            padded[:, *inside] = copy
+        return torch.from_numpy(memory)
+
+    def _all_crops(self, padded: Tensor) -> Tensor:
+        """A view u1 [first pixel, H * padded width * 3] of all crops; nothing is copied.
+
+        From a crop's first pixel on, it lies in the first columns of rows as wide as the padded image.
+        """
+        length = self.height * self._width * 3
+        return padded.as_strided(((len(padded) - length) // 3 + 1, length), (3, 1))
 
     def locate(
         self, rows: NDArray[np.integer], crop_yx: NDArray[np.uint8], flip: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        """Where crops lie in the bank's memory, as `cut` takes it: i8 [B, 3], by index [B, 2].
+        """Where crops lie in the bank's memory, as `cut` takes it: i8 [B, 1], by index [B, 2].
 
         Args:
             rows: integers [B], images; crop_yx: u1 [B, 2]; flip: bool [B].
@@ -126,13 +149,14 @@ class ImageBank:
         if (crop_yx > 2 * self.pad).any() or (flip.any() and not self.flip):
             raise IndexError(f"crops lie within 0..{2 * self.pad}, flips: {self.flip}")
         images = np.asarray(rows, np.int64)
-        if not self.by_index:
+        if self.by_index:  # the first pixel, and the step to the next one
+            x = np.where(flip, x + self.width - 1, x)
+        else:
             # In the flipped copy the crop that starts at x starts as far from the other side.
             x = np.where(flip, 2 * self.pad - x, x)
-            return np.stack([images + flip * self.count, y, x], axis=1)
-        height, width = self.height + 2 * self.pad, self.width + 2 * self.pad
-        first = np.where(flip, x + self.width - 1, x)
-        return np.stack([(images * height + y) * width + first, 1 - 2 * flip], axis=1)
+            images = images + flip * self.count
+        first = (images * (self.height + 2 * self.pad) + y) * self._width + x
+        return np.stack([first, 1 - 2 * flip] if self.by_index else [first], axis=1)
 
     def cut(self, places: Tensor) -> Tensor:
         """The crops at places that `locate` found, on the bank's device: u1 [B, H, W, 3]."""
@@ -140,8 +164,8 @@ class ImageBank:
             first, step = places[:, :1], places[:, 1:]
             rows, columns = first + self._lines, step * self._columns
             return self._pixels[rows[:, :, None] + columns[:, None, :]]
-        pixels = self._windows[tuple(places.numpy().T)]
-        return torch.from_numpy(pixels.reshape(len(places), self.height, self.width, 3))
+        pixels = self._windows.index_select(0, places[:, 0])
+        return pixels.view(-1, self.height, self._width, 3)[:, :, : self.width]
 
     def crops(self, rows: Tensor, crop_yx: Tensor, flip: Tensor) -> Tensor:
         """Cut crops: rows i8 [B], crop_yx u1 [B, 2], flip bool [B] -> u1 [B, H, W, 3]."""
@@ -157,7 +181,16 @@ class ImageBank:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """u1 [B, H, W, 3] -> f4 [B, 3, H, W] of (pixel / 255 - mean) / std, channels last in memory."""
-        return pixels.to(torch.float32).mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+        return self._normalised(pixels.to(torch.float32))
+
+    def mix(self, pixels: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sums of crops, normalised: u1 [2 * B, H, W, 3], first all of the images themselves,
+        and f4 [2, B] -> f4 [B, 3, H, W], channels last in memory."""
+        own, others = pixels.to(torch.float32).mul_(weights.view(-1, 1, 1, 1)).chunk(2)
+        return self._normalised(own.add_(others))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return pixels.mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
 
 
 class ViewBatches:
@@ -180,9 +213,9 @@ class ViewBatches:
     def stage(self, data: EpochData) -> StagedEpoch:
         """Bring an epoch's data into the form that `start` copies; safe in another thread.
 
-        The tables, by name: `places` i8 [1 or 2, N, 2 or 3] and `labels` i8 [1 or 2, N] of the images
-        themselves and, where any is mixed, of their partners; then also `lam` f4 [N] and `mixed`
-        bool [N]; `teacher_logits` f2 [N, C], `teacher_features` f2 [N, D].
+        The tables, by name: `places` i8 [1 or 2, N, 1 or 2] and `labels` i8 [1 or 2, N] of the images
+        themselves and, where any is mixed, of their partners; then also `weights` f4 [2, N] of both;
+        `teacher_logits` f2 [N, C], `teacher_features` f2 [N, D].
         """
         plan = data.plan
         images = np.arange(self.count)
@@ -194,7 +227,7 @@ class ViewBatches:
             crop_yx, flip = plan.partner_crop_yx, plan.partner_flip
             places.append(self.bank.locate(plan.partner, crop_yx, flip))
             labels.append(self._labels[plan.partner])
-            tables |= {"lam": plan.lam, "mixed": plan.mixed}
+            tables["weights"] = np.stack([plan.lam, 1 - plan.lam])
         tables |= {"places": np.stack(places), "labels": np.stack(labels)}
         tensors = {name: torch.from_numpy(table) for name, table in tables.items()}
         if self.bank.device.type == "cuda":
@@ -230,34 +263,24 @@ class ViewBatches:
         return self._tables[name].index_select(0, rows).float() if name in self._tables else None
 
     def images(self, rows: Tensor) -> Tensor:
-        """Augmented, normalised and mixed images of the rows: f4 [B, 3, H, W]."""
-        places = self._tables["places"].index_select(1, rows)
-        if "mixed" not in self._tables:
-            return self._cut(places[0])
-        lam = self._tables["lam"].index_select(0, rows).view(-1, 1, 1, 1)
-        if self.bank.by_index:
-            own, others = self._cut(places.flatten(0, 1)).chunk(2)
-            return own * lam + others * (1 - lam)
-        images = self._cut(places[0])
-        # Mixing with weight 1 changes nothing, so on a CPU the plain rows are left out.
-        mixed = self._tables["mixed"].index_select(0, rows).nonzero().flatten()
-        if len(mixed) == len(rows):
-            return images * lam + self._cut(places[1]) * (1 - lam)
-        others, lam = self._cut(places[1].index_select(0, mixed)), lam.index_select(0, mixed)
-        images[mixed] = images[mixed] * lam + others * (1 - lam)
-        return images
+        """Augmented, normalised and mixed images of the rows: f4 [B, 3, H, W].
 
-    def _cut(self, places: Tensor) -> Tensor:
-        return self.bank.normalise(self.bank.cut(places))
+        A row's bits do not depend on the others: weights of 1 leave a plain row as it is.
+        """
+        places = self._tables["places"].index_select(1, rows)
+        pixels = self.bank.cut(places.flatten(0, 1))
+        if "weights" not in self._tables:
+            return self.bank.normalise(pixels)
+        return self.bank.mix(pixels, self._tables["weights"].index_select(1, rows))
 
     def targets(self, rows: Tensor) -> Tensor:
         """Class probabilities of the rows: f4 [B, C], mixed with the weight of the images."""
         labels = self._tables["labels"].index_select(1, rows)
         own = self._identity.index_select(0, labels[0])
-        if "mixed" not in self._tables:
+        if "weights" not in self._tables:
             return own
-        lam = self._tables["lam"].index_select(0, rows).view(-1, 1)
-        return own * lam + self._identity.index_select(0, labels[1]) * (1 - lam)
+        weights = self._tables["weights"].index_select(1, rows).view(2, -1, 1)
+        return own * weights[0] + self._identity.index_select(0, labels[1]) * weights[1]
 
 
 def clean_epoch(count: int, pad: int) -> EpochData:

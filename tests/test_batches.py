@@ -115,7 +115,7 @@ def test_the_bank_keeps_a_copy_of_the_images(by_index):
 
 
 def test_normalisation_against_float64():
-    bank = ImageBank(colours(), MEAN, STD, Augmentation(pad=0, flip=False), CPU)
+    bank = ImageBank(colours(24, 4, 4), MEAN, STD, Augmentation(pad=0, flip=False), CPU)
     pixels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 4, 4, 3)
     values = bank.normalise(torch.from_numpy(pixels))
     expected = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)

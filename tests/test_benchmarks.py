@@ -257,7 +257,7 @@ def test_batches_of_both_sides_are_alike(setting, share):
     data = setting.data
     batches = ViewBatches(image_bank(setting), data.train.labels, CLASSES)
     batches.start(stored(setting.store, share)(0))
-    for images in (OwnBatches(batches).run(), PilBatches(setting).run()):
+    for images in (OwnBatches(batches).run(), PilBatches(setting, mixup=share == 1).run()):
         assert images.shape == (BATCH, 3, 32, 32)
         assert images.dtype == torch.float32
         # Uniform pixels are about 0 after normalisation; padding, which is black, pulls them down.
