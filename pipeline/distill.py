@@ -36,8 +36,10 @@ class StudentParams:
     """One entry of `students`: a configuration; replicate r has the seed `seed + r`.
 
     `store` names what is read, below data/stores: `T.zarr/plain` for share 0, `T.zarr/mixed` for share
-    1, `T.zarr` in between. `view_sampling` is `epoch` (one view for all images of an epoch) or `image`
-    (a view drawn for every image and epoch). `training` overrides keys of the shared section.
+    1, `T.zarr` in between. `views` limits it to the first ones of each group that is read (null: all of
+    the store's), so that one store serves every number of views. `view_sampling` is `epoch` (one view
+    for all images of an epoch) or `image` (a view drawn for every image and epoch). `training`
+    overrides keys of the shared section.
     """
 
     store: str
@@ -46,6 +48,7 @@ class StudentParams:
     share: Annotated[float, Between(0, 1)]
     seed: Seed
     replicates: Annotated[int, AtLeast(1)]
+    views: Annotated[int, AtLeast(1)] | None = None
     view_sampling: Sampling = "epoch"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -122,7 +125,10 @@ class StoredEpochs:
         share: part of the images that is mixed, in [0, 1].
         replicate: starts at views of its own.
         seed: of `image` sampling.
+        views: how many views of each group are read, the first ones; None: all.
         features: whether the method needs the teacher's features too.
+
+    Raises ValueError where the store lacks what is asked for.
     """
 
     def __init__(
@@ -132,6 +138,7 @@ class StoredEpochs:
         *,
         replicate: int,
         seed: int,
+        views: int | None = None,
         sampling: Sampling = "epoch",
         features: bool = False,
     ) -> None:
@@ -139,6 +146,7 @@ class StoredEpochs:
         self.share, self.replicate, self.seed = share, replicate, seed
         self.sampling: Sampling = sampling
         self.features = features
+        self.views = {name: views_read(group, views) for name, group in self.groups.items()}
         for group in self.groups.values():
             if features and group.feature_dim is None:
                 raise ValueError(
@@ -164,7 +172,7 @@ class StoredEpochs:
         features = self._empty_features()
         for name, group in self.groups.items():
             rows = mixed if name == "mixed" else ~mixed
-            for v, chosen in self._views(name, group, epoch, rows):
+            for v, chosen in self._views(name, epoch, rows):
                 plan.fill(group.plan(v), chosen)
                 logits[chosen] = group.logits(v)[chosen]
                 if features is not None:
@@ -173,7 +181,7 @@ class StoredEpochs:
 
     def _single_view(self, epoch: int) -> EpochData:
         ((name, group),) = self.groups.items()
-        v = epoch_view(group.views, epoch, self.replicate)
+        v = epoch_view(self.views[name], epoch, self.replicate)
         plan = EpochPlan.blank(np.full(self.count, name == "mixed"))
         plan.fill(group.plan(v), np.arange(self.count))
         return EpochData(plan, group.logits(v), group.features(v) if self.features else None)
@@ -188,22 +196,32 @@ class StoredEpochs:
         if "mixed" not in self.groups:
             return np.zeros(self.count, np.bool_)
         group = self.groups["mixed"]
-        ranks = group.plan(epoch_view(group.views, epoch, self.replicate)).mix_rank
+        ranks = group.plan(epoch_view(self.views["mixed"], epoch, self.replicate)).mix_rank
         assert ranks is not None
         return mixed_rows(ranks, self.share)
 
     def _views(
-        self, name: Group, group: ViewGroup, epoch: int, rows: NDArray[np.bool_]
+        self, name: Group, epoch: int, rows: NDArray[np.bool_]
     ) -> Iterable[tuple[int, NDArray[np.bool_]]]:
         """The views to read for the given rows, each with the rows that it serves."""
         if self.sampling == "epoch":
-            yield epoch_view(group.views, epoch, self.replicate), rows
+            yield epoch_view(self.views[name], epoch, self.replicate), rows
             return
-        view_of = image_views(group.views, epoch, self.seed, name, self.count)
-        for v in range(group.views):
+        view_of = image_views(self.views[name], epoch, self.seed, name, self.count)
+        for v in range(self.views[name]):
             chosen = rows & (view_of == v)
             if chosen.any():
                 yield v, chosen
+
+
+def views_read(group: ViewGroup, views: int | None) -> int:
+    """How many views of a group a student reads. Raises ValueError where it asks for more than there are."""
+    if views is not None and views > group.views:
+        raise ValueError(
+            f"views: {views} are asked for and {group.folder / group.name} has {group.views}; raise "
+            f"dumps.{group.folder.stem}.{group.name}.views and run `dvc repro`"
+        )
+    return group.views if views is None else views
 
 
 def _origin(group: ViewGroup) -> tuple[str | None, Augmentation]:
@@ -213,16 +231,17 @@ def _origin(group: ViewGroup) -> tuple[str | None, Augmentation]:
     return group.manifest.header.teacher.weights_sha256, recipe.augmentation
 
 
-def teacher_facts(store: Store) -> dict[str, Any]:
-    """What a student's record says of its teacher and of the views that it reads."""
+def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
+    """What a student's record says of its teacher and of the views that it reads (see `views_read`)."""
     manifests = {name: store.group(name).manifest for name in store.groups}
     teacher = next(iter(manifests.values())).header.teacher
     mixup = teacher.training.get("mixup")
-    views = {}
+    seen = {}
     for name, manifest in manifests.items():
         recipe = manifest.header.recipe
         assert recipe is not None
-        views[name] = {"views": manifest.views, "draw": recipe.draw, "alpha": recipe.alpha}
+        count = views_read(store.group(name), views)
+        seen[name] = {"views": count, "draw": recipe.draw, "alpha": recipe.alpha}
     return {
         "name": teacher.name,
         "network": teacher.network,
@@ -230,7 +249,7 @@ def teacher_facts(store: Store) -> dict[str, Any]:
         "weights_sha256": teacher.weights_sha256,
         "top1_accuracy": teacher.top1_accuracy,
         "store": {name: manifest.digest for name, manifest in manifests.items()},
-        "views": views,
+        "views": seen,
     }
 
 

@@ -125,7 +125,13 @@ class Checker:
                     f"{where}.store: a share of {student.share:g} reads {group} views, and "
                     f"dumps.{student.teacher}.{group} is null"
                 )
-            elif not views.features and needs_features(method.get("loss", "")):
+                continue
+            if student.views is not None and student.views > views.views:
+                self.problems.append(
+                    f"{where}.views: {student.views} are asked for, and "
+                    f"dumps.{student.teacher}.{group} has {views.views}"
+                )
+            if not views.features and needs_features(method.get("loss", "")):
                 self.problems.append(
                     f"{where}.method: {student.method} needs the teacher's features: set "
                     f"dumps.{student.teacher}.{group}.features to true"

@@ -71,7 +71,7 @@ def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> J
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
-    teacher = teacher_facts(store)
+    teacher = teacher_facts(store, params.views)
     return Job(
         kind="student",
         name=name,
@@ -87,6 +87,7 @@ def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> J
             params.share,
             replicate=replicate,
             seed=params.seed + replicate,
+            views=params.views,
             sampling=params.view_sampling,
             features=method.needs_features,
         ),

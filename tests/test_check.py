@@ -62,6 +62,8 @@ MISTAKES = [
     ("dumps/resnet20/mixed/alpha", -1.0, "dumps.resnet20.mixed.alpha: expected a number above 0"),
     ("students/kd/share", 1.5, "students.kd.share: expected a number between 0 and 1, found 1.5"),
     ("students/kd/share", 0.5, "students.kd: store: a student of share 0.5 reads plain and mixed"),
+    ("students/kd/views", 0, "students.kd.views: expected a whole number at least 1"),
+    ("students/kd/views", 99, "students.kd.views: 99 are asked for, and dumps.resnet20.plain has "),
     ("students/kd/method", "kdd", "students.kd.method: no kdd; valid names: kd, kd-soft-only"),
     (
         "students/kd/store",

@@ -98,6 +98,47 @@ def test_one_view_an_epoch(store, share, replicate):
         assert int(data.plan.mixed.sum()) == round(share * IMAGES)
 
 
+@pytest.mark.parametrize("replicate", [0, 1])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_first_views_of_a_store(store, share, replicate):
+    """A student of two views sees what it would see in a store that holds no others."""
+    options = {"replicate": replicate, "seed": 0, "views": 2, "features": True}
+    epochs = StoredEpochs(store, share, **options)
+    for epoch in (0, 1, 2, 17):
+        data, v = epochs(epoch), view_of(2, epoch, replicate)
+        ranks = PLANS["mixed"][v].mix_rank
+        for i in range(IMAGES):
+            group = "mixed" if ranks[i] < round(share * IMAGES) else "plain"
+            assert row_of(data, i) == slow_row(group, v, i)
+    assert np.array_equal(epochs(0).teacher_logits, epochs(2).teacher_logits)
+    assert not np.array_equal(epochs(0).teacher_logits, epochs(1).teacher_logits)
+
+
+def test_the_first_views_for_every_image(store):
+    options = {"replicate": 0, "seed": 9, "views": 2, "sampling": "image", "features": True}
+    data = StoredEpochs(store, 0.0, **options)(3)
+    drawn = image_views(2, 3, 9, "plain", IMAGES)
+    assert set(drawn.tolist()) == {0, 1}
+    for i in range(IMAGES):
+        assert row_of(data, i) == slow_row("plain", int(drawn[i]), i)
+
+
+def test_more_views_than_the_store_has(store):
+    options = {"replicate": 0, "seed": 0}
+    StoredEpochs(store, 0.0, views=5, **options)
+    StoredEpochs(store, 0.5, views=3, **options)
+    for share, views, group, count in ((0.0, 6, "plain", 5), (0.5, 4, "mixed", 3)):
+        message = rf"views: {views} are asked for and .*a\.zarr/{group} has {count}; .*dumps\.a\."
+        with pytest.raises(ValueError, match=message):
+            StoredEpochs(store, share, views=views, **options)
+        with pytest.raises(ValueError, match=message):
+            teacher_facts(store if share else plain_only(store), views)
+
+
+def plain_only(store):
+    return open_store(store.folder, groups=["plain"])
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_a_view_for_every_image(store, share):
     epochs = StoredEpochs(store, share, replicate=1, seed=9, sampling="image", features=True)
@@ -257,6 +298,8 @@ def test_what_a_record_says_of_the_teacher(store, tmp_path):
     other = open_store(finished(tmp_path, writer), groups=["plain"])
     assert teacher_facts(other)["mixup_alpha"] == 0.4
     assert list(teacher_facts(other)["views"]) == ["plain"]
+    read = teacher_facts(store, 2)["views"]
+    assert {group: one["views"] for group, one in read.items()} == {"plain": 2, "mixed": 2}
 
 
 def test_the_augmentation_of_a_store(store):

@@ -395,9 +395,46 @@ def test_a_later_method_may_be_tuned_to_the_pair():
         for pair, beta in zip(pairs, (2.0, 6.0), strict=True)
     ]
     (table,) = extra_tables(gather(runs), "")
-    cells = grid(table, 2)
-    assert [cells[pair]["0 % mixed"].text for pair in pairs] == ["76.00 ± 0.10"] * 2
+    cells = grid(table, 3)
+    shown = [
+        cells[*pair, by]["0 % mixed"].text
+        for pair, by in zip(pairs, ("beta 2", "beta 6"), strict=True)
+    ]
+    assert shown == ["76.00 ± 0.10"] * 2
+    assert len(cells) == 13
     assert "beta 2 or 6" in table.caption
+
+
+def test_a_pair_with_several_settings_of_a_later_method_has_a_row_for_each():
+    """DKD's beta differs by pair: none of the runs of a pair is left out."""
+    pair, values = table_pairs()[2], {(2.0, 0.0): 71.5, (8.0, 0.0): 70.5, (8.0, 0.5): 70.0}
+    runs = [
+        student(*pair, {"name": f"dkd-{beta}", "loss": "dkd", "beta": beta}, value, share)
+        for (beta, share), value in values.items()
+    ]
+    (table,) = extra_tables(gather(runs), "")
+    cells = grid(table, 3)
+    assert len(cells) == 14
+    for beta in (2.0, 8.0):
+        row = cells[*pair, f"beta {beta:g}"]
+        for share, title in ((0.0, "0 % mixed"), (0.5, "50 % mixed"), (1.0, "100 % mixed")):
+            value = values.get((beta, share))
+            assert row[title].text == (NOT_RUN if value is None else f"{value:.2f} ± 0.10")
+    rows = [row for row in table.data if (row["teacher"], row["student"]) == pair]
+    assert [row["options"] for row in rows] == ["beta 2", "beta 8"]
+
+
+@pytest.mark.parametrize("loss", ["kd", "dkd"])
+def test_students_of_fewer_views_stand_in_no_cell(loss):
+    """A cell is of the whole store; the same student of 40 views has a table of its own."""
+    method = KD if loss == "kd" else {"name": "dkd", "loss": "dkd", "beta": 2.0}
+    run = student("resnet56", "resnet20", method, 70.0)
+    fewer = replace(run, record={**run.record, "entry": {**run.record["entry"], "views": 40}})
+    assert (configuration(run).views, configuration(fewer).views) == (None, 40)
+    results = gather([fewer])
+    assert results.doubles == gather([run, fewer]).doubles == []
+    assert grid(paper_tables(results, "")[0], 1)["resnet56",]["resnet20"].text == NOT_RUN
+    assert extra_tables(results, "") == []
 
 
 def test_published_tables_are_whole():

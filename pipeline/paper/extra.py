@@ -1,7 +1,8 @@
 """Tables beside the study's own: its teachers, teachers with mixup, partial mixup as its released code
 draws it, and later methods on its pairs. Each is left out where nothing of it was run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pipeline.paper.cells import (
     ALPHA,
@@ -16,7 +17,7 @@ from pipeline.paper.cells import (
 from pipeline.paper.published import BEST_KNOWN, TABLE3, read_table, table_pairs
 from pipeline.paper.tables import caption, flat, measured_cell
 from pipeline.report.comparison import kinds
-from pipeline.report.configurations import Configuration, Results
+from pipeline.report.configurations import Configuration, Options, Results
 from pipeline.report.numbers import MISSING, fixed, mean, signed, spread
 from pipeline.report.runs import share_text
 from pipeline.report.tables import Cell, Table, Value, cells
@@ -162,41 +163,71 @@ def as_coded_table(results: Results, said: str) -> Table | None:
 def later_table(results: Results, loss: str, said: str) -> Table | None:
     """A later method on the study's pairs at every share, beside KD.
 
-    Its hyper-parameters are those that each pair was run with; authors may tune them to the pair.
+    A row has the hyper-parameters that its pair was run with; authors may tune them to the pair. A
+    pair that was run with several has a row for each.
     """
-    found: dict[tuple[str, str, float], Configuration] = {}
+    found: dict[tuple[str, str], dict[Options, dict[float, Configuration]]] = {}
     for one in results.runs:
-        if one.loss == loss and one.teacher is not None and one.teacher_alpha is None:
-            found.setdefault((one.teacher, one.network, one.share), one)
-    if not found:
+        if one.loss == loss and one.teacher and one.teacher_alpha is None and one.views is None:
+            settings = found.setdefault((one.teacher, one.network), {})
+            settings.setdefault(one.options, {})[one.share] = one
+    if found.keys().isdisjoint(table_pairs()):
         return None
-    known, column = read_table(BEST_KNOWN), LATER_LOSSES[loss]
     rows, data = [], []
-    for teacher, network in table_pairs():
-        measured = {"kd": results.accuracies(student(teacher, network, KD))}
-        for share in LATER_SHARES:
-            wanted = found.get((teacher, network, share))
-            accuracies = () if wanted is None else results.accuracies(wanted)
-            measured[f"{loss}_{share_text(share)}"] = accuracies
-        numbers = {"kd": known[teacher, network]["kd"]}
-        if column in known[teacher, network]:
-            numbers[f"{loss}_{share_text(0.0)}"] = known[teacher, network][column]
-        shown = [measured_cell(values, numbers.get(key)) for key, values in measured.items()]
-        rows.append((*cells(teacher, network), *shown))
-        data.append(_names(teacher, network) | flat(measured, numbers))
-    return Table(
+    for pair in table_pairs():
+        for chosen, runs in found.get(pair, {(): {}}).items():
+            measured, numbers = _later_numbers(results, loss, pair, runs)
+            shown = [measured_cell(values, numbers.get(key)) for key, values in measured.items()]
+            text = _options([chosen]) or MISSING
+            rows.append((*cells(*pair, text), *shown))
+            data.append(_names(*pair) | {"options": text} | flat(measured, numbers))
+    everything = [chosen for settings in found.values() for chosen in settings]
+    table = Table(
         name=f"later_{loss}",
         title=f"Beyond the study: {loss}",
         caption=caption(
             said,
-            f"Hyper-parameters: {_options(found.values())}; mixup alpha {ALPHA:g}. Published: the "
+            f"Hyper-parameters: {_options(everything)}; mixup alpha {ALPHA:g}. Published: the "
             "method's own paper, without mixup; some papers report the best test epoch, worth 0.3 points "
             "on average over the last one. All shares are shown, none is picked.",
         ),
-        header=("Teacher", "Student", "KD", *(f"{share_text(s)} mixed" for s in LATER_SHARES)),
+        header=(
+            "Teacher",
+            "Student",
+            "By",
+            "KD",
+            *(f"{share_text(s)} mixed" for s in LATER_SHARES),
+        ),
         rows=tuple(rows),
         data=tuple(data),
-        labels=2,
+        labels=3,
+    )
+    return table if len(set(everything)) > 1 else _without_column(table, 2)
+
+
+def _later_numbers(
+    results: Results, loss: str, pair: tuple[str, str], runs: Mapping[float, Configuration]
+) -> tuple[Measured, dict[str, float]]:
+    """One row of `later_table`: KD and each share as they were run, and the published numbers."""
+    measured: Measured = {"kd": results.accuracies(student(*pair, KD))}
+    for share in LATER_SHARES:
+        wanted = runs.get(share)
+        accuracies = () if wanted is None else results.accuracies(wanted)
+        measured[f"{loss}_{share_text(share)}"] = accuracies
+    known, column = read_table(BEST_KNOWN)[pair], LATER_LOSSES[loss]
+    numbers = {"kd": known["kd"]}
+    if column in known:
+        numbers[f"{loss}_{share_text(0.0)}"] = known[column]
+    return measured, numbers
+
+
+def _without_column(table: Table, index: int) -> Table:
+    """The same without one of the columns of labels."""
+    return replace(
+        table,
+        header=(*table.header[:index], *table.header[index + 1 :]),
+        rows=tuple((*row[:index], *row[index + 1 :]) for row in table.rows),
+        labels=table.labels - 1,
     )
 
 
@@ -204,11 +235,11 @@ def _names(teacher: str, network: str) -> dict[str, Value]:
     return {"teacher": teacher, "student": network}
 
 
-def _options(found: Iterable[Configuration]) -> str:
-    """Every hyper-parameter with the values that it has in any of the runs."""
+def _options(settings: Iterable[Options]) -> str:
+    """Every hyper-parameter with the values that it has in any of the settings."""
     values: dict[str, list[str]] = {}
-    for one in found:
-        for name, value in one.options:
+    for one in settings:
+        for name, value in one:
             text = f"{value:g}"
             if text not in values.setdefault(name, []):
                 values[name].append(text)

@@ -57,7 +57,7 @@ def _mixup_gains(results: Results) -> tuple[list[float], list[float]]:
     """What a teacher's mixup changes (points): of its students by KD without mixup, and of itself."""
     students, teachers = [], []
     for wanted in results.runs:
-        if wanted.teacher is None or wanted.teacher_alpha is None:
+        if wanted.teacher is None or wanted.teacher_alpha is None or wanted.views is not None:
             continue
         if (wanted.loss, wanted.options, wanted.share) != (*KD, 0.0):
             continue

@@ -28,6 +28,7 @@ from pipeline.report.runs import Run
 from pipeline.report.scores import Scores, score_runs
 from pipeline.report.setting import caption, setting_table
 from pipeline.report.tables import Table, to_text, write_table
+from pipeline.report.view_counts import view_table
 from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table
 from pipeline.results import class_numbers
 
@@ -181,11 +182,14 @@ def add_accuracy(
 
 
 def add_comparison(report: Report, results: Results, said: str) -> None:
-    """The chapter that compares methods, where there is something to compare."""
-    found = comparisons(results)
-    if found:
+    """The chapter that compares methods and numbers of views, where there is something to compare."""
+    found, views = comparisons(results), view_table(results, said)
+    if found or views is not None:
         report.chapter("Comparison")
+    if found:
         report.table(comparison_table(found, said))
+    if views is not None:
+        report.table(views, short=views)
 
 
 def add_features(

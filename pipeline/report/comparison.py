@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.report.configurations import Configuration, Options, Results
 from pipeline.report.numbers import MISSING, fixed, mean, signed
-from pipeline.report.runs import share_text
+from pipeline.report.runs import share_text, views_text
 from pipeline.report.tables import Cell, Table, Value
 
 DRAWS = 10_000
@@ -67,18 +67,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Kind:
-    """A method and its mixup, whatever the networks: what is compared."""
+    """A method, its mixup and a limit of its views, whatever the networks: what is compared."""
 
     method: str
     loss: str | None
     share: float
     alpha: float | None
+    views: int | None = None
 
     def __str__(self) -> str:
-        if not self.share:
-            return self.method
         part = "all" if self.share == 1 else share_text(self.share)
-        return f"{self.method}, {part} mixed" + (f" (alpha {self.alpha:g})" if self.alpha else "")
+        alpha = f" (alpha {self.alpha:g})" if self.alpha else ""
+        mixed = f", {part} mixed{alpha}" if self.share else ""
+        return self.method + mixed + views_text(self.views)
 
 
 def comparisons(results: Results) -> list[Comparison]:
@@ -121,16 +122,18 @@ def kinds(results: Results) -> dict[Configuration, Kind]:
             one.loss,
             one.share,
             one.alpha,
+            one.views,
         )
         for one, run in results.runs.items()
     }
 
 
 def _references(kind: Kind, others: Sequence[Kind]) -> list[Kind]:
-    """What a kind is compared with: itself without mixup, then kd without mixup."""
-    found = [one for one in others if one.method == kind.method and one.share == 0]
+    """What a kind is compared with: itself without mixup, then kd without mixup, both of all views."""
+    usual = [one for one in others if one.share == 0 and one.views is None]
+    found = [one for one in usual if one.method == kind.method]
     if kind.loss is not None:
-        found += [one for one in others if one.loss == "kd" and one.share == 0]
+        found += [one for one in usual if one.loss == "kd"]
     return [one for one in dict.fromkeys(found) if one != kind]
 
 

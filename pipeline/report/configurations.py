@@ -24,6 +24,7 @@ class Configuration:
         loss, options: the method and its hyper-parameters; None and () for hard labels.
         share, alpha: the part of the images that is mixed, and with which mixup; alpha None: none.
         teacher, teacher_alpha: architecture of the teacher, and its own mixup.
+        views: the number of views that the student was limited to; None: all of the store's.
     """
 
     network: str
@@ -33,6 +34,7 @@ class Configuration:
     alpha: float | None = None
     teacher: str | None = None
     teacher_alpha: float | None = None
+    views: int | None = None
 
     @property
     def pair(self) -> tuple[str | None, float | None, str]:
@@ -42,6 +44,10 @@ class Configuration:
     def of_plain_teacher(self) -> "Configuration":
         """The same with a teacher that was trained without mixup."""
         return replace(self, teacher_alpha=None)
+
+    def of_all_views(self) -> "Configuration":
+        """The same with all views of the store."""
+        return replace(self, views=None)
 
 
 def configuration(run: Run) -> Configuration:
@@ -58,6 +64,7 @@ def configuration(run: Run) -> Configuration:
         alpha=mixed.get("alpha") if run.share else None,
         teacher=str(teacher["network"]),
         teacher_alpha=teacher["mixup_alpha"],
+        views=run.views,
     )
 
 

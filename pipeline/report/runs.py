@@ -82,6 +82,12 @@ class Run:
         return float(mixup.get("share", 1.0)) if mixup else 0.0
 
     @property
+    def views(self) -> int | None:
+        """Number of views that a student was limited to; None: all of its store's, or no student."""
+        views = self.record["entry"].get("views")
+        return None if views is None else int(views)
+
+    @property
     def method(self) -> str:
         """Name of the method; else `hard labels`, or `imported weights` where nothing was trained."""
         method = self.record["method"]
@@ -213,13 +219,14 @@ def check_record(record: Mapping[str, Any], entry: Any, fingerprint: str, where:
 
 
 def describe(run: Run) -> str:
-    """What a network was trained with, in a few words: method and mixup.
+    """What a network was trained with, in a few words: method, mixup, a limited number of views.
 
-    Examples: `hard labels`, `hard labels, mixup 1.0`, `kd, 50 % mixed`.
+    Examples: `hard labels`, `hard labels, mixup 1.0`, `kd, 50 % mixed`, `kd, 4 views`.
     """
     if run.section == "students":
         part = "all" if run.share == 1 else share_text(run.share)
-        return run.method + (f", {part} mixed" if run.share else "")
+        mixed = f", {part} mixed" if run.share else ""
+        return run.method + mixed + views_text(run.views)
     if run.mixup_alpha is None:
         return run.method
     part = "" if run.share == 1 else f" on {share_text(run.share)}"
@@ -229,3 +236,8 @@ def describe(run: Run) -> str:
 def share_text(share: float) -> str:
     """A share in percent, as short as it can be: 0.1 -> `10 %`, 0.408 -> `40.8 %`."""
     return f"{round(100 * share, 2):g} %"
+
+
+def views_text(views: int | None) -> str:
+    """A limited number of views, to follow a method's name: 4 -> `, 4 views`, None -> nothing."""
+    return "" if views is None else f", {views} view{'s' * (views != 1)}"

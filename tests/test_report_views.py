@@ -1,0 +1,81 @@
+"""The table of students that read a part of their store's views."""
+
+import csv
+from dataclasses import replace
+
+from report_samples import KD, RESCALED, sample_run, teacher_facts
+
+from pipeline.report.comparison import comparisons
+from pipeline.report.configurations import gather
+from pipeline.report.runs import Run, describe
+from pipeline.report.tables import to_csv
+from pipeline.report.view_counts import view_table
+
+
+def student(views: int | None, percent: float, *, method=KD, teacher="big", share=0.0) -> Run:
+    facts = teacher_facts(teacher, "resnet56")
+    facts["views"] = {"plain": {"views": views or 8, "draw": "stratified", "alpha": None}}
+    values = ((percent - 0.1) / 100, (percent + 0.1) / 100)
+    run = sample_run("students", "resnet20", values, teacher=facts, method=method, share=share)
+    if views is None:
+        return run
+    return replace(run, record={**run.record, "entry": {**run.record["entry"], "views": views}})
+
+
+def shown(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_the_fewest_views_come_first_and_all_of_them_last():
+    runs = [student(4, 68.0), student(None, 70.0), student(1, 65.5), student(8, 70.1)]
+    table = view_table(gather(runs), "Setting.")
+    pair = "resnet56 → resnet20"
+    assert shown(table) == [
+        [pair, "kd", "1", "65.50 ± 0.14", "-4.50"],
+        [pair, "kd", "4", "68.00 ± 0.14", "-2.00"],
+        [pair, "kd", "8", "70.10 ± 0.14", "+0.10"],
+        [pair, "kd", "8 (all)", "70.00 ± 0.14", "–"],  # noqa: RUF001
+    ]
+    rows = list(csv.DictReader(to_csv(table.data).splitlines()))
+    assert [row["views"] for row in rows] == ["1", "4", "8", "8"]
+    assert [float(row["difference"] or "nan") for row in rows[:3]] == [-4.5, -2.0, 0.1]
+    assert rows[3]["difference"] == ""
+
+
+def test_methods_stand_apart_and_those_without_a_limit_stay_out():
+    runs = [
+        student(None, 70.0),
+        student(2, 69.0, method=RESCALED),
+        student(None, 71.0, method=RESCALED),
+    ]
+    table = view_table(gather(runs), "")
+    assert [row[1:] for row in shown(table)] == [
+        ["rescaled", "2", "69.00 ± 0.14", "-2.00"],
+        ["rescaled", "8 (all)", "71.00 ± 0.14", "–"],  # noqa: RUF001
+    ]
+    assert view_table(gather(runs[:1]), "") is None
+    assert view_table(gather([]), "") is None
+
+
+def test_without_a_student_of_all_views_there_is_no_difference():
+    table = view_table(gather([student(2, 69.0)]), "")
+    assert shown(table) == [["resnet56 → resnet20", "kd", "2", "69.00 ± 0.14", "–"]]  # noqa: RUF001
+
+
+def test_names_say_how_many_views():
+    assert [describe(student(views, 70.0)) for views in (None, 1, 4)] == [
+        "kd",
+        "kd, 1 view",
+        "kd, 4 views",
+    ]
+    mixed = student(4, 70.0, share=0.5)
+    assert describe(mixed) == "kd, 50 % mixed, 4 views"
+
+
+def test_comparisons_are_with_students_of_all_views():
+    runs = [student(4, 68.0), student(None, 70.0), student(2, 66.0)]
+    found = {(one.method, one.against): one.interval.mean for one in comparisons(gather(runs))}
+    assert {key: round(value, 6) for key, value in found.items()} == {
+        ("kd, 4 views", "kd"): -2.0,
+        ("kd, 2 views", "kd"): -4.0,
+    }
