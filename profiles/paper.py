@@ -49,6 +49,11 @@ AS_CODED_PAIRS = (("resnet56", "resnet20"), ("wrn_40_2", "wrn_16_2"), ("resnet32
 SHARES = {"": 0.0, "-pmu10": 0.1, "-pmu50": 0.5, "-fmu": 1.0}
 SHARES_AS_CODED = {"-as-coded10": 0.408, "-as-coded50": 0.604}
 
+# How many views are enough: KD of one pair with the first views of the store, beside all of them.
+VIEWS_PAIR, VIEWS = ("resnet56", "resnet20"), (40, 80, 162)
+# Every crop and flip once; as many views as epochs for what is mixed, and for the pair above.
+CELLS, EPOCHS = 162, 240
+
 # The field trains these with a fifth of the learning rate.
 LEARNING_RATES = {"mobilenetv2": 0.01, "shufflenetv1": 0.01, "shufflenetv2": 0.01}
 
@@ -142,6 +147,7 @@ def study(
     students: tuple[str, ...],
     pairs: tuple[tuple[str, str], ...],
     as_coded: tuple[tuple[str, str], ...],
+    views: tuple[int, ...],
     replicates: int,
 ) -> Section:
     """The study's students: tables 1 to 3 and what goes beyond them."""
@@ -168,6 +174,10 @@ def study(
     yield text.FOUR_CASES_NOTE
     for name in ("resnet56", "resnet56-mixup"):
         yield at_shares((name, "resnet20"), "kd", "kd", {"-fmu": 1.0}, replicates)
+    yield text.VIEWS_NOTE
+    for count in views:
+        (entry,) = at_shares(VIEWS_PAIR, "kd", f"kd-views{count}", plain, replicates).items()
+        yield {entry[0]: entry[1] | {"views": count}}
 
 
 def paper_teachers() -> Section:
@@ -194,7 +204,12 @@ def paper_dumps() -> Section:
     names = (*dict.fromkeys((*RESNETS, *TEACHERS)), *(f"{name}-mixup" for name in RESNETS))
     with_mixed = (*TEACHERS, "resnet56-mixup")
     yield text.DUMPS_NOTE
-    yield {name: dump(162, 240 if name in with_mixed else None, 500) for name in names}
+    yield {name: paper_dump(name, name in with_mixed) for name in names}
+
+
+def paper_dump(name: str, mixed: bool) -> dict[str, Any]:
+    """The store of a teacher at full length."""
+    return dump(EPOCHS if name == VIEWS_PAIR[0] else CELLS, EPOCHS if mixed else None, 500)
 
 
 def paper() -> Iterator[str]:
@@ -204,7 +219,7 @@ def paper() -> Iterator[str]:
     yield section("teachers", paper_teachers())
     yield section("baselines", paper_baselines())
     yield section("dumps", paper_dumps(), block=True)
-    yield section("students", study(RESNETS, RESNETS, PAIRS, AS_CODED_PAIRS, 3))
+    yield section("students", study(RESNETS, RESNETS, PAIRS, AS_CODED_PAIRS, VIEWS, 3))
     yield text.EVALUATION.format(perplexity=30.0)
 
 
@@ -231,7 +246,7 @@ def beyond() -> Iterator[str]:
     yield from (text.TRAINING, text.BEYOND_METHODS)
     yield section("teachers", [{name: teacher(name) for name in TEACHERS}])
     yield section("baselines", [{name: alone(name, 3) for name in STUDENTS}])
-    yield section("dumps", [{name: dump(162, 240, 500) for name in TEACHERS}], block=True)
+    yield section("dumps", [{name: paper_dump(name, True) for name in TEACHERS}], block=True)
     yield section("students", beyond_students())
     yield text.EVALUATION.format(perplexity=30.0)
 
@@ -250,7 +265,7 @@ def paper_cpu() -> Iterator[str]:
     yield section("teachers", [teachers])
     yield section("baselines", [networks_alone])
     yield section("dumps", [dumps], block=True)
-    yield section("students", study(CPU_TEACHERS, CPU_STUDENTS, CPU_PAIRS, CPU_PAIRS, 2))
+    yield section("students", study(CPU_TEACHERS, CPU_STUDENTS, CPU_PAIRS, CPU_PAIRS, (1,), 2))
     yield text.EVALUATION.format(perplexity=10.0)
 
 

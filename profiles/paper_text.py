@@ -66,16 +66,21 @@ Networks alone, three replicates: the baseline row of tables 1 and 2, the studen
 and the bars of figure 3. A network that also teaches is here again, with other seeds: a teacher is
 one network, and a deviation needs several. Table 3's column of teachers shows the teachers."""
 DUMPS_NOTE = """\
-As many stratified plain views as there are crops and flips (9 x 9 x 2 = 162): each image meets every
-one of them once. As many mixed views as epochs, for no two mixed images are alike. All dumps have
-one seed, so that all teachers are seen on the same images. Features of views stay out: no method
-here reads them, and resnet50's would take 20 times the room of its logits."""
+As many stratified plain views as there are crops and flips (9 x 9 x 2 = 162): each image meets
+every one of them once. resnet56 has one for each epoch, for the question of how many are enough
+(from the 163rd on, an image meets again what it has met, in another order). As many mixed views as
+epochs, for no two mixed images are alike. All dumps have one seed, so that all teachers are seen on
+the same images. Features of views stay out: no method here reads them, and resnet50's would take 20
+times the room of its logits."""
 AS_CODED_NOTE = """\
 Partial mixup as the study's released code draws it. Its option is the share that is not mixed,
 drawn with replacement: in batches of 64, its 10 and 50 % are really 40.8 and 60.4 %."""
 FOUR_CASES_NOTE = """\
 Mixup of the teacher and of the student, resnet56 -> resnet20 by KD: with resnet56-resnet20-kd and
 resnet56-mixup-resnet20-kd above, these two complete the four cases."""
+VIEWS_NOTE = """\
+How many views are enough: KD with the first views of the store alone; resnet56-resnet20-kd in table 1
+reads all of them."""
 
 BEYOND_HEAD = """\
 # Beyond the study: later logit losses (logit standardisation, DKD, DIST, logit matching) on the pairs of
@@ -89,10 +94,12 @@ BEYOND_METHODS = """\
 methods:
   # As in cifar100-paper, to compare with.
   kd: {loss: kd, temperature: 4.0, gamma: 0.1, alpha: 0.9}
-  # Logit standardisation (Sun et al., CVPR 2024): base temperature 2 and weight 9 for all pairs, as in the
-  # commands of the authors' README (sunshangquan/logit-standardization-KD). The names of their log files
-  # show other values for four of these pairs (vgg13: T 3; resnet50-mobilenetv2: T 3, weight 1;
-  # resnet110-resnet20: T 4, weight 12); a choice for each pair by test accuracy is not repeated here.
+  # Logit standardisation (Sun et al., CVPR 2024): base temperature 2 and weight 9 for all pairs, which
+  # are the defaults of tools/train.py and the commands of the README in the authors' code
+  # (sunshangquan/logit-standardization-KD); CE weight 0.1 from mdistiller/engine/cfg.py, deviation,
+  # epsilon and T^2 from mdistiller/distillers/KD.py there. The names of their log files show other values
+  # for four of these pairs (vgg13: T 3; resnet50-mobilenetv2: T 3, weight 1; resnet110-resnet20: T 4,
+  # weight 12); a choice for each pair by test accuracy is not repeated here.
   zscore: {loss: zscore, temperature: 2.0, gamma: 0.1, alpha: 9.0}
   # DKD (Zhao et al., CVPR 2022): T 4, alpha 1, CE weight 1, 20 epochs of warm-up (mdistiller/engine/cfg.py
   # of megvii-research/mdistiller); beta for each pair from its configs/cifar100/dkd, 8 where a file names
@@ -101,11 +108,13 @@ methods:
   dkd-beta2: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 2.0, warmup_epochs: 20}
   dkd-beta6: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 6.0, warmup_epochs: 20}
   dkd-beta8: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 8.0, warmup_epochs: 20}
-  # DIST (Huang et al., NeurIPS 2022): weights 1, 2 and 2, and T 4 on CIFAR-100 (`dist_t4` of the authors'
-  # hunto/image_classification_sota).
+  # DIST (Huang et al., NeurIPS 2022) on CIFAR-100: T 4 and weights 1, 2 and 2, which the authors' code
+  # writes as CE weight 1 and twice (1 and 1) for the relations (`kd: dist_t4`, `kd_loss_weight: 2` in
+  # configs/strategies/distill/dist_cifar.yaml of the first author's training code, for example in
+  # classification/ of hunto/LocalMamba; T^2 is in its lib/models/losses/dist_kd.py).
   dist: {loss: dist, temperature: 4.0, gamma: 1.0, inter: 2.0, intra: 2.0}
   # Logit matching (Kim et al., IJCAI 2021): the squared error alone, without labels, as in the authors'
-  # code (jhoon-oh/kd_data, tools/traineval.py, `l2_logit`).
+  # code (jhoon-oh/kd_data, code/image_classfication/tools/traineval.py, `l2_logit`).
   mse: {loss: mse, gamma: 0.0, alpha: 1.0}
 """
 

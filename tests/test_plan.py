@@ -138,7 +138,7 @@ def test_a_profile_by_name(monkeypatch):
     monkeypatch.chdir(ROOT)
     found = run_json("cifar100-paper-cpu")
     assert found["profile"] == "profiles/cifar100-paper-cpu.yaml"
-    assert found["total"]["stages"] == 43
+    assert found["total"]["stages"] == 44
 
 
 def test_too_little_room_is_a_warning(folder, monkeypatch):

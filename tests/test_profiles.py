@@ -71,10 +71,10 @@ def test_profile_is_valid(name):
 
 
 def test_number_of_stages():
-    assert stages(PAPER) == 189
+    assert stages(PAPER) == 192
     assert stages(PAPER) < 200
     assert stages(BEYOND) == 245
-    assert stages(CPU) == 43
+    assert stages(CPU) == 44
     assert stages(CPU) <= 60
     assert {e["replicates"] for p in ("baselines", "students") for e in PAPER[p].values()} == {3}
     assert {e["replicates"] for p in ("baselines", "students") for e in CPU[p].values()} == {2}
@@ -113,8 +113,9 @@ def test_cells_that_tables_share_are_one_stage():
     assert max(count(PAPER, "students").values()) == 1
     assert max(count(PAPER, "baselines").values()) == 1
     assert max(count(PAPER, "teachers").values()) == 1
-    # 25 + 25 + 13 * 5, of which three KD pairs of table 3 are in table 1, and 13 that no table has
-    assert len(PAPER["students"]) == 25 + 25 + 13 * 5 - 3 + 13
+    # 25 + 25 + 13 * 5, of which three KD pairs of table 3 are in table 1, and 13 that no table has,
+    # and 3 of fewer views
+    assert len(PAPER["students"]) == 25 + 25 + 13 * 5 - 3 + 13 + 3
 
 
 def test_networks_of_the_figures_are_there_with_and_without_mixup():
@@ -179,12 +180,25 @@ def test_views(content):
     assert len(content["dumps"]) == len(content["teachers"])
     mixed = {"views": 240, "draw": "stratified", "alpha": 1.0, "features": False}
     for name, dump in content["dumps"].items():
-        assert dump["plain"] == {"views": 162, "draw": "stratified", "features": False}
+        count = 240 if name == "resnet56" else 162
+        assert dump["plain"] == {"views": count, "draw": "stratified", "features": False}
         read_mixed = any(
             entry["store"] in (f"{name}.zarr", f"{name}.zarr/mixed")
             for entry in content["students"].values()
         )
         assert dump["mixed"] == (mixed if read_mixed else None)
+
+
+def test_numbers_of_views():
+    """KD of resnet56 -> resnet20 at 40, 80, 162 and 240 views, otherwise one and the same entry."""
+    whole = PAPER["students"]["resnet56-resnet20-kd"]
+    assert "views" not in whole
+    limited = {name: entry for name, entry in PAPER["students"].items() if "views" in entry}
+    assert [entry["views"] for entry in limited.values()] == [40, 80, 162]
+    for name, entry in limited.items():
+        assert name == f"resnet56-resnet20-kd-views{entry['views']}"
+        assert {key: value for key, value in entry.items() if key != "views"} == whole
+    assert PAPER["dumps"]["resnet56"]["plain"]["views"] == PAPER["training"]["epochs"] == 240
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=NAMES)
