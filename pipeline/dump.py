@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import torch
 
 from pipeline.batches import EpochData, ImageBank, ViewBatches
+from pipeline.inference import LOWER, Precision
+from pipeline.lower import error_of
 from pipeline.models.network import Network
 from pipeline.overlap import OneBehind
 from pipeline.params import Above, AtLeast, Seed
@@ -54,8 +56,9 @@ class MixedViews:
 class DumpParams:
     """One entry of `dumps`, under the teacher's name. Either group may be null.
 
-    `codec` is how the logits of the views are stored. Those of the clean images, which no student
-    trains on, always are as they are.
+    `codec` is how the logits of the views are stored, `precision` what they are computed in (on a GPU
+    float32 means TF32). The clean images, which no student trains on, always are computed in float32
+    and stored as they are.
     """
 
     seed: Seed
@@ -63,6 +66,7 @@ class DumpParams:
     plain: PlainViews | None
     mixed: MixedViews | None
     codec: Codec = field(default_factory=Codec)
+    precision: Precision = "float32"
 
     def group(self, name: Group) -> PlainViews | MixedViews | None:
         """The parameters of one group, None where it is not dumped."""
@@ -97,6 +101,7 @@ def group_header(
 ) -> Header:
     """What the manifest of a group states. Raises ValueError for a codec that does not suit it."""
     codec = Codec() if group == "clean" else params.codec
+    lower = group != "clean" and params.precision == LOWER
     packages = ["numpy", "torch", "zarr"] + (["numcodecs"] if codec.level is not None else [])
     return Header(
         group=group,
@@ -104,10 +109,10 @@ def group_header(
         teacher=teacher,
         recipe=view_recipe(params, group, augmentation),
         batch_size=params.batch_size,
-        precision="float32" if device.type == "cpu" else "tf32",
+        precision=LOWER if lower else "float32" if device.type == "cpu" else "tf32",
         tolerance=TOLERANCE,
         codec=codec,
-        lossy=codec.lossy,
+        lossy=codec.lossy or lower,
         versions={name: version(name) for name in packages},
     )
 
@@ -137,14 +142,19 @@ def dump_group(
     device: torch.device,
     folder: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    exact: Network | None = None,
 ) -> dict[str, Path]:
     """Compute what is missing of one group in a work folder, and finish it.
 
     Args:
-        network: the teacher, on the device; run in eval mode and float32.
+        network: the teacher, on the device; run in eval mode and in its own precision, which is the
+            header's.
         header: what the manifest states; its group and recipe say what is computed.
         folder: the store's root in the work folder.
         on_progress: called with the images done and to do of what was missing.
+        exact: the same teacher in float32; needed where the header's precision is a lower one, what
+            costs is measured against it.
 
     Returns the group's files: path inside the store -> finished file.
     """
@@ -183,5 +193,9 @@ def dump_group(
             epoch = EpochData(plan_of(plan[v]))
             logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
             writing.later(writer.write_view, v, logits, features if views.features else None)
-    writer.finish()
+    error: dict[str, float] = {}
+    if header.precision == LOWER:
+        assert exact is not None
+        error = error_of(network, exact, batches, EpochData(plan_of(plan[0])), header)
+    writer.finish(measured_error=error)
     return writer.files()

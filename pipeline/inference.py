@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from pipeline.models.network import Network
 
 Precision = Literal["float32", "bfloat16"]
+LOWER: Precision = "bfloat16"
 
 
 def ready(network: Network, image_size: tuple[int, int], precision: Precision) -> Network:

@@ -54,7 +54,8 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     network = build(record["network"], len(data.class_names))
     load_into(network, load_weights(teachers / teacher / "replicate-0" / WEIGHTS))
     place(network, device)
-    network = ready(network, data.train.images.shape[1:3], "float32")
+    size = data.train.images.shape[1:3]
+    exact, as_asked = ready(network, size, "float32"), ready(network, size, params.precision)
     target = out or STORES / f"{teacher}.zarr"
     files: dict[str, Path] = {}
     with ExitStack() as stack, ProgressDisplay("images") as display:
@@ -67,7 +68,10 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
             def show(done: int, total: int, group: str = group) -> None:
                 display.show(Tick(f"{teacher} {group}", done, total))
 
-            files |= dump_group(network, header, params, data, device, work.path, show)
+            teaching = as_asked if header.precision == params.precision else exact
+            files |= dump_group(
+                teaching, header, params, data, device, work.path, show, exact=exact
+            )
         work.publish(files, target)
     console.print(f"store of {teacher}: {', '.join(groups_of(params))} -> {target}")
 

@@ -17,6 +17,8 @@ from pipeline.dump import (
     group_header,
     view_recipe,
 )
+from pipeline.inference import ready
+from pipeline.lower import spread
 from pipeline.params import ParamsError, section
 from pipeline.predict import place
 from pipeline.store.codecs import Codec
@@ -257,3 +259,56 @@ def test_an_interrupted_dump_measures_the_same_error(teacher, few_digits, tmp_pa
         dump_group(teacher, made, params, few_digits, CPU, tmp_path / "parts", on_progress)
     dump_group(teacher, made, params, few_digits, CPU, tmp_path / "parts")
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
+
+
+LOWER = replace(PARAMS, precision="bfloat16")
+
+
+def lower_dump(teacher, group, data, folder, params=LOWER, **options):
+    made = group_header(group, params, AUGMENTATION, data, TEACHER, CPU)
+    exact, lower = (ready(teacher, (16, 16), p) for p in ("float32", "bfloat16"))
+    network = exact if group == "clean" else lower
+    return dump_group(network, made, params, data, CPU, folder, exact=exact, **options)
+
+
+@pytest.mark.parametrize("codec", ["dense", "int8"])
+@pytest.mark.parametrize("group", ["plain", "mixed"])
+def test_what_bfloat16_costs_is_in_the_manifest(teacher, few_digits, tmp_path, group, codec):
+    params = replace(LOWER, codec=CODECS[codec])
+    files = lower_dump(teacher, group, few_digits, tmp_path / "work", params)
+    views = opened(files, tmp_path / "a.zarr", group, few_digits).group(group)
+    assert views.manifest.header.precision == "bfloat16"
+    assert views.manifest.header.lossy
+    exact = dump(ready(teacher, (16, 16), "float32"), group, few_digits, tmp_path / "exact")
+    originals = opened(exact, tmp_path / "b.zarr", group, few_digits).group(group)
+    expected = measure(originals.logits(0), views.logits(0)).facts()  # all 320 are the sample
+    assert views.manifest.measured_error == pytest.approx(expected, rel=1e-3)
+    assert 1e-4 < expected["mean_abs_difference"] < expected["max_abs_difference"] < 0.2
+    if codec == "dense":
+        codec_alone = np.spacing(np.abs(originals.logits(0)).max()).astype(float)
+        assert expected["max_abs_difference"] > codec_alone
+
+
+def test_clean_images_stay_in_float32(teacher, few_digits, tmp_path):
+    made = group_header("clean", LOWER, AUGMENTATION, few_digits, TEACHER, CPU)
+    assert made.precision == "float32"
+    assert not made.lossy
+
+
+def test_an_interrupted_dump_in_bfloat16_ends_with_the_same_bytes(teacher, few_digits, tmp_path):
+    lower_dump(teacher, "mixed", few_digits, tmp_path / "whole")
+
+    def on_progress(done, total):
+        if done == 448:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        lower_dump(teacher, "mixed", few_digits, tmp_path / "parts", on_progress=on_progress)
+    lower_dump(teacher, "mixed", few_digits, tmp_path / "parts")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
+
+
+def test_large_data_sets_are_sampled_evenly(monkeypatch):
+    monkeypatch.setattr("pipeline.lower.SAMPLE", 4)
+    assert spread(10).tolist() == [0, 2, 5, 7]
+    assert spread(3).tolist() == [0, 1, 2]

@@ -173,6 +173,24 @@ def test_a_damaged_view_stops_training_before_it_is_used(work):
     assert not (work.folder / "data/students").exists()
 
 
+def test_a_store_in_bfloat16_says_what_that_costs(work):
+    work.content["dumps"]["resnet8"] |= {"precision": "bfloat16", "mixed": None}
+    work.run("prepare")
+    work.run("train-teacher", "resnet8")
+    work.run("dump", "resnet8")
+    facts = json.loads(work.run("store", "info", "resnet8", "--json"))["groups"]
+    assert (facts["clean"]["precision"], facts["plain"]["precision"]) == ("float32", "bfloat16")
+    assert facts["clean"]["measured_error"] == {}
+    error = facts["plain"]["measured_error"]
+    assert {"kl_t1", "kl_t4", "top1_disagreement"} < error.keys()
+    assert 1e-4 < error["mean_abs_difference"] < error["max_abs_difference"] < 1
+    teacher = ("--teacher", "data/teachers/resnet8")
+    found = json.loads(work.run("store", "verify", "resnet8", *teacher, "--json"))["recomputed"]
+    plain = next(group for group in found if group["group"] == "plain")
+    assert plain["max_abs_difference"] > 0.3 * error["max_abs_difference"]  # against float32
+    work.run("train-student", "plain")
+
+
 def test_a_networks_smallest_image(work):
     work.content["baselines"] = {"mobile": {"network": "mobilenetv2", "seed": 0, "replicates": 1}}
     work.run("prepare")
