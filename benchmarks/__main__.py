@@ -70,7 +70,7 @@ def run(device: torch.device, repeats: int, quick: bool, folder: Path, out: Path
         device=torch.device("cpu"),
         rounds=2 if quick else repeats,
         steps=1 if quick else 6,
-        dump_images=QUICK_IMAGES if quick else 2048,
+        dump_images=QUICK_IMAGES if quick else 1024,
         precision=faster_precision(STUDENT, torch.device("cpu"), 1 if quick else repeats),
         folder=folder,
         data=data,

@@ -15,6 +15,7 @@ from benchmarks.steps import epoch_figure
 from benchmarks.teachers import teacher
 from benchmarks.timing import Ratio, take_turns
 from pipeline.batches import ImageBank
+from pipeline.inference import ready
 from pipeline.predict import place
 
 TOGETHER = 4
@@ -84,7 +85,8 @@ def dump_figure(setting: Setting) -> dict[str, Measured]:
     Of plain and mixed views, as many of each; without what is done once for all views.
     """
     classes = len(setting.data.class_names)
-    network = place(teacher(DUMPED, classes), setting.device)
+    size = setting.data.train.images.shape[1:3]
+    network = ready(place(teacher(DUMPED, classes), setting.device), size, "float32")
     rates: dict[int, list[float]] = {}
     for batch_size in DUMP_BATCHES:
         dump = Dump(network, setting.data, setting, batch_size=batch_size, views=DUMP_VIEWS)

@@ -102,15 +102,16 @@ def train(folder: Path, share: float, epochs: int, steps: int) -> None:
     store = open_store(folder / "random.zarr", groups=GROUPS, dataset=describe_dataset(data))
     bank = ImageBank(data.train.images, data.mean, data.std, AUGMENTATION, CPU)
     batches = ViewBatches(bank, data.train.labels, len(data.class_names))
-    source, params = stored(store, share), training("float32")
     network = build(STUDENT, len(data.class_names))
-    trainer = Trainer(network, batches, source, kd_loss(), params, seed=0)
+    trainer = Trainer(
+        network, batches, stored(store, share), kd_loss(), training("float32"), seed=0
+    )
     test = TestSet(clean_bank(data.test.images, data.mean, data.std, CPU), data.test.labels)
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(source, 0)
+        ahead = reader.submit(trainer.stage, 0)
         for epoch in range(epochs):
             current = ahead.result()
-            ahead = reader.submit(source, epoch + 1)
+            ahead = reader.submit(trainer.stage, epoch + 1)
             for _ in islice(trainer.steps(current), steps):
                 pass
     test.evaluate(trainer.network)
