@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch.nn.functional import cross_entropy, softmax
 
 from benchmarks import __main__ as command
-from benchmarks import gpu, memory
+from benchmarks import gpu, lower, memory
 from benchmarks.anatomy import Stopwatch, activation_bytes
 from benchmarks.dumping import Dump
 from benchmarks.engine import (
@@ -357,3 +357,41 @@ def test_every_part_runs(tmp_path, monkeypatch):
     ratios = json.loads(out.read_text())["ratios"]
     assert list(ratios) == KEYS
     assert all(value > 0 for value in ratios.values())
+
+
+def test_agreement_and_differences_of_pairs():
+    labels = np.array([0, 1, 2, 2], np.int32)
+
+    def says(*classes: int) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[list(classes)]
+
+    right, one_off, two_off = says(0, 1, 2, 2), says(0, 1, 2, 0), says(1, 0, 2, 2)
+    assert lower.agreement(right, one_off) == 0.75
+    lines = lower.report([(right, one_off), (two_off, two_off)], labels)
+    assert lines[0].startswith("float32: 75.00 % +- 35.36 over 2 seeds")
+    assert lines[1].startswith("bfloat16: 62.50 %")
+    assert lines[2].startswith("difference by seed: -12.50 +- 12.50")
+    assert "87.5% of images within pairs" in lines[3]
+    assert "50.0% between seeds" in lines[4]
+
+
+def test_random_images_teach_nothing(monkeypatch):
+    monkeypatch.delenv("DECANT_DATA", raising=False)
+    result = CliRunner().invoke(lower.main, [])
+    assert result.exit_code == 2
+    assert "set DECANT_DATA" in result.output
+
+
+def test_both_stores_hold_the_same_views(tmp_path):
+    school = lower.School(random_images(2 * BATCH), torch.device("cpu"), epochs=1, views=1)
+    teacher = school.train("resnet8", *drawn_of(school), 0)
+    exact, rounded = (school.store(teacher, p, tmp_path).group("plain") for p in lower.PRECISIONS)
+    np.testing.assert_array_equal(exact.plan(0).crop_yx, rounded.plan(0).crop_yx)
+    assert exact.manifest.measured_error == {}
+    largest = np.abs(exact.logits(0).astype(np.float64) - rounded.logits(0)).max()
+    assert rounded.manifest.measured_error["max_abs_difference"] == pytest.approx(largest, rel=1e-3)
+
+
+def drawn_of(school):
+    count = len(school.data.train.labels)
+    return lower.DrawnEpochs(lower.AUGMENTATION, None, 0, count), lower.hard_label_loss
