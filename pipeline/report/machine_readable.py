@@ -74,7 +74,6 @@ def _bar(one: VScores) -> dict[str, Value]:
     return {
         "network": f"{one.run.section}/{one.run.name}",
         "classes": f"{one.group}, {one.split}",
-        "bar": f"{one.run.section}/{one.run.name}, {one.group}, {one.split}",
         "v_score": mean(one.v_score),
         "deviation": deviation(one.v_score),
     }
