@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch.nn.functional import cross_entropy, softmax
 
 from benchmarks import __main__ as command
-from benchmarks import gpu, lower, memory
+from benchmarks import anatomy, gpu, lower, memory
 from benchmarks.anatomy import Stopwatch, activation_bytes
 from benchmarks.dumping import Dump
 from benchmarks.engine import (
@@ -395,3 +395,22 @@ def test_both_stores_hold_the_same_views(tmp_path):
 def drawn_of(school):
     count = len(school.data.train.labels)
     return lower.DrawnEpochs(lower.AUGMENTATION, None, 0, count), lower.hard_label_loss
+
+
+def test_parts_of_steps_add_up(setting):
+    for parts in (
+        anatomy.field_parts(setting, "resnet8", 2),
+        anatomy.step_parts(setting, 0.5, 2),
+    ):
+        whole = parts.pop("whole step")
+        assert len(parts) >= 5
+        assert all(milliseconds > 0 for milliseconds in parts.values())
+        assert sum(parts.values()) == pytest.approx(whole, rel=0.2)  # medians of two
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_rates_of_a_machine(precision):
+    found = anatomy.machine_rates(torch.device("cpu"), precision, channels=8, copied=1 << 20)
+    assert 1e7 < found.flops < 1e14
+    assert 1e7 < found.bytes < 1e13
+    assert 1e-8 < found.call_seconds < 1e-2

@@ -185,8 +185,10 @@ def test_an_error_that_is_no_matter_of_recording_is_raised(setup):
         fit(trainer, setup.test)
 
 
-def test_steps_wait_for_nothing(setup):
-    """No step looks at a number, whatever runs it; rows are copied one by one on a CPU only."""
+@pytest.mark.parametrize("by_index", [False, True], ids=["rows", "index"])
+def test_steps_wait_for_nothing(few_digits, tiny_network, by_index):
+    """No step looks at a number, whatever runs it."""
+    setup = Setup(few_digits, tiny_network, by_index=by_index)
     trainer = setup.trainer(source=taught(200), loss=kd_loss, count=200)
     steps = trainer.steps(trainer.source(0))
     next(steps)
