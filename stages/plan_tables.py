@@ -143,7 +143,8 @@ def show_rates(plan: Plan) -> None:
     console.print(
         "Networks that were not measured are reckoned with the first one's GFLOP/s, which wide ones "
         "surpass and\ndepthwise ones (mobilenetv2, shufflenets) miss: `--measure NETWORK` adds one. "
-        "Reading and the report are left out."
+        "Reading and the report are left out.\n"
+        "For another machine, a GPU say: run this there, or give its FLOP/s with `--rate`."
     )
 
 
@@ -168,11 +169,11 @@ def flops_text(flops: float) -> str:
 
 
 def hours_text(hours: float) -> str:
-    """A duration in hours, minutes or seconds."""
+    """A duration in days, hours, minutes or seconds."""
     seconds = abs(hours) * 3600
     sign = "-" if hours < 0 else ""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
+    for unit, size, least in (("days", 86400, 4), ("h", 3600, 2), ("min", 60, 2)):
+        if seconds >= least * size:
             return f"{sign}{seconds / size:,.1f} {unit}"
     return f"{sign}{seconds:.1f} s" if seconds else "-"
 

@@ -34,7 +34,7 @@ from pipeline.paper.published import (
 from pipeline.paper.tables import NOT_RUN, paper_tables
 from pipeline.prepared import save_prepared
 from pipeline.report.configurations import configuration, gather
-from pipeline.report.tables import to_csv, to_latex, to_markdown
+from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
 from pipeline.report.vscores import VScores
 from stages.evaluate import evaluate
 
@@ -194,6 +194,38 @@ def test_machines_read_mean_deviation_published_and_difference(square):
     assert row["resnet110_replicates"] == "3"
     assert float(row["resnet110_published"]) == 76.08
     assert float(row["resnet110_difference"]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("index", "name"), [(0, TABLE1), (1, TABLE2), (2, TABLE3)])
+def test_written_tables_have_every_cell_too(square, mixup, tmp_path, index, name):
+    """CSV, Markdown and LaTeX: the same cells in the same places, the best ones marked in the same."""
+    table = paper_tables(mixup if name == TABLE3 else square, "Setting.")[index]
+    write_table(table, tmp_path)
+    published = read_table(name)
+    rows = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
+    markdown = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (tmp_path / f"{name}.md").read_text().splitlines()
+        if line.startswith("|")
+    ][2:]
+    latex = [
+        line.removesuffix(" \\\\").split(" & ")
+        for line in (tmp_path / f"{name}.tex").read_text().splitlines()
+        if " & " in line
+    ][1:]
+    assert len(rows) == len(markdown) == len(latex) == len(published)
+    for row, seen, typeset, shown_row, (key, numbers) in zip(
+        rows, markdown, latex, table.rows, published.items(), strict=True
+    ):
+        assert tuple(list(row.values())[: len(key)]) == key
+        assert len(seen) == len(typeset) == len(key) + len(numbers)
+        for j, (column, value) in enumerate(numbers.items(), start=len(key)):
+            assert float(row[column]) == pytest.approx(value, abs=1e-6)
+            assert float(row[f"{column}_published"]) == value
+            for text, mark in ((seen[j], "**"), (typeset[j], "\\textbf")):
+                assert f"{value:.2f}" in text
+                assert (mark in text) == shown_row[j].bold
+            assert ("<u>" in seen[j]) == ("\\underline" in typeset[j]) == shown_row[j].underline
 
 
 @pytest.mark.parametrize(
