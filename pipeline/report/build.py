@@ -33,6 +33,11 @@ from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vs
 from pipeline.results import class_numbers
 
 TITLE = "Decant report"
+INTRODUCTION = (
+    "Teachers are trained on the labels. What each says of its training images is stored once, and "
+    "students learn from the store, by one method each. Networks alone have the students' "
+    "architectures and no teacher: what a student has to beat."
+)
 CONTENTS = {
     "tables",
     "figures",
@@ -121,7 +126,7 @@ def write_report(
     scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, workers)
     results = gather(runs)
-    report.chapter("Setting")
+    report.chapter("Setting", INTRODUCTION)
     report.table(setting_table(data, runs, not_run))
     if any(run.kept is not None for run in runs):
         report.table(cost_table(runs))
