@@ -53,9 +53,9 @@ def test_runs_are_grouped_by_what_they_can_be_compared_with(runs):
 def test_runs_are_described_by_method_and_mixup(runs):
     assert [describe(run) for run in runs] == [
         "hard labels",
-        "hard labels, mixup 1",
+        "hard labels, mixup alpha 1",
         "hard labels",
-        "hard labels, mixup 1",
+        "hard labels, mixup alpha 1",
         "kd",
         "rescaled",
         "rescaled, 10 % mixed",

@@ -94,7 +94,7 @@ def best_teacher_is_not_always_best(results: Results) -> Claim:
 
 
 def smaller_teacher_helps(results: Results) -> Claim:
-    """Claim 3: yes where a student larger than its teacher beats its baseline."""
+    """Claim 3: yes where any student larger than its teacher beats its baseline."""
     found = square_results(results, TABLE1, KD)
     differences = {
         f"{teacher} → {network}": found[teacher, network] - found[BASELINE, network]
@@ -103,7 +103,7 @@ def smaller_teacher_helps(results: Results) -> Claim:
         if (teacher, network) in found and (BASELINE, network) in found
     }
     helped = {name: value for name, value in differences.items() if rounded(value) > 0}
-    answer = YES if helped else NO if len(differences) >= MIN_COMPARISONS else UNKNOWN
+    answer = said(bool(helped)) if len(differences) >= MIN_COMPARISONS else UNKNOWN
     listed = "; ".join(f"{name} {signed(value)}" for name, value in helped.items())
     return Claim(
         "3",
@@ -172,8 +172,8 @@ def claims_table(claims: Sequence[Claim], setting: str) -> Table:
     return Table(
         name=CLAIMS,
         title="The study's claims, answered from these results",
-        caption=f"{setting} Answers are of means over replicates; an answer needs at least "
-        f"{MIN_COMPARISONS} comparisons.",
+        caption=f"{setting} Answers are of means over replicates and weigh no noise: the numbers say how "
+        f"clear they are. An answer needs at least {MIN_COMPARISONS} comparisons.",
         header=("Claim", "Text", "Answer", "Numbers"),
         rows=tuple(cells(one.number, one.text, one.answer, one.numbers) for one in claims),
         data=tuple(vars(one) for one in claims),

@@ -65,7 +65,7 @@ def method_text(run: Run) -> str:
     """The method of a student; for a network trained on hard labels, whether with mixup."""
     if run.section == "students" or run.mixup_alpha is None:
         return run.method
-    return f"{run.method}, mixup {run.mixup_alpha:g}"
+    return f"{run.method}, mixup alpha {run.mixup_alpha:g}"
 
 
 def _data(scores: Scores) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,6 +28,17 @@ PANEL_COLUMNS = 3
 
 Groups = dict[str, list[Run]]
 
+# Where it hides least of the curves, and see-through where it hides some.
+_LEGEND: Any = {
+    "fontsize": 7,
+    "loc": "best",
+    "handlelength": 2.6,
+    "labelspacing": 0.3,
+    "frameon": True,
+    "framealpha": 0.8,
+    "edgecolor": "none",
+}
+
 
 def grouped(runs: Sequence[Run]) -> Groups:
     """Runs that belong beside each other: teachers, networks alone, students of one teacher."""
@@ -36,7 +48,9 @@ def grouped(runs: Sequence[Run]) -> Groups:
     for run in runs:
         if run.section == "students":
             teacher = teachers.get(run.teacher or "")
-            mixup = f" (mixup {teacher.mixup_alpha:g})" if teacher and teacher.mixup_alpha else ""
+            mixup = (
+                f" (mixup alpha {teacher.mixup_alpha:g})" if teacher and teacher.mixup_alpha else ""
+            )
             network = run.record["teacher"]["network"]
             title = f"{network}{mixup} → {run.network}"
         else:
@@ -178,13 +192,13 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
             axes.set_title(title)
             axes.grid(axis="y")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.legend(fontsize=7, loc="lower right", handlelength=2.6, labelspacing=0.3)
+            axes.legend(**_LEGEND)
         for axes in panels[len(groups) :]:
             axes.set_visible(False)
         for axes in panels[max(0, len(groups) - columns) : len(groups)]:
             axes.set_xlabel("epoch")
         for axes in panels[::columns]:
-            axes.set_ylabel("test top-1 accuracy, %")
+            axes.set_ylabel("top-1 accuracy, %")
         return save_figure(drawing, folder, name)
 
 

@@ -221,7 +221,7 @@ def check_record(record: Mapping[str, Any], entry: Any, fingerprint: str, where:
 def describe(run: Run) -> str:
     """What a network was trained with, in a few words: method, mixup, a limited number of views.
 
-    Examples: `hard labels`, `hard labels, mixup 1.0`, `kd, 50 % mixed`, `kd, 4 views`.
+    Examples: `hard labels`, `hard labels, mixup alpha 1`, `kd, 50 % mixed`, `kd, 4 views`.
     """
     if run.section == "students":
         part = "all" if run.share == 1 else share_text(run.share)
@@ -230,7 +230,7 @@ def describe(run: Run) -> str:
     if run.mixup_alpha is None:
         return run.method
     part = "" if run.share == 1 else f" on {share_text(run.share)}"
-    return f"{run.method}, mixup {run.mixup_alpha:g}{part}"
+    return f"{run.method}, mixup alpha {run.mixup_alpha:g}{part}"
 
 
 def share_text(share: float) -> str:
