@@ -44,12 +44,13 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class School:
-    """Data, a device, and how long everybody trains."""
+    """Data, a device, how long everybody trains and in what precision."""
 
     data: ImageData
     device: torch.device
     epochs: int
     views: int
+    training: Precision = "float32"
 
     def train(self, name: str, source: EpochSource, loss: LossFunction, seed: int) -> Network:
         """A network of a seed; its weights and the order of images follow from that."""
@@ -66,6 +67,7 @@ class School:
             weight_decay=5e-4,
             schedule=Schedule(name="one_cycle", warmup=0.25),
             evaluate_every=self.epochs,
+            precision=self.training,
         )
         batches = ViewBatches(bank, data.train.labels, len(data.class_names))
         test = TestSet(self._test_bank(), data.test.labels)
@@ -137,7 +139,8 @@ def report(pairs: Sequence[Sequence[NDArray[np.float32]]], labels: NDArray[np.in
 @click.option("--epochs", default=10, show_default=True)
 @click.option("--views", default=5, show_default=True)
 @click.option("--seeds", type=click.IntRange(min=2), default=4, show_default=True)
-def main(images: int, epochs: int, views: int, seeds: int) -> None:
+@click.option("--training", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+def main(images: int, epochs: int, views: int, seeds: int, training: Precision) -> None:
     """Train a teacher and pairs of students; print what bfloat16 costs at either end."""
     if not os.environ.get("DECANT_DATA"):
         raise click.UsageError(
@@ -147,7 +150,7 @@ def main(images: int, epochs: int, views: int, seeds: int) -> None:
     set_up(device, threads=1)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="decant-benchmarks-") as folder:
-        school = School(find_images(images), device, epochs, views)
+        school = School(find_images(images), device, epochs, views, training)
         teacher = school.teacher()
         accuracy = top1_accuracy(school.answers(teacher), school.data.test.labels)
         console.print(f"teacher {TEACHER}: {accuracy:.2%} on {images} images, {epochs} epochs")
