@@ -23,6 +23,7 @@ from stages.devices import set_up
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, QUICK_IMAGES = 50_000, 512
+DUMP_IMAGES, QUICK_DUMP_IMAGES = 1024, 128
 VIEWS = 4
 MIN_ROUNDS = 7
 
@@ -70,7 +71,7 @@ def run(device: torch.device, repeats: int, quick: bool, folder: Path, out: Path
         device=torch.device("cpu"),
         rounds=2 if quick else repeats,
         steps=1 if quick else 6,
-        dump_images=QUICK_IMAGES if quick else 1024,
+        dump_images=QUICK_DUMP_IMAGES if quick else DUMP_IMAGES,
         precision=faster_precision(STUDENT, torch.device("cpu"), 1 if quick else repeats),
         folder=folder,
         data=data,

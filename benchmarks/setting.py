@@ -36,7 +36,7 @@ class Setting:
     """Where and how much is measured.
 
     `rounds` is the number of turns of each contender, `steps` the training steps of a turn,
-    `dump_images` the images that a turn of a dump computes. `precision` is what students and live
+    `dump_images` the images of a view that is dumped. `precision` is what students and live
     teachers compute in (see `networks.faster_precision`). `folder` is for temporary files.
     """
 
@@ -62,7 +62,7 @@ class Setting:
             f"{IMAGE_SIZE}x{IMAGE_SIZE}",
             "rounds": self.rounds,
             "steps_per_turn": self.steps,
-            "images_per_dump_turn": self.dump_images,
+            "images_a_dumped_view": self.dump_images,
             "batch_size": BATCH,
             "precision": self.precision,
             "threads": torch.get_num_threads(),

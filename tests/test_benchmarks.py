@@ -315,6 +315,7 @@ def test_a_failed_task_has_no_peak(capfd):
     assert "negative" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_memory_of_a_small_store():
     result = CliRunner().invoke(
         memory.main, ["--images", "128", "--views", "2", "--epochs", "2", "--steps", "1"]
