@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 WORK = Path("data/.work")
 PREPARED = Path("data/prepared")
 STORES = Path("data/stores")
+VERSIONS = Path("data/versions")
 TEACHERS = Path("data/teachers")
 console = Console(highlight=False, soft_wrap=True)
 

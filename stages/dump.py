@@ -1,5 +1,7 @@
 """A teacher's weights and prepared data in, its store out (`data/stores/TEACHER.zarr`).
 
+Which version of it that is goes to `data/versions/TEACHER.zarr`, small files that are kept in git.
+
 Three groups: clean images, plain views and mixed views. Each is computed in a work folder of its own,
 so that changing one leaves what is done of the others, and more views add to the ones that are there.
 """
@@ -14,6 +16,7 @@ from stages.common import (
     PREPARED,
     STORES,
     TEACHERS,
+    VERSIONS,
     console,
     load_machine,
     load_params,
@@ -38,6 +41,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     from pipeline.predict import place
     from pipeline.prepared import load_prepared
     from pipeline.results import WEIGHTS, read_record
+    from pipeline.store.version import write_versions
     from pipeline.views import Augmentation
     from stages.devices import pick_device, set_up
     from stages.progress import ProgressDisplay, Tick
@@ -73,6 +77,8 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
                 teaching, header, params, data, device, work.path, show, exact=exact
             )
         work.publish(files, target)
+    if out is None:
+        write_versions(target, groups_of(params), VERSIONS / target.name)
     console.print(f"store of {teacher}: {', '.join(groups_of(params))} -> {target}")
 
 

@@ -3,14 +3,17 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stages.common import STORES, guarded
+from stages.common import STORES, VERSIONS, guarded
+
+if TYPE_CHECKING:
+    from pipeline.store.errors import StaleStoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Sequence[str]
@@ -28,6 +31,24 @@ def find_store(path: Path) -> Path:
     """The folder that is meant; of a bare name the store of that name, if it is there."""
     named = STORES / f"{path}.zarr"
     return named if len(path.parts) == 1 and named.exists() else path
+
+
+def stale_groups(store: Path) -> "list[StaleStoreError]":
+    """Groups of a store of the project that are of another version than the project's commit."""
+    from pipeline.store.check import read_manifest
+    from pipeline.store.errors import StoreError
+    from pipeline.store.layout import GROUPS
+    from pipeline.store.version import version_error
+
+    found: list[StaleStoreError] = []
+    for group in GROUPS if store.absolute().parent == STORES.absolute() else ():
+        try:
+            manifest = read_manifest(store, group)
+        except StoreError:
+            continue
+        if error := version_error(store, manifest, VERSIONS / store.name):
+            found.append(error)
+    return found
 
 
 def store_options(function: F) -> F:

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from pipeline.params import ParamsError, load_yaml
 from pipeline.publish import durable_write
 from stages.common import stage_options
+from stages.repro import prepare_clone
 from stages.store_common import shown
 
 GROUPS = ("plain", "mixed")
@@ -48,10 +49,11 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
             f"Students of {' and '.join(groups)} views will be trained again by the next "
             f"`dvc repro`: {', '.join(students)}"
         )
-    command = ["dvc", "repro", f"dump@{name}"]
+    target = f"dump@{name}"
     if edit_only:
-        click.echo(f"To dump them: {' '.join(command)}")
+        click.echo(f"To dump them: decant repro {target}")
         return
+    command = ["dvc", "repro", *prepare_clone(params_path, (target,), [target]), target]
     click.echo(f"Running {' '.join(command)}")
     sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
 

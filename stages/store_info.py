@@ -14,6 +14,7 @@ from stages.store_common import (
     print_json,
     print_table,
     shown,
+    stale_groups,
     store_argument,
     store_options,
 )
@@ -42,6 +43,8 @@ def info(store: Path, as_json: bool) -> None:
         click.echo(f"  {problem}")
     if len(facts["problems"]) > _SHOWN_PROBLEMS:
         click.echo(f"  and {len(facts['problems']) - _SHOWN_PROBLEMS} more")
+    for stale in stale_groups(store):
+        click.echo(f"  {stale}")
     for name in facts["groups_disagree_on"]:
         click.echo(f"  its groups disagree on the {name}; what follows is of the first one")
     click.echo()
@@ -77,6 +80,8 @@ def line(facts: Facts) -> tuple[str, ...]:
     views = [str(groups.get(name, {}).get("views", "-")) for name in ("plain", "mixed")]
     codecs = {group["codec"]["name"] for name, group in groups.items() if "codec" in group}
     state = "complete" if facts["complete"] else "NOT complete"
+    if stale_groups(Path(facts["store"])):
+        state = "STALE"
     teacher, dataset = facts["teacher"], facts["dataset"]
     return (
         facts["name"],

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from stages.store_common import shown, store_argument, store_options
+from stages.upstream import cache_folder, run_dvc
 
 if TYPE_CHECKING:
     from pipeline.store.verify import Problem
@@ -143,23 +143,6 @@ def md5(path: Path) -> str:
     """DVC's digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where DVC keeps its cache. Raises ValueError outside a DVC project."""
-    done = run_dvc("cache", "dir")
-    if done.returncode:
-        raise ValueError(
-            "this is no DVC project, so there is nowhere to fetch files from: copy the store again "
-            "from where it came"
-        )
-    return Path(done.stdout.strip())
-
-
-def run_dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a DVC command and keep what it says to itself."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from stages.store_common import (
     print_json,
     print_table,
     shown,
+    stale_groups,
     store_argument,
     store_options,
 )
@@ -63,14 +64,15 @@ def verify(
     """Find everything that is wrong with STORE: exit code 0 where it is good, 1 where it is bad.
 
     Checked are presence and sizes, the hashes of manifests, metadata and plans, the CRC of every
-    file, that all numbers are finite and that plans are possible. With --teacher, random rows are
-    recomputed from the stored plan and compared.
+    file, that all numbers are finite and that plans are possible; of a store of the project also
+    that it is the version of this commit. With --teacher, random rows are recomputed from the stored
+    plan and compared.
     """
-    from pipeline.store.verify import verify_store
+    from pipeline.store.verify import problem, verify_store
 
     if teacher is None and (rows is not None or tolerance is not None):
         raise click.UsageError("--rows and --tolerance go with --teacher CHECKPOINT")
-    problems = verify_store(store, deep=deep)
+    problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
     found: list[Recomputed] = []
     if teacher is not None and not problems:
         machine = Machine(data_root="", device=device)

@@ -14,9 +14,11 @@ from pipeline.distill import (
 )
 from pipeline.params import section
 from pipeline.prepared import ImageData, load_prepared
-from pipeline.store.manifest import describe_dataset
+from pipeline.store.check import read_manifest
+from pipeline.store.manifest import DatasetInfo, describe_dataset
 from pipeline.store.read import Store, open_store
-from stages.common import load_machine
+from pipeline.store.version import partial_error, version_error
+from stages.common import STORES, VERSIONS, load_machine
 from stages.jobs import Job, resolve_training, vscore_classes
 from stages.training import train_and_publish
 
@@ -58,13 +60,26 @@ def store_key(content: dict[str, Any], name: str) -> StoreKey:
 def open_stores(
     names: Iterable[str], content: dict[str, Any], data: ImageData, stores: Path
 ) -> dict[StoreKey, Store]:
-    """The stores that students read, each opened once. Raises StoreError as `open_store` does."""
+    """The stores that students read, each opened once.
+
+    Raises StoreError as `open_store` does, and for a store of the project's own that is not the one
+    of this commit.
+    """
     return {
-        (teacher, groups): open_store(
-            stores / f"{teacher}.zarr", groups=groups, dataset=describe_dataset(data)
-        )
+        (teacher, groups): _open(stores, teacher, groups, describe_dataset(data))
         for teacher, groups in dict.fromkeys(store_key(content, name) for name in names)
     }
+
+
+def _open(stores: Path, teacher: str, groups: tuple[str, ...], dataset: DatasetInfo) -> Store:
+    folder, versions = stores / f"{teacher}.zarr", VERSIONS / f"{teacher}.zarr"
+    ours = stores == STORES
+    if ours and len(groups) > 1 and (missing := partial_error(folder, versions)):
+        raise missing
+    for group in groups if ours else ():
+        if stale := version_error(folder, read_manifest(folder, group), versions):
+            raise stale
+    return open_store(folder, groups=groups, dataset=dataset)
 
 
 def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:

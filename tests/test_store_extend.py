@@ -92,7 +92,7 @@ def test_a_group_that_has_as_many_is_left_alone(runs: Runs) -> None:
 
 
 def test_editing_alone_runs_nothing(runs: Runs) -> None:
-    assert "To dump them: dvc repro dump@resnet20" in run(
+    assert "To dump them: decant repro dump@resnet20" in run(
         "resnet20", "--views", "10", "--edit-only"
     )
     assert runs.commands == []

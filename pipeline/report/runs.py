@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -189,9 +189,26 @@ def load_runs(
                     runs.append(other)
             except ResultsError as error:
                 problems.append(f"{section}.{name}: {error}")
+    problems += stale_students(runs)
     if problems:
         raise ResultsError("\n".join(problems))
     return runs
+
+
+def stale_students(runs: Sequence[Run]) -> list[str]:
+    """Students that learned from other weights than those that their teacher has now."""
+    teachers = {
+        run.name: run.record["replicates"][0]["weights_sha256"]
+        for run in runs
+        if run.section == "teachers"
+    }
+    return [
+        f"students.{run.name}: {run.folder} was trained from a store of an older version of the "
+        f"teacher {run.teacher}; run `decant repro train_student@{run.name}`"
+        for run in runs
+        if run.teacher in teachers
+        and run.record["teacher"]["weights_sha256"] not in (None, teachers[run.teacher])
+    ]
 
 
 def _load(section: str, name: str, entry: Any, folder: Path, fingerprint: str) -> Run:

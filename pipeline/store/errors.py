@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import ClassVar
 
-_FETCH = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
+_FETCH = "`dvc pull {part}`, or compute it with `dvc repro dump@{name}`"
 # Under hardlinks and symlinks a damaged file is DVC's cached one too, and DVC, which does not look
 # into files whose time and mode are the old ones, would bring it back: even after a new dump.
 _RESTORE = (
     "`decant store mend {store}` (drops what is damaged, from DVC's cache too, and pulls it again); "
     "where there is nothing to pull, `dvc repro dump@{name}` after it"
 )
+WHOLE = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
 _REPEAT = "run `dvc repro dump@{name}`"
 
 
@@ -30,7 +31,10 @@ class StoreError(ValueError):
             what = ascii(what)
         self.store, self.path, self.what = store, path, what
         template = self.mend if mend is None else mend
-        self.hint = template.format(store=store, name=store.name.removesuffix(".zarr"))
+        # A group is fetched alone: whoever reads one does not want the others.
+        group = path.partition("/")[0]
+        part = store / group if group in ("clean", "plain", "mixed") else store
+        self.hint = template.format(store=store, part=part, name=store.name.removesuffix(".zarr"))
         shown = str(store / path)
         if not shown.isprintable():  # a stray file's name must not reach the terminal as it is
             shown = ascii(shown)
@@ -46,7 +50,7 @@ class StoreMissingError(StoreError):
 class GroupMissingError(StoreError):
     """The store lacks the group that is to be read."""
 
-    mend = "`dvc pull {store}`, or add the group to the teacher's entry in `dumps` and " + _REPEAT
+    mend = "`dvc pull {part}`, or add the group to the teacher's entry in `dumps` and " + _REPEAT
 
 
 class ManifestMissingError(StoreError):
@@ -63,7 +67,9 @@ class SchemaError(StoreError):
     """A store written under a schema that this version does not know."""
 
     mend = (
-        "update this checkout to the version that wrote the store, or " + _REPEAT + " with this one"
+        "`git pull` (update this checkout to the version that wrote the store), or "
+        + _REPEAT
+        + " with this one"
     )
 
 
@@ -105,8 +111,15 @@ class DatasetMismatchError(StoreError):
     """A store of another data set, class order, subset or normalisation than the student's."""
 
     mend = (
-        "dump the teacher on this data set (`dvc repro dump@{name}`), or use the store's data set"
+        "`dvc pull --force data/prepared` brings the data set of the commit, or `dvc repro "
+        "dump@{name}` dumps the teacher on this one"
     )
+
+
+class StaleStoreError(StoreError):
+    """A store of another version than the one of the project's commit."""
+
+    mend = _FETCH
 
 
 class NonFiniteError(StoreError):

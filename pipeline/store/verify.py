@@ -48,9 +48,13 @@ def verify_store(
         if error.path in told and not isinstance(error, PlanError):
             continue
         told.add(error.path)
-        kind = type(error).__name__
-        problems.append(Problem(error.path, kind, str(error), error.what, error.hint))
+        problems.append(problem(error))
     return problems
+
+
+def problem(error: StoreError) -> Problem:
+    """An error as a problem."""
+    return Problem(error.path, type(error).__name__, str(error), error.what, error.hint)
 
 
 def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[StoreError]:
