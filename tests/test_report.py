@@ -259,3 +259,16 @@ def test_defaults_of_the_evaluation():
     assert params.tsne is None
     assert params.floors.teachers is None
     assert not params.paper_tables
+
+
+def test_a_student_of_an_older_teacher_is_refused(project):
+    root, content = project
+    record = root / "students" / "big-small-kd" / "record.json"
+    facts = json.loads(record.read_text())
+    facts["teacher"]["weights_sha256"] = "f" * 64
+    record.write_text(json.dumps(facts))
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "students.big-small-kd: " in result.output
+    assert "a store of an older version of the teacher big; run `decant repro " in result.output
+    assert not (root / "reports").exists()

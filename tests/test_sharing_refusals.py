@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from sharing_team import STORE, Clone, Team, student, yaml
+from sharing_team import STORE, Clone, Team, student
 
 pytestmark = pytest.mark.slow
 WHOLE, PLAIN = STORE, f"{STORE}/plain"
@@ -220,20 +220,3 @@ def test_a_version_file_that_is_damaged(clone):
     path.write_text("{")
     message = refused(clone)
     assert "damaged (`git checkout data/versions/resnet8.zarr/plain`)" in message
-
-
-def test_a_student_of_another_teacher_is_no_part_of_a_report(team, tmp_path):
-    subprocess.run(["git", "clone", "--quiet", str(team.origin), str(tmp_path / "c")], check=True)
-    clone = Clone(tmp_path / "c")
-    clone.dvc("pull", "data/prepared", "data/teachers", "data/students")
-    record = clone.folder / "data/students/plain/record.json"
-    content = json.loads(record.read_text())
-    content["teacher"]["weights_sha256"] = "0" * 64
-    record.unlink()
-    record.write_text(json.dumps(content))
-    text = clone.decant("evaluate", code=1)
-    assert (
-        "students.plain: data/students/plain was trained from a store of an older version" in text
-    )
-    assert "`decant repro train_student@plain`" in text
-    assert yaml.load(clone.folder / "params.yaml")["students"].keys() == {"plain", "half"}
