@@ -28,12 +28,20 @@ from stages.common import (
 def prepare(params_path: Path, out: Path) -> None:
     """Decode, split and resize the data set."""
     from pipeline.datasets import DatasetParams, load_raw
-    from pipeline.prepared import save_prepared
+    from pipeline.prepared import DatasetError, save_prepared
 
     content = load_params(params_path)
     machine = load_machine(content)
     params = section(content, DatasetParams, "dataset")
-    data = load_raw(params, machine.raw, download=machine.download)
+    try:
+        data = load_raw(params, machine.raw, download=machine.download)
+    except DatasetError as error:
+        if Path("dvc.lock").exists() and not out.exists():
+            hint = (
+                "Who has the results of others needs no raw data: `decant repro` pulls what is read"
+            )
+            raise DatasetError(f"{error}\n{hint} (docs/sharing.md).") from error
+        raise
     with WorkFolder(WORK, work_key({"stage": "prepare", "dataset": repr(asdict(params))})) as work:
         folder = work.path / "prepared"
         shutil.rmtree(folder, ignore_errors=True)

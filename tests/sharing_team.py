@@ -146,17 +146,15 @@ def ran(output):
 class Team:
     """A bare repository in which a small project is committed, and clones of it."""
 
-    def __init__(self, folder, remote=None, config=()):
+    def __init__(self, folder, remote=None, params=None):
         self.folder, self.remote = folder, str(remote or folder / "remote")
         self.origin = folder / "team.git"
         project = Clone(copy_of_the_project(folder / "start"))
         with (project.folder / "params.yaml").open("w") as file:
-            yaml.dump(tiny_params(), file)
+            yaml.dump(params or tiny_params(), file)
         project.decant("use")
         project.git("init", "--quiet", "--initial-branch", "main")
         project.dvc("remote", "add", "--default", "team", self.remote)
-        for name, value in dict(config).items():
-            project.dvc("remote", "modify", "team", name, value)
         project.git("add", "--all")
         project.git("commit", "--quiet", "--message", "A small project")
         project.git("clone", "--quiet", "--bare", ".", str(self.origin))
