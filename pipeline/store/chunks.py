@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.store.codecs import CRC_BYTES, crc32c, decompress
 from pipeline.store.errors import DamagedFileError, NonFiniteError, PlanError, WrongSizeError
-from pipeline.store.files import open_sized, read_into
+from pipeline.store.files import check_sized, open_sized, read_into
 from pipeline.store.layout import ArraySpec, Index
 from pipeline.store.manifest import FileFacts
 
@@ -93,6 +93,10 @@ def read_array(
     """
     count, *rest = spec.shape[spec.lead :]
     shape = (*spec.chunks[: spec.lead], count, *rest)
+    if out is None:  # what a listing claims is not allocated before the files are seen
+        for number in range(spec.grid[spec.lead]):
+            path = spec.file((*lead, number, *(0 for _ in rest)))
+            check_sized(store, f"{group}/{path}", files[path].size)
     result = np.empty(shape, spec.dtype) if out is None else out
     assert result.shape == shape, (result.shape, shape)
     for number in range(spec.grid[spec.lead]):

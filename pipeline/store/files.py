@@ -99,6 +99,12 @@ def open_sized(store: Path, path: str, size: int) -> Iterator[int]:
         os.close(handle)
 
 
+def check_sized(store: Path, path: str, size: int) -> None:
+    """Raise what `open_sized` raises, without reading."""
+    with open_sized(store, path, size):
+        pass
+
+
 def read_into(handle: int, buffers: list[memoryview]) -> bool:
     """Fill the buffers from a file in turn; False where it ends before they are full."""
     offset = 0
