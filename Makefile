@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup repro test test-all bench check format clean
+.PHONY: setup repro test test-all bench fuzz check format clean
 
 repro: $(READY)
 	@$(BIN)/decant repro
@@ -20,6 +20,11 @@ test-all: $(READY) check
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Five minutes of looking for a store that does harm; findings are left as crash-... files.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[fuzz]"
+	nice $(BIN)/python tests/fuzz_store.py --seconds 300
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -28,9 +28,10 @@ def store_argument(name: str) -> Callable[[F], F]:
 
 
 def find_store(path: Path) -> Path:
-    """The folder that is meant; of a bare name the store of that name, if it is there."""
-    named = STORES / f"{path}.zarr"
-    return named if len(path.parts) == 1 and named.exists() else path
+    """The folder that is meant: a bare name that is no folder is a store's below data/stores."""
+    named = STORES / f"{path.name.removesuffix('.zarr')}.zarr"
+    bare = len(path.parts) == 1 and path.name not in ("", "..")
+    return named if bare and (named.exists() or not path.exists()) else path
 
 
 def stale_groups(store: Path) -> "list[StaleStoreError]":

@@ -62,9 +62,9 @@ def info(store: Path, as_json: bool) -> None:
 @store_options
 def list_stores(stores: Path, as_json: bool) -> None:
     """List all stores of the workspace."""
-    from pipeline.store.describe import describe_store
+    from pipeline.store.describe import describe_stores
 
-    found = [describe_store(folder) for folder in sorted(stores.glob("*.zarr"))]
+    found = describe_stores(stores)
     if as_json:
         print_json(found)
     elif not found:

@@ -41,7 +41,18 @@ BIG = (0, 1, 2, 3, 17, 255, 256, 65536, 2**20, 2**24, 2**31 - 1, 2**31, 2**40, 1
 # What a manifest's values are replaced with; numbers are drawn besides.
 VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0.5, -0.0, 1e308, 10**400),
-    *("", "..", "../..", "/etc/passwd", "\x1b]0;x\x07", "\ud800", "object", "|O", "NaN", "x" * 10**4),
+    *(
+        "",
+        "..",
+        "../..",
+        "/etc/passwd",
+        "\x1b]0;x\x07",
+        "\ud800",
+        "object",
+        "|O",
+        "NaN",
+        "x" * 10**4,
+    ),
     *("clean", "plain", "mixed", "dense", "zstd", "int8", "topk", "given", "numcodecs.pickle"),
     *([], {}, [[]], [0] * 1000, {"a": {"b": []}}, ["\n"] * 10, {"__class__": "x"}, "0" * 64),
 )
@@ -314,7 +325,7 @@ def _file_of_shape(
 
 def misplace(store: HostileStore, group: str, choices: Choices) -> None:
     """A link, a pipe, a folder or a stranger where a file belongs, or a link for a folder."""
-    names = sorted(n for n in store.good if n.startswith(f"{group}/")) + ["zarr.json"]
+    names = [*sorted(n for n in store.good if n.startswith(f"{group}/")), "zarr.json"]
     name = choices.of(names)
     path = store.path / name
     kind = choices.below(8)
@@ -364,11 +375,12 @@ def attack(store: Path, other: Path, choices: Choices | None = None) -> list[str
     def attempt(call: Any, *arguments: Any, **options: Any) -> Any:
         try:
             return call(*arguments, **options)
-        except StoreError as error:
-            assert str(error).isprintable()
-            assert len(str(error)) < 5000
-            refusals.append(type(error).__name__)
-            return None
+        except StoreError as refusal:
+            found = refusal
+        assert str(found).isprintable()
+        assert len(str(found)) < 5000
+        refusals.append(type(found).__name__)
+        return None
 
     if ways & 1:
         for deep in (False, True) if every else (True,):

@@ -182,7 +182,10 @@ def test_a_store_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "data").mkdir()
     (tmp_path / "stores").rename(tmp_path / "data/stores")
     assert output("info", "resnet20").startswith("data/stores/resnet20.zarr: complete")
+    assert output("info", "resnet20.zarr").startswith("data/stores/resnet20.zarr: complete")
     assert output("ls").splitlines()[1].split()[:2] == ["resnet20", "digits"]
+    # One that is not there is looked for there too, so that the advice names the right path.
+    assert "`dvc pull data/stores/resnet56.zarr`" in run("verify", "resnet56", code=1).output
 
 
 def test_ls_lists_every_store(tmp_path: Path) -> None:
@@ -191,6 +194,8 @@ def test_ls_lists_every_store(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "stores/worse.zarr/mixed")
     (tmp_path / "stores/worse.zarr/plain/flip/c.0.0").unlink()
     (tmp_path / "stores/none.zarr").mkdir()
+    (tmp_path / "stores/zip.zarr").write_bytes(b"no folder")
+    (tmp_path / "stores/zz.zarr").symlink_to("nowhere")
     lines = output("ls", "--stores", tmp_path / "stores").splitlines()
     assert lines[1].split() == ["none", "?", "?", "-", "-", "0", "B", "NOT", "complete"]
     assert lines[2].split()[:6] == ["resnet20", "digits", "topk", "99.00%", "5", "5"]
@@ -198,7 +203,8 @@ def test_ls_lists_every_store(tmp_path: Path) -> None:
     assert lines[3].split()[:6] == ["worse", "digits", "topk", "99.00%", "5", "-"]
     assert lines[3].endswith("NOT complete")
     facts = json.loads(run("ls", "--stores", tmp_path / "stores", "--json").output)
-    assert [one["name"] for one in facts] == ["none", "resnet20", "worse"]
+    assert [one["name"] for one in facts] == ["none", "resnet20", "worse", "zip", "zz"]
+    assert [line.split()[0] for line in lines[4:] if "NOT complete" in line] == ["zip", "zz"]
     assert "no stores" in output("ls", "--stores", tmp_path / "empty")
     assert run("ls", "--stores", tmp_path / "empty", "--json").output == "[]\n"
 

@@ -364,6 +364,7 @@ LIES = {
     "code as shape": member("logits", npy_header((3,)).replace(b"(3,)", b"exit")),
     "cut": member("logits", npy_header((3, 4)) + b"\0" * 48)[:-30],
     "flipped": member("logits", npy_header((3, 4)) + b"\1" * 48).replace(b"\1" * 48, b"\2" * 48),
+    "lzma": member("logits", npy_header((3, 4)) + b"\1" * 48, zipfile.ZIP_LZMA),
     "bomb": member("logits", npy_header((2**30,)) + b"\0" * 2**25, zipfile.ZIP_DEFLATED),
 }
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile_stores import limited_memory
 from numcodecs import zstd
 from store_samples import CLASSES, FEATURES, IMAGES, make_store, plan
 
 from pipeline.publish import canonical_json
 from pipeline.store import errors
 from pipeline.store.check import read_manifest
-from pipeline.store.codecs import Codec, crc32c
+from pipeline.store.chunks import read_array
+from pipeline.store.codecs import Codec, crc32c, decompress
 from pipeline.store.layout import GroupShape, group_arrays, metadata_files
+from pipeline.store.manifest import FileFacts
 from pipeline.store.read import open_store
 from pipeline.store.verify import verify_store
 
@@ -257,11 +260,39 @@ def test_decompression_bombs_are_refused(tmp_path: Path, payload: bytes) -> None
     assert time.perf_counter() - started < 1
 
 
-def test_a_frame_that_holds_too_little_leaks_no_memory(tmp_path: Path) -> None:
+def test_frames_that_hold_too_little_are_refused(tmp_path: Path) -> None:
+    """Not read as zeros, and not as what was in memory before."""
     store = make_store(tmp_path, codec=ZSTD)
     replace_file(store, "plain", "logits/c.1.0.0", with_crc(zstd_bomb(10)))
-    logits = open_store(store, groups=["plain"]).group("plain").logits(1)
-    assert not logits.any()
+    with pytest.raises(errors.DamagedFileError, match="a frame of 10 bytes, expected 800"):
+        open_store(store, groups=["plain"]).group("plain").logits(1)
+
+
+@pytest.mark.parametrize("size", [1, 100, 255, 256, 257, 65_791, 65_792, 2**17, 2**20])
+def test_frames_of_all_sizes_are_read(size: int) -> None:
+    """The size is written in one, two, four or eight bytes."""
+    numbers = np.random.default_rng(size).integers(0, 3, size, np.uint8)
+    found = np.empty_like(numbers)
+    for level in (1, 3, 22):
+        decompress(Codec(name="zstd", level=level), zstd.compress(numbers, level=level), found)
+        assert np.array_equal(found, numbers)
+
+
+def test_what_a_listing_claims_is_not_allocated_before_its_file_is_seen(tmp_path: Path) -> None:
+    shape = GroupShape(
+        group="clean",
+        train_images=2**31 - 1,
+        test_images=1,
+        classes=1,
+        views=0,
+        feature_dim=None,
+        codec=Codec(),
+    )
+    spec = group_arrays(shape)["train/labels"]
+    facts = FileFacts(size=spec.chunk_bytes + 4, sha256="0" * 64, crc32c=0)
+    files = {spec.file(index): facts for index in spec.indices()}
+    with limited_memory(2**28), pytest.raises(errors.MissingFileError):
+        read_array(tmp_path, "clean", spec, (), files)
 
 
 def test_metadata_of_an_attackers_making_is_never_interpreted(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numcodecs import zstd
 from numpy.typing import NDArray
 
 CRC_BYTES = 4
+_ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +129,26 @@ def crc32c(data: Any) -> int:
 def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
     """Decode the bytes of a chunk (without its CRC) into a C-contiguous array of its shape.
 
-    Raises ValueError where they are not of that codec or hold more than fits; nothing larger than
-    `values` is ever allocated.
+    Raises ValueError where they are not of that codec or do not fill the array exactly; nothing
+    larger than `values` is ever allocated.
     """
     assert codec.level is not None, "chunks without compression are read straight into memory"
-    values[...] = 0  # a frame that holds too little must not leave what was in memory before
+    if (size := _frame_bytes(data)) != values.nbytes:
+        raise ValueError(f"a frame of {size} bytes, expected {values.nbytes}")
     try:
         zstd.decompress(data, values.reshape(-1).view(np.uint8))
     except RuntimeError as error:
         raise ValueError(str(error)) from error
+
+
+def _frame_bytes(data: bytes) -> int | None:
+    """What a zstd frame says that it holds (RFC 8878, 3.1.1.1); None where it does not say."""
+    if data[:4] != _ZSTD_MAGIC or len(data) < 5:
+        return None
+    descriptor = data[4]
+    single = bool(descriptor & 0x20)
+    width = (int(single), 2, 4, 8)[descriptor >> 6]
+    start = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3]
+    if width == 0 or len(data) < start + width:
+        return None
+    return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)

@@ -23,13 +23,22 @@ def describe_store(folder: Path) -> dict[str, Any]:
 
     Raises StoreMissingError where there is no store.
     """
-    problems = list(root_errors(folder))
     if not folder.is_dir():
-        raise problems[0]
+        raise next(root_errors(folder))
+    return _describe(folder)
+
+
+def describe_stores(folder: Path) -> list[dict[str, Any]]:
+    """Facts of everything called NAME.zarr in a folder, by name; of what is no folder, problems."""
+    return [_describe(path) for path in sorted(folder.glob("*.zarr"))]
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    problems = list(root_errors(folder))
     manifests: dict[str, Manifest] = {}
     groups: dict[str, Any] = {}
     present = [group for group in GROUPS if os.path.lexists(folder / group)]
-    if not present:
+    if not present and folder.is_dir():
         problems.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
     for group in present:
         try:

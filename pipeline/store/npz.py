@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 _SUFFIX = ".npy"
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNREADABLE = (
     ValueError,
     EOFError,
@@ -51,6 +52,9 @@ class NpzReader:
         except _UNREADABLE as error:
             raise self._error(f"not an npz file ({error})") from error
         found = self._zip.namelist()
+        if any(info.compress_type not in _COMPRESSIONS for info in self._zip.infolist()):
+            # Others may ask for gigabytes of memory before they give a byte.
+            raise self._error("compressed in another way than npz files are")
         self.names = tuple(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX))
 
     def __enter__(self) -> Self:
