@@ -104,6 +104,7 @@ def published(project):
     return tree(project / STORE) if (project / STORE).exists() else None
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_kills_at_random_instants_leave_no_trace(runner, trained, reference, tmp_path, kills):
     store, seconds, _ = reference
@@ -137,6 +138,7 @@ def published_after(steps, operations):
     return [number for number in steps if number >= first]
 
 
+@pytest.mark.timeout(3600)  # on a busy machine
 @pytest.mark.parametrize("every", [47, pytest.param(1, marks=pytest.mark.slow)])
 def test_kills_at_the_steps_of_publishing_leave_the_old_store_or_the_new(
     runner, trained, reference, tmp_path, every
