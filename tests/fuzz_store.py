@@ -70,23 +70,33 @@ def main() -> None:
     os.fsync = lambda handle: None
     fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="decant-fuzz-", dir=fast) as folder:
-        fuzzer = Fuzzer(Path(folder))
-        memory = hostile_stores.limited_memory(EXTRA_BYTES)
-        memory.__enter__()  # for good: the fuzzer ends the process itself
-        if options.inputs:
-            for name in options.inputs:
-                fuzzer(Path(name).read_bytes())
-                print(f"{name}: refused, or read without harm")
-            return
-        corpus = options.corpus or Path(folder) / "corpus"
-        corpus.mkdir(parents=True, exist_ok=True)
-        for number in range(SEEDS):
-            seed = bytes((number * 37 + k * (number + 3) * 11) % 256 for k in range(150))
-            (corpus / f"seed-{number}").write_bytes(bytes([number]) + seed)
-        flags = [f"-max_total_time={options.seconds}", f"-max_len={INPUT_BYTES}", "-timeout=20"]
-        flags += ["-rss_limit_mb=4096", "-print_final_stats=1", "-len_control=0"]
-        atheris.Setup([sys.argv[0], *flags, str(corpus)], fuzzer)
-        atheris.Fuzz()
+        child = os.fork()  # the fuzzer ends its process itself, and would leave the folder behind
+        if child == 0:
+            run(options, Path(folder))
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    sys.exit(code)
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    """Fuzz, or run inputs, with stores in a folder."""
+    fuzzer = Fuzzer(folder)
+    memory = hostile_stores.limited_memory(EXTRA_BYTES)
+    memory.__enter__()  # for good
+    for name in options.inputs:
+        fuzzer(Path(name).read_bytes())
+        print(f"{name}: refused, or read without harm")
+    if options.inputs:
+        return
+    corpus = options.corpus or folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number in range(SEEDS):
+        seed = bytes((number * 37 + k * (number + 3) * 11) % 256 for k in range(150))
+        (corpus / f"seed-{number}").write_bytes(bytes([number]) + seed)
+    flags = [f"-max_total_time={options.seconds}", f"-max_len={INPUT_BYTES}", "-timeout=20"]
+    flags += ["-rss_limit_mb=4096", "-print_final_stats=1", "-len_control=0"]
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], fuzzer)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
