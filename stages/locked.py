@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pipeline.params import load_yaml
+from stages.common import VERSIONS
 
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {
@@ -65,8 +66,10 @@ class Lock:
         return "done" if all(out.exists() for out in outs) else "elsewhere"
 
     def _unchanged(self, dep: Mapping[str, Any]) -> bool:
-        """Whether an input is the recorded one: code by its bytes, results by what made them."""
+        """Whether an input is the recorded one: what git has by its bytes, results by what made them."""
         path = PurePosixPath(dep["path"])
+        if path.is_relative_to(VERSIONS):
+            return digest_of(self.root / path) == str(dep["md5"])
         for parent in (path, *path.parents):
             if str(parent) in self._outs:
                 stage, out = self._outs[str(parent)]

@@ -45,7 +45,7 @@ def prepare_clone(params_path: Path, arguments: tuple[str, ...], targets: list[s
 
     if not Path("dvc.lock").exists():
         return []
-    lock = Lock(Path(), load_params(params_path))
+    lock = Lock(Path.cwd(), load_params(params_path))
     lacks = lacking(lock)
     old = outdated(lock, lacks, targets)
     if not (lacks or old) or not has_remote():

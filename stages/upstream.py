@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import PREPARED, STORES, VERSIONS
-from stages.locked import Lock
+from stages.locked import DONE, Lock
 
 LACKING = ("--pull", "--allow-missing")
 _SECTIONS = {
@@ -66,17 +66,20 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
     students = lock.params.get("students") or {}
     for name, entry in students.items():
         store = entry.get("store") if isinstance(entry, dict) else None
-        wanted = not targets or {"train_student", f"train_student@{name}"} & set(targets)
-        if wanted and isinstance(store, str) and _is_outdated(store):
+        stage = f"train_student@{name}"
+        wanted = not targets or {"train_student", "evaluate", stage} & set(targets)
+        if not wanted or not isinstance(store, str) or lock.state(stage) in DONE:
+            continue
+        if _is_outdated(store):
             found.append(str(STORES / store))
-    if not targets or "evaluate" in targets:
-        found += [
-            name
-            for path, name in lacks.items()
-            if name.startswith(("train_", "evaluate"))
-            and path.exists()
-            and lock.state(name) == "done"
-        ]
+    found += [
+        name
+        for path, name in lacks.items()
+        if name.startswith(("train_", "evaluate"))
+        and (not targets or {"evaluate", name, name.partition("@")[0]} & set(targets))
+        and path.exists()
+        and lock.state(name) == "done"
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -1,5 +1,6 @@
 """What `decant repro` finds missing or outdated in a clone, told from dvc.lock, cache and disk."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline.store.layout import GROUPS
 from pipeline.store.version import write_versions
 from stages import repro as repro_module
 from stages import upstream
-from stages.locked import Lock
+from stages.locked import Lock, digest_of
 from stages.prepare import prepare
 from stages.repro import repro
 
@@ -51,6 +52,9 @@ def clone(tmp_path, monkeypatch):
         "cmd": "x",
         "outs": [{"path": "data/students/gone", "md5": "ee"}],
     }
+    version = Path("data/versions/resnet20.zarr/plain")
+    md5 = hashlib.md5(version.read_bytes()).hexdigest()
+    stages["train_student@s"]["deps"] = [{"path": str(version), "md5": md5}]
     Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
     with Path("params.yaml").open("w") as file:
         YAML().dump(PARAMS, file)
@@ -58,7 +62,7 @@ def clone(tmp_path, monkeypatch):
 
 
 def lock():
-    return Lock(Path(), PARAMS)
+    return Lock(Path.cwd(), PARAMS)
 
 
 def cached(name, folder=".dvc/cache"):
@@ -85,7 +89,11 @@ def test_old_results_on_disk_are_named(clone):
     Path("data/students/s").mkdir(parents=True)
     lacks = upstream.lacking(lock())
     assert upstream.outdated(lock(), lacks, []) == ["data/prepared", "train_student@s"]
-    assert upstream.outdated(lock(), lacks, ["train_student@s"]) == ["data/prepared"]
+    assert upstream.outdated(lock(), lacks, ["train_student@s"]) == [
+        "data/prepared",
+        "train_student@s",
+    ]
+    assert upstream.outdated(lock(), lacks, ["train_student@both"]) == ["data/prepared"]
 
 
 def put(store, *groups):
@@ -107,10 +115,12 @@ def test_a_store_in_part_is_fetched_for_students_of_both_groups(clone):
 def test_a_stale_store_is_fetched(clone):
     put(clone, *GROUPS, "zarr.json")
     assert upstream.outdated(lock(), {}, []) == []
+    assert lock().state("train_student@s") == "elsewhere"
     version = Path("data/versions/resnet20.zarr/plain")
     facts = json.loads(version.read_text())
     facts["teacher"]["weights_sha256"] = "0" * 64
     version.write_text(json.dumps(facts))
+    digest_of.cache_clear()  # of one process, in which files of a commit do not change
     stores = ["data/stores/resnet20.zarr/plain", "data/stores/resnet20.zarr"]
     assert upstream.outdated(lock(), {}, []) == stores
     (Path("data/stores/resnet20.zarr/plain/manifest.json")).write_text("{}")
