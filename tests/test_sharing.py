@@ -63,7 +63,7 @@ def test_over_ssh_with_everything_up_to_the_report(tmp_path, monkeypatch):
         first.git("pull", "--quiet")
         output = first.decant("repro")
         assert ran(output) == []
-        assert "dvc pull train_student@half evaluate" in output
+        assert "dvc pull evaluate train_student@half\n" in output
         assert "Nothing has changed since these results were made" in output
         assert first.files("reports") == second.files("reports")
         assert first.status() == {}
