@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from sharing_team import STORE, Clone, Team, ran, student
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 VIEW = f"{STORE}/plain/logits/c.0.0.0"
 CACHE_TYPES = ["hardlink", "symlink"]
 

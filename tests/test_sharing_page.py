@@ -59,6 +59,7 @@ class Walk:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_block_of_the_page(tmp_path):
     (tmp_path / "home").mkdir()
     walk = Walk(Team(tmp_path, params=page_params()), tmp_path / "home")
