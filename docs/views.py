@@ -1,0 +1,248 @@
+"""The study of docs/views.md: trains students of the live teacher, then writes the table and the figure.
+
+    decant use cifar100-views
+    dvc repro                   # the teacher, its store, the student alone, and students of 1 to 20 views
+    python docs/views.py        # students of the live teacher; then views.csv, views.png and views.md's table
+
+A student of the live teacher sees freshly drawn crops and flips in every epoch, and the teacher runs in
+float32 on each of its batches: nothing is stored or rounded. Otherwise it is the student `views-20`.
+Training goes on from its last epoch where it was stopped.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from pipeline.batches import Batch, ImageBank, ViewBatches
+from pipeline.checkpoints import load_into, load_weights
+from pipeline.distill import StudentParams
+from pipeline.fit import TestSet, Trainer, fit
+from pipeline.hard_labels import DrawnEpochs
+from pipeline.losses import LOSSES
+from pipeline.models import build
+from pipeline.models.network import Network
+from pipeline.params import section
+from pipeline.predict import clean_bank, place
+from pipeline.prepared import ImageData, load_prepared
+from pipeline.publish import canonical_json
+from pipeline.report.numbers import mean, signed, spread
+from pipeline.report.style import GREY, INK, figure
+from pipeline.views import Augmentation
+from stages.common import PREPARED, load_machine, load_params
+from stages.devices import pick_device, set_up
+from stages.jobs import resolve_training
+
+DOCS = Path(__file__).parent
+LIVE = Path("data/live")
+STUDENT = "views-20"  # the student that the live teacher's are otherwise equal to
+BLUES = ("#9ecae1", "#6baed6", "#3182bd", "#08519c")
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What was trained: name, number of views (None: no store), accuracies in percent, curves.
+
+    `curves` holds for each replicate the percent by epoch, where it was evaluated.
+    """
+
+    name: str
+    views: int | None
+    accuracies: list[float]
+    curves: list[dict[int, float]]
+
+
+def train_live(content: dict[str, Any], data: ImageData, replicate: int, folder: Path) -> None:
+    """Train one replicate with the live teacher; writes curves.csv into the folder."""
+    params = section(content, StudentParams, "students", STUDENT)
+    machine = load_machine(content)
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    augmentation = section(content, Augmentation, "augmentation")
+    bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
+    seed = params.seed + replicate
+    torch.manual_seed(seed)
+    trainer = Trainer(
+        build(params.network, len(data.class_names)),
+        ViewBatches(bank, data.train.labels, len(data.class_names)),
+        DrawnEpochs(augmentation, None, seed, len(data.train.labels)),
+        online(teacher_of(params, data, device), content["methods"][params.method]),
+        resolve_training(content, params.training, f"students.{STUDENT}"),
+        seed=seed,
+    )
+    test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = fit(trainer, test, checkpoint=folder / "checkpoint.safetensors")
+    (folder / "curves.csv").write_text(curves.to_csv(), encoding="ascii")
+
+
+def teacher_of(params: StudentParams, data: ImageData, device: torch.device) -> Network:
+    """The network that dumped the student's store, in eval mode."""
+    folder = Path("data/teachers") / params.teacher
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    network = build(record["network"], len(data.class_names))
+    load_into(network, load_weights(folder / "replicate-0" / "weights.safetensors"))
+    return place(network, device).eval()
+
+
+def online(teacher: Network, method: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """The method's loss with a teacher that looks at every batch."""
+    loss = LOSSES[method["loss"]]
+    options = {name: value for name, value in method.items() if name != "loss"}
+
+    def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
+        with torch.no_grad():
+            answers = teacher.forward_features(batch.images)
+        return loss(logits, features, *answers, batch.targets, epoch, **options)
+
+    return compute
+
+
+def read_arm(name: str, views: int | None, folder: Path, replicates: int) -> Arm:
+    """The accuracies of finished replicates."""
+    curves = []
+    for replicate in range(replicates):
+        text = (folder / f"replicate-{replicate}" / "curves.csv").read_text(encoding="ascii")
+        rows = csv.DictReader(text.splitlines())
+        curves.append(
+            {
+                int(row["epoch"]): 100 * float(row["test_top1_accuracy"])
+                for row in rows
+                if row["test_top1_accuracy"]
+            }
+        )
+    return Arm(name, views, [curve[max(curve)] for curve in curves], curves)
+
+
+def live_folder(content: dict[str, Any], data: ImageData) -> Path:
+    """Where students of the live teacher lie: other parameters, data or teacher, another folder."""
+    params = section(content, StudentParams, "students", STUDENT)
+    training = resolve_training(content, params.training, f"students.{STUDENT}")
+    record = Path("data/teachers") / params.teacher / "record.json"
+    facts = {
+        "student": [params.network, params.seed],
+        "method": content["methods"][params.method],
+        "training": asdict(training),
+        "augmentation": content["augmentation"],
+        "dataset": data.fingerprint,
+        "teacher": json.loads(record.read_text(encoding="utf-8"))["replicates"][0][
+            "weights_sha256"
+        ],
+    }
+    return LIVE / hashlib.sha256(canonical_json(facts)).hexdigest()[:16]
+
+
+def read_arms(content: dict[str, Any], live: Path) -> list[Arm]:
+    """The student alone, those of the store by their number of views, and those of the live teacher."""
+    (alone,) = content["baselines"]
+    count = content["baselines"][alone]["replicates"]
+    arms = [read_arm("alone", None, Path("data/baselines") / alone, count)]
+    for key, entry in content["students"].items():
+        stored = content["dumps"][entry["store"].partition(".")[0]]["plain"]["views"]
+        views, folder = entry.get("views", stored), Path("data/students") / key
+        name = f"store, {views} view{'s' * (views != 1)}"
+        arms.append(read_arm(name, views, folder, entry["replicates"]))
+    count = content["students"][STUDENT]["replicates"]
+    return [*arms, read_arm("live teacher", None, live, count)]
+
+
+def write_csv(arms: list[Arm], path: Path) -> None:
+    """A line for each replicate and evaluated epoch."""
+    lines = ["arm,views,replicate,epoch,top1_accuracy_percent"]
+    for arm in arms:
+        for replicate, curve in enumerate(arm.curves):
+            start = f"{arm.name.replace(',', '')},{arm.views or ''},{replicate}"
+            lines += [f"{start},{epoch},{value:.2f}" for epoch, value in curve.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def markdown_table(arms: list[Arm]) -> str:
+    """Accuracy of every arm, and its difference from the live teacher's."""
+    live = mean(arms[-1].accuracies)
+    assert live is not None
+    lines = ["| student | runs | top-1, % | from the live teacher's |", "|---|---|---|---|"]
+    for arm in arms:
+        difference = "" if arm is arms[-1] else signed((mean(arm.accuracies) or 0) - live)
+        shown = f"{len(arm.accuracies)} | {spread(arm.accuracies, 2)}"
+        lines.append(f"| {arm.name} | {shown} | {difference} |")
+    return "\n".join(lines)
+
+
+def draw(arms: list[Arm], path: Path) -> None:
+    """Left: accuracy after the last epoch by the number of views; right: accuracy over training."""
+    stored = [arm for arm in arms if arm.views is not None]
+    shades = {arm.name: BLUES[number % len(BLUES)] for number, arm in enumerate(stored)}
+    colours = {"alone": GREY, "live teacher": "#d55e00"} | shades
+    with figure(8.4, 3.4) as drawing:
+        left, right = drawing.subplots(1, 2)
+        for name in ("alone", "live teacher"):
+            (arm,) = (one for one in arms if one.name == name)
+            left.axhspan(min(arm.accuracies), max(arm.accuracies), color=colours[name], alpha=0.2)
+            left.axhline(mean(arm.accuracies) or 0, color=colours[name], linestyle="--")
+            left.annotate(
+                name, (1, mean(arm.accuracies) or 0), xytext=(0, 4), textcoords="offset points",
+                color=colours[name] if name != "alone" else INK, fontsize=8,
+            )  # fmt: skip
+        counts = [arm.views for arm in stored]
+        left.plot(counts, [mean(arm.accuracies) for arm in stored], color="#3182bd", zorder=2)
+        for arm in stored:
+            points = [arm.views] * len(arm.accuracies)
+            left.plot(points, arm.accuracies, "o", color=colours[arm.name], markersize=5, zorder=3)
+        left.set_xscale("log")
+        left.set_xticks(counts, [str(count) for count in counts])
+        left.minorticks_off()
+        left.set(xlabel="views of the store that are read", ylabel="test top-1 accuracy, %")
+        left.set_title("After the last epoch")
+        left.grid(axis="y")
+        for arm in arms:
+            epochs = list(arm.curves[0])
+            values = [mean([curve[epoch] for curve in arm.curves]) for epoch in epochs]
+            style = "-" if arm.views is not None else "--"
+            right.plot(epochs, values, style, color=colours[arm.name], label=arm.name)
+        right.set(xlabel="epoch", ylabel="test top-1 accuracy, %")
+        right.set_title("Over training (means)")
+        right.grid(axis="y")
+        right.legend(fontsize=8, loc="lower right")
+        drawing.savefig(path, metadata={"Software": None})
+
+
+def replace_table(path: Path, table: str) -> None:
+    """Put the table between its marks in a Markdown page."""
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    path.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+@click.command()
+@click.option("--replicate", type=int, help="Only train this replicate, and write nothing else.")
+@click.option("--params", "params_path", type=Path, default=Path("params.yaml"), show_default=True)
+def main(replicate: int | None, params_path: Path) -> None:
+    """Train students of the live teacher, then write the table and the figure of docs/views.md."""
+    content = load_params(params_path)
+    data = load_prepared(PREPARED)
+    count = content["students"][STUDENT]["replicates"]
+    live = live_folder(content, data)
+    for number in range(count) if replicate is None else (replicate,):
+        folder = live / f"replicate-{number}"
+        if not (folder / "curves.csv").exists():
+            train_live(content, data, number, folder)
+    if replicate is not None:
+        return
+    arms = read_arms(content, live)
+    write_csv(arms, DOCS / "views.csv")
+    draw(arms, DOCS / "views.png")
+    replace_table(DOCS / "views.md", markdown_table(arms))
+    click.echo(markdown_table(arms))
+
+
+if __name__ == "__main__":
+    main()
