@@ -44,6 +44,8 @@ def test_numbers_are_printed_with_what_is_known():
     assert percent([0.98765]) == "98.77"
     assert spread([], 2) == MISSING
     assert fixed(-0.001, 2) == "0.00"
+    assert percent((0.2546, 0.2573)) == spread((100 * 0.2546, 100 * 0.2573), 2) == "25.59 ± 0.19"
+    assert fixed(25.595000000000002, 2) == fixed(25.594999999999995, 2)
     assert signed(0.256) == "+0.26"
     assert signed(-0.256) == "-0.26"
     assert signed(-0.001) == "0.00"

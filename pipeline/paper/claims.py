@@ -12,7 +12,7 @@ from pipeline.paper.published import BASELINE, RESNETS, TABLE1, TABLE2, table_pa
 from pipeline.paper.tables import best_of, pair_results, square_results
 from pipeline.report.comparison import bootstrap
 from pipeline.report.configurations import Results
-from pipeline.report.numbers import mean, signed
+from pipeline.report.numbers import fixed, mean, signed
 from pipeline.report.tables import Table, cells
 
 CLAIMS = "claims"  # name of the table
@@ -189,4 +189,4 @@ def said(holds: bool) -> str:
 
 def rounded(value: float) -> float:
     """Percentage points as printed: what is printed as zero is zero."""
-    return round(value, 2)
+    return float(fixed(value, 2))

@@ -12,7 +12,7 @@ from pipeline.paper.cells import (
 )
 from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table, table_pairs
 from pipeline.report.configurations import Options, Results
-from pipeline.report.numbers import deviation, mean, signed, spread
+from pipeline.report.numbers import deviation, fixed, mean, signed, spread
 from pipeline.report.tables import Cell, Table, Value, cells
 
 NOT_RUN = "not run"
@@ -151,7 +151,7 @@ def square_results(
 def best_of(measured: Measured) -> set[str]:
     """Names of the highest mean; several where they are equal as printed, none without a rival."""
     means = {
-        name: round(value, DIGITS)
+        name: float(fixed(value, DIGITS))
         for name, value in ((name, mean(values)) for name, values in measured.items())
         if value is not None
     }

@@ -32,8 +32,12 @@ def percent(values: Sequence[float], digits: int = 2) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with a fixed count of digits; never `-0.00`."""
-    text = f"{value:.{digits}f}"
+    """A number with a fixed count of digits; never `-0.00`.
+
+    Equal numbers are printed equally, however they were summed: 25.595 and 25.594999999999999 would be
+    25.60 and 25.59.
+    """
+    text = f"{round(value, 9):.{digits}f}"
     return text.removeprefix("-") if not float(text) else text
 
 
