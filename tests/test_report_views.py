@@ -7,6 +7,7 @@ from report_samples import KD, RESCALED, sample_run, teacher_facts
 
 from pipeline.report.comparison import comparisons
 from pipeline.report.configurations import gather
+from pipeline.report.figures import _paleness
 from pipeline.report.runs import Run, describe
 from pipeline.report.tables import to_csv
 from pipeline.report.view_counts import view_table
@@ -70,6 +71,11 @@ def test_names_say_how_many_views():
     ]
     mixed = student(4, 70.0, share=0.5)
     assert describe(mixed) == "kd, 50 % mixed, 4 views"
+
+
+def test_curves_of_fewer_views_are_paler():
+    runs = [student(1, 60.0), student(None, 70.0), student(4, 68.0)]
+    assert [_paleness(run, runs) for run in runs] == [0.7, 0.0, 0.35]
 
 
 def test_comparisons_are_with_students_of_all_views():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from pipeline.report.numbers import deviation, mean, percent
@@ -188,7 +189,7 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
         for axes, (title, runs) in zip(panels, groups.items(), strict=False):
             networks = list(dict.fromkeys(run.network for run in runs))
             for run in runs:
-                _curve(axes, run, networks.index(run.network))
+                _curve(axes, run, networks.index(run.network), _paleness(run, runs))
             axes.set_title(title)
             axes.grid(axis="y")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -202,11 +203,18 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
         return save_figure(drawing, folder, name)
 
 
-def _curve(axes: Axes, run: Run, index: int) -> None:
+def _paleness(run: Run, others: Sequence[Run]) -> float:
+    """How pale a curve is, in [0, 1): the fewer views a student was limited to among others, the paler."""
+    limits = sorted({one.views for one in others if one.views is not None})
+    return 0.0 if run.views is None else 0.7 * (1 - limits.index(run.views) / len(limits))
+
+
+def _curve(axes: Axes, run: Run, index: int, paleness: float) -> None:
     """Colours tell methods apart among students, and networks (`index`) among the others."""
     epochs, accuracies = accuracy_curve(run)
     student = run.section == "students"
-    colour = method_colour(run) if student else CLASS_COLOURS[index % len(CLASS_COLOURS)]
+    full = method_colour(run) if student else CLASS_COLOURS[index % len(CLASS_COLOURS)]
+    colour = [paleness + (1 - paleness) * part for part in to_rgb(full)]
     low, high = 100 * accuracies.min(axis=0), 100 * accuracies.max(axis=0)
     axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(
