@@ -71,11 +71,17 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         # Also for students that are done: DVC would take what is here for a change, and train again.
         if wanted and isinstance(store, str) and _is_outdated(store):
             found.append(str(STORES / store))
+    # A teacher always: from an old one here, DVC would dump again.
     found += [
         name
         for path, name in lacks.items()
         if name.startswith(("train_", "evaluate"))
-        and (not targets or {"evaluate", name, name.partition("@")[0]} & set(targets))
+        and (
+            name.startswith("train_teacher@")
+            or not targets
+            or "evaluate" in targets
+            or {name, name.partition("@")[0]} & set(targets)
+        )
         and path.exists()
         and lock.state(name) == "done"
     ]

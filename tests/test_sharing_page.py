@@ -52,7 +52,7 @@ class Walk:
         }.items():
             text = text.replace(name, str(place))
         output = self.clones[kind].run("bash", "-euo", "pipefail", "-c", text)
-        assert expected in output
+        assert expected in output, output
         if text.startswith("git clone"):
             self.clones[kind].folder /= "study"
         return output
