@@ -60,6 +60,12 @@ def test_hostile_stores_are_refused_and_nothing_else_happens(stores, data):
     attack_within_limits(stores, data)
 
 
+@pytest.mark.parametrize("data", [b"?-E\xa6B\xf9\x82\x05d\xf3g\xfa\x92\xa0C"])
+def test_what_was_found_once_is_refused(stores, data):
+    """A data set's fingerprint with another number of images: such logits were compared."""
+    attack_within_limits(stores, data)
+
+
 @pytest.mark.slow
 @many
 @given(data=st.binary(max_size=400))
