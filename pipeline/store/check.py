@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pipeline.store.errors import (
+    WHOLE,
     DamagedFileError,
     DatasetMismatchError,
     ExtraFileError,
@@ -59,7 +60,7 @@ def is_complete(folder: Path, group: str) -> bool:
 def root_errors(folder: Path) -> Iterator[StoreError]:
     """What is wrong at the root of a store, its groups aside.
 
-    Its `zarr.json` may be absent: DVC pulls a group alone.
+    Its `zarr.json` may be absent where `clean` is: DVC pulls a group of views alone.
     """
     if not folder.is_dir():
         yield StoreMissingError(folder, "", "no such store")
@@ -72,6 +73,8 @@ def root_errors(folder: Path) -> Iterator[StoreError]:
     for name in sorted(names - {METADATA, *GROUPS}):
         yield ExtraFileError(folder, name, "does not belong to a store")
     if METADATA not in names:
+        if "clean" in names:
+            yield MissingFileError(folder, METADATA, "missing", mend=WHOLE)
         return
     expected = root_metadata()
     try:
