@@ -2,15 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from report_samples import EVALUATION, TRAINING, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
+from pipeline.params import load_yaml
+from pipeline.report.kept import load_kept, read_kept
 from stages.evaluate import evaluate
 from stages.keep import keep
 
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = sorted(ROOT.glob("results/*/*/*.json"))
 SECTIONS = ("teachers", "baselines", "students")
 TIMING = {
     "replicates": [
@@ -189,3 +194,17 @@ def test_a_folder_that_is_not_there_is_named(project):
     result = report(root, content, kept=root / "nowhere")
     assert result.exit_code == 1
     assert "nowhere: no such folder" in result.output
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_project_s_kept_results_are_those_of_their_profile(path):
+    profile = load_yaml(ROOT / "profiles" / f"{path.parent.parent.name}.yaml")
+    fingerprint = read_kept(path)["record"]["dataset"]["fingerprint"]
+    run = load_kept(path.parent.parent, path.parent.name, path.stem, profile, fingerprint)
+    assert run is not None
+    assert run.epochs == profile["training"]["epochs"]
+    assert all(0.1 < accuracy < 1 for accuracy in run.top1_accuracies)
+
+
+def test_the_project_has_kept_results():
+    assert RESULTS
