@@ -234,6 +234,8 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only: make it writable, or work in a copy elsewhere",
     errno.EACCES: "no permission: make the folder writable for you, or work in a copy elsewhere",
     errno.EPERM: "not permitted: make the folder writable for you, or work in a copy elsewhere",
+    errno.ENOTEMPTY: "another process has just published there: if what it made is not what you want, "
+    "run the same command again",
     errno.EXDEV: "the work folder and the target have to be on one file system",
 }
 

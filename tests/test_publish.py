@@ -121,6 +121,7 @@ def test_a_failed_write_leaves_the_old_file(
         (errno.ENOSPC, "the disk is full"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
+        (errno.ENOTEMPTY, "another process has just published there"),
         (errno.EACCES, "no permission"),
         (errno.EPERM, "not permitted"),
         (errno.EIO, "Input/output error"),
