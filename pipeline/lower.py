@@ -25,15 +25,15 @@ def error_of(
     Measured on up to `SAMPLE` images of one view, evenly spread over the data set; what the group's
     codec costs is part of it.
     """
-    assert header.batch_size is not None
+    batch_size, device = header.batch_size, batches.bank.device
+    assert batch_size is not None, "views are dumped in batches"
     batches.start(data)
-    chosen = torch.from_numpy(spread(batches.count)).to(batches.bank.device)
+    chosen = torch.from_numpy(spread(batches.count)).to(device)
 
     def logits(network: Network) -> NDArray[np.float16]:
         def images_of(rows: Tensor) -> Tensor:
             return batches.images(chosen[rows])
 
-        device, batch_size = batches.bank.device, header.batch_size or 1
         answers, _ = predict(network, images_of, len(chosen), batch_size, device)
         return answers.astype(np.float16)
 

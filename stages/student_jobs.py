@@ -22,6 +22,8 @@ from stages.common import STORES, VERSIONS, load_machine
 from stages.jobs import Job, resolve_training, vscore_classes
 from stages.training import train_and_publish
 
+StoreKey = tuple[str, tuple[str, ...]]  # teacher, groups
+
 
 def train_students(
     outputs: Mapping[str, Path],
@@ -46,9 +48,6 @@ def train_students(
         for name, out in outputs.items()
     }
     train_and_publish(jobs, data, load_machine(content), graph=graph)
-
-
-StoreKey = tuple[str, tuple[str, ...]]
 
 
 def store_key(content: dict[str, Any], name: str) -> StoreKey:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +40,7 @@ _MANIFEST_BYTES_A_FILE = 200  # no entry is longer
 _MEND_TEACHER = "look at the teacher's training (did it diverge?) and train it again"
 
 
-class UnfinishedGroup:
+class UnfinishedGroup(ABC):
     """What the writers of views and of clean images share (`write`)."""
 
     def __init__(self, folder: Path, header: Header, views: int, feature_dim: int | None) -> None:
@@ -91,12 +92,13 @@ class UnfinishedGroup:
                 "views, or none of the features"
             )
 
+    @abstractmethod
     def _missing(self) -> list[str]:
-        raise NotImplementedError
+        """Names of the parts that are still to be computed."""
 
+    @abstractmethod
     def _parts(self) -> list[str]:
         """Names of all that is written in one go: views or splits."""
-        raise NotImplementedError
 
     def _beside(self, name: str) -> Path:
         """A file beside the group, in the work folder alone: it is never published."""
