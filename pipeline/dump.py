@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import torch
 
 from pipeline.batches import EpochData, ImageBank, ViewBatches
+from pipeline.dump_error import error_of
 from pipeline.inference import LOWER, Precision
-from pipeline.lower import error_of
 from pipeline.models.network import Network
 from pipeline.overlap import OneBehind
 from pipeline.params import Above, AtLeast, Seed

@@ -6,27 +6,16 @@ Networks are those that params.yaml names, never what happens to lie in the fold
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pipeline.params import section
-from stages.common import (
-    PREPARED,
-    TEACHERS,
-    console,
-    load_machine,
-    load_params,
-    path_option,
-    stage_options,
-)
+from stages.common import console, load_machine, load_params, path_option, stage_options
+from stages.networks import Networks, network_options
 
 
 @click.command()
-@path_option("--prepared", PREPARED, "Prepared data set.")
-@path_option("--teachers", TEACHERS, "Folder of the trained teachers.")
-@path_option("--baselines", "data/baselines", "Folder of the networks trained alone.")
-@path_option("--students", "data/students", "Folder of the students.")
+@network_options
 @path_option(
     "--kept", None, "Folder of kept results (`decant keep`), for what is not trained here."
 )
@@ -50,24 +39,19 @@ def evaluate(
     from pipeline.report.build import check_replaceable, replace_report, write_report
     from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
-    from pipeline.report.runs import SECTIONS, load_runs
 
     check_replaceable(out)
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")
-    entries = {name: section(content, dict[str, Any], name) for name in SECTIONS}
-    roots = {"teachers": teachers, "baselines": baselines, "students": students}
+    networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
     data = load_prepared(prepared)
     instead = None
     if kept is not None:
         if not kept.is_dir():
             raise ValueError(f"{kept}: no such folder of kept results")
         instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
-    runs = load_runs(entries, roots, data.fingerprint, instead)
-    found = {(run.section, run.name) for run in runs}
-    not_run = [
-        f"{part}.{name}" for part in SECTIONS for name in entries[part] if (part, name) not in found
-    ]
+    runs = networks.load(data, instead)
+    not_run = networks.absent(runs)
     if not_run:
         console.print(f"Not run, and left out: {', '.join(not_run)}", markup=False)
     unfinished = out.with_name(f"{out.name}.unfinished")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch.nn.functional import cross_entropy, softmax
 
 from benchmarks import __main__ as command
-from benchmarks import anatomy, gpu, lower, memory
+from benchmarks import anatomy, gpu, memory, precision
 from benchmarks.anatomy import Stopwatch, activation_bytes
 from benchmarks.dumping import Dump
 from benchmarks.engine import (
@@ -367,8 +367,8 @@ def test_agreement_and_differences_of_pairs():
         return np.eye(3, dtype=np.float32)[list(classes)]
 
     right, one_off, two_off = says(0, 1, 2, 2), says(0, 1, 2, 0), says(1, 0, 2, 2)
-    assert lower.agreement(right, one_off) == 0.75
-    lines = lower.report([(right, one_off), (two_off, two_off)], labels)
+    assert precision.agreement(right, one_off) == 0.75
+    lines = precision.report([(right, one_off), (two_off, two_off)], labels)
     assert lines[0].startswith("float32: 75.00 % +- 35.36 over 2 seeds")
     assert lines[1].startswith("bfloat16: 62.50 %")
     assert lines[2].startswith("difference by seed: -12.50 +- 12.50")
@@ -378,15 +378,17 @@ def test_agreement_and_differences_of_pairs():
 
 def test_random_images_teach_nothing(monkeypatch):
     monkeypatch.delenv("DECANT_DATA", raising=False)
-    result = CliRunner().invoke(lower.main, [])
+    result = CliRunner().invoke(precision.main, [])
     assert result.exit_code == 2
     assert "set DECANT_DATA" in result.output
 
 
 def test_both_stores_hold_the_same_views(tmp_path):
-    school = lower.School(random_images(2 * BATCH), torch.device("cpu"), epochs=1, views=1)
+    school = precision.School(random_images(2 * BATCH), torch.device("cpu"), epochs=1, views=1)
     teacher = school.train("resnet8", *drawn_of(school), 0)
-    exact, rounded = (school.store(teacher, p, tmp_path).group("plain") for p in lower.PRECISIONS)
+    exact, rounded = (
+        school.store(teacher, p, tmp_path).group("plain") for p in precision.PRECISIONS
+    )
     np.testing.assert_array_equal(exact.plan(0).crop_yx, rounded.plan(0).crop_yx)
     assert exact.manifest.measured_error == {}
     largest = np.abs(exact.logits(0).astype(np.float64) - rounded.logits(0)).max()
@@ -395,7 +397,7 @@ def test_both_stores_hold_the_same_views(tmp_path):
 
 def drawn_of(school):
     count = len(school.data.train.labels)
-    return lower.DrawnEpochs(lower.AUGMENTATION, None, 0, count), lower.hard_label_loss
+    return precision.DrawnEpochs(precision.AUGMENTATION, None, 0, count), precision.hard_label_loss
 
 
 def test_parts_of_steps_add_up(setting):

@@ -17,8 +17,8 @@ from pipeline.dump import (
     group_header,
     view_recipe,
 )
+from pipeline.dump_error import spread
 from pipeline.inference import ready
-from pipeline.lower import spread
 from pipeline.params import ParamsError, section
 from pipeline.predict import place
 from pipeline.store.codecs import Codec
@@ -309,6 +309,6 @@ def test_an_interrupted_dump_in_bfloat16_ends_with_the_same_bytes(teacher, few_d
 
 
 def test_large_data_sets_are_sampled_evenly(monkeypatch):
-    monkeypatch.setattr("pipeline.lower.SAMPLE", 4)
+    monkeypatch.setattr("pipeline.dump_error.SAMPLE", 4)
     assert spread(10).tolist() == [0, 2, 5, 7]
     assert spread(3).tolist() == [0, 1, 2]

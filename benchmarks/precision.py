@@ -1,4 +1,4 @@
-"""Whether students can tell a store in bfloat16 from one in float32: `python -m benchmarks.lower`.
+"""Whether students can tell a store in bfloat16 from one in float32: `python -m benchmarks.precision`.
 
 A teacher is trained on part of the real CIFAR-100 and dumped twice, then pairs of students of one seed are
 trained, one from each store. What the seed alone changes is the scale on which to read the difference.

@@ -1,0 +1,59 @@
+"""The trained networks that params.yaml names, where their stages left them: options and loading."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.params import section
+from stages.common import PREPARED, TEACHERS, path_option
+
+if TYPE_CHECKING:  # for a quick --help
+    from pipeline.prepared import ImageData
+    from pipeline.report.runs import Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The entries of each section of params.yaml, and the folder that holds a folder for each."""
+
+    entries: dict[str, dict[str, Any]]
+    folders: dict[str, Path]
+
+    @classmethod
+    def of(cls, content: dict[str, Any], **folders: Path) -> "Networks":
+        """The networks of a parameter file; `folders` are named by section."""
+        return cls({name: section(content, dict[str, Any], name) for name in folders}, folders)
+
+    @property
+    def count(self) -> int:
+        """How many there are to be."""
+        return sum(map(len, self.entries.values()))
+
+    def load(
+        self, data: "ImageData", instead: "Callable[[str, str], Run | None] | None" = None
+    ) -> "list[Run]":
+        """Those that are trained on the data set; arguments and errors as of `load_runs`."""
+        from pipeline.report.runs import load_runs
+
+        return load_runs(self.entries, self.folders, data.fingerprint, instead)
+
+    def absent(self, runs: "list[Run]") -> list[str]:
+        """`section.name` of every entry that is not among the runs."""
+        found = {(run.section, run.name) for run in runs}
+        named = [(part, name) for part, entries in self.entries.items() for name in entries]
+        return [f"{part}.{name}" for part, name in named if (part, name) not in found]
+
+
+def network_options(function: F) -> F:
+    """Where the prepared data set and the trained networks lie."""
+    options = (
+        path_option("--prepared", PREPARED, "Prepared data set."),
+        path_option("--teachers", TEACHERS, "Folder of the trained teachers."),
+        path_option("--baselines", "data/baselines", "Folder of the networks trained alone."),
+        path_option("--students", "data/students", "Folder of the students."),
+    )
+    return functools.reduce(lambda made, option: option(made), reversed(options), function)
