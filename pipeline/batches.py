@@ -133,7 +133,8 @@ class ImageBank:
         From a crop's first pixel on, it lies in the first columns of rows as wide as the padded image.
         """
         length = self.height * self._width * 3
-        return padded.as_strided(((len(padded) - length) // 3 + 1, length), (3, 1))
+        crops = max(0, (len(padded) - length) // 3 + 1)  # of no images there are none
+        return padded.as_strided((crops, length), (3, 1))
 
     def locate(
         self, rows: NDArray[np.integer], crop_yx: NDArray[np.uint8], flip: NDArray[np.bool_]

@@ -4,6 +4,7 @@ A student with mixup share p takes an image from the store's `mixed` group where
 round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pipeline.batches import Batch, EpochData
 from pipeline.fit import LossFunction
-from pipeline.losses import check_options, needs_features, resolve
+from pipeline.losses import check_options, needs_features, own_source, resolve
 from pipeline.params import AtLeast, Between, Seed
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views import (
@@ -97,6 +98,11 @@ class Method:
     def facts(self) -> dict[str, Any]:
         """What a record says of the method."""
         return {"name": self.name, "loss": self.loss, **self.options}
+
+    def source_sha256(self) -> str | None:
+        """sha256 of the file that a user's own loss lies in; None for a built-in one."""
+        source = own_source(self.loss)
+        return None if source is None else hashlib.sha256(source.read_bytes()).hexdigest()
 
     def loss_function(self) -> LossFunction:
         """The loss as the training loop calls it."""

@@ -16,7 +16,10 @@ path.
 import importlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -197,17 +200,15 @@ def needs_features(name: str) -> bool:
 def resolve(name: str) -> Loss:
     """The loss of a name in `LOSSES`, or of a dotted path.
 
-    Paths are `package.module:function` or `package.module.function`. Raises ValueError for an
-    unknown name (listing the valid ones) and a path that leads to no function.
+    Paths are `package.module:function` or `package.module.function`; modules are also looked for in the
+    working folder. Raises ValueError for an unknown name (listing the valid ones) and a path that leads
+    to no function.
     """
     if str(name) in LOSSES:
         return LOSSES[name]
-    module_name, _, function_name = str(name).replace(":", ".").rpartition(".")
-    if not module_name or module_name.startswith("."):
-        valid = ", ".join(LOSSES)
-        raise ValueError(f"no loss {name!r}; valid: {valid}, or package.module:function")
+    module_name, function_name = _split(name)
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        function = getattr(_module(module_name), function_name)
     except ImportError as error:
         raise ValueError(f"loss {name!r}: cannot import {module_name} ({error})") from error
     except AttributeError:
@@ -215,6 +216,34 @@ def resolve(name: str) -> Loss:
     if not callable(function):
         raise ValueError(f"loss {name!r}: {function_name} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def own_source(name: str) -> Path | None:
+    """The file of the module that a dotted path names; None for the losses of `LOSSES`.
+
+    Raises ValueError as `resolve` does.
+    """
+    resolve(name)
+    if str(name) in LOSSES:
+        return None
+    file = _module(_split(name)[0]).__file__
+    return None if file is None else Path(file)
+
+
+def _split(name: str) -> tuple[str, str]:
+    module_name, _, function_name = str(name).replace(":", ".").rpartition(".")
+    if not module_name or module_name.startswith("."):
+        valid = ", ".join(LOSSES)
+        raise ValueError(f"no loss {name!r}; valid: {valid}, or package.module:function")
+    return module_name, function_name
+
+
+def _module(name: str) -> ModuleType:
+    """Import a module, also from the working folder, which an installed command does not look in."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""`dvc repro`, in a clone that has only a part of the results too, and afterwards the result tables."""
+"""`dvc repro`, with dvc.yaml up to date and in a clone that has only a part of the results too.
+
+Afterwards it shows the result tables.
+"""
 
 import subprocess
 import sys
@@ -7,7 +10,9 @@ from pathlib import Path
 import click
 
 from stages.common import console, load_params, stage_options
+from stages.use import bring_up_to_date
 
+DVC_FILE = Path("dvc.yaml")
 REPORT = Path("reports/report.html")
 SUMMARY = Path("reports/summary.txt")
 
@@ -18,9 +23,11 @@ SUMMARY = Path("reports/summary.txt")
 def repro(arguments: tuple[str, ...], params_path: Path) -> None:
     """Rebuild what is out of date (`dvc repro ARGUMENTS`), then show the results.
 
+    First dvc.yaml is brought up to date with params.yaml, as by `decant use`.
     In a clone whose results lie in a DVC remote, what is read is pulled, and what nobody changed is
     not computed again: `dvc repro --pull --allow-missing ARGUMENTS`.
     """
+    bring_up_to_date(load_params(params_path), DVC_FILE)
     targets = [one for one in arguments if not one.startswith("-")]
     options = prepare_clone(params_path, arguments, targets)
     before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None

@@ -106,6 +106,10 @@ def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> J
             features=method.needs_features,
         ),
         loss=method.loss_function(),
-        inputs={"store": teacher["store"], "method": method.facts()},
+        inputs={
+            "store": teacher["store"],
+            "method": method.facts(),
+            "loss_sha256": method.source_sha256(),
+        },
         facts={"method": method.facts(), "teacher": teacher},
     )

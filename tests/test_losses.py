@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from pipeline import losses
-from pipeline.losses import LOSSES, check_options, needs_features, resolve, scaled_logits
+from pipeline.losses import (
+    LOSSES,
+    check_options,
+    needs_features,
+    own_source,
+    resolve,
+    scaled_logits,
+)
 
 OPTIONS = {
     "kd": {"temperature": 4.0, "gamma": 0.1, "alpha": 0.9},
@@ -522,6 +529,14 @@ def test_dotted_paths_name_a_users_own_loss():
 def test_dotted_paths_that_lead_nowhere(name, message):
     with pytest.raises(ValueError, match=message):
         resolve(name)
+
+
+def test_the_file_of_a_users_own_loss(custom, tmp_path):
+    assert own_source("my_losses:plain") == tmp_path / "my_losses.py"
+    assert own_source("my_losses.plain") == tmp_path / "my_losses.py"
+    assert [own_source(name) for name in LOSSES] == [None] * len(LOSSES)
+    with pytest.raises(ValueError, match="my_losses holds no absent"):
+        own_source("my_losses:absent")
 
 
 @pytest.mark.usefixtures("custom")

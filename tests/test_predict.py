@@ -100,3 +100,13 @@ def test_place_changes_memory_only():
             assert torch.equal(value, before[name])
         assert network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(network(images), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+def test_no_images_have_no_answers(network, few_digits, by_index):
+    none = few_digits.train.images[:0]
+    augmentation = Augmentation(pad=0, flip=False)
+    bank = ImageBank(none, few_digits.mean, few_digits.std, augmentation, CPU, by_index=by_index)
+    logits, features = predict_clean(network, bank, 40)
+    assert logits.shape == (0, 10)
+    assert features.shape == (0, network.feature_dim)

@@ -242,6 +242,15 @@ def test_a_project_without_students_has_a_report(project):
     assert run(root, content).exit_code == 0
 
 
+def test_without_groups_of_classes_there_are_no_v_scores(project):
+    root, content = project
+    content["evaluation"]["vscore"] = {"groups": {}}
+    assert run(root, content).exit_code == 0
+    assert "V-score" not in (root / "reports/report.md").read_text(encoding="utf-8")
+    assert not list((root / "reports/tables").glob("vscores*"))
+    assert (root / "reports/plots/vscores.csv").read_text().startswith("network,classes,v_score")
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

@@ -5,57 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
-from ruamel.yaml import YAML
+from workspaces import ROOT, Workspace, digits_params
 
 from pipeline.checkpoints import save_weights
 from pipeline.models import build
 from pipeline.prepared import load_prepared
-from stages.cli import main
-
-ROOT = Path(__file__).resolve().parent.parent
-yaml = YAML(typ="safe")
-
-
-def digits_params():
-    content = yaml.load(ROOT / "profiles" / "digits.yaml")
-    content["machine"].update(threads=1, workers=1)
-    content["training"]["epochs"] = 1
-    content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
-    views = {"views": 2, "draw": "random"}
-    content["dumps"] = {
-        "resnet8": {
-            "seed": 0,
-            "batch_size": 256,
-            "plain": views,
-            "mixed": {**views, "alpha": 1.0},
-        }
-    }
-    shared = {"network": "resnet8", "method": "kd", "seed": 5, "replicates": 1}
-    content["students"] = {"plain": {"store": "resnet8.zarr/plain", "share": 0.0, **shared}}
-    return content
-
-
-class Workspace:
-    """A working directory with a params.yaml in which commands are invoked."""
-
-    def __init__(self, folder, content):
-        self.folder, self.content = folder, content
-
-    def run(self, *arguments, code=0):
-        with (self.folder / "params.yaml").open("w") as file:
-            yaml.dump(self.content, file)
-        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        return result.output
-
-    def record(self, folder):
-        return json.loads((self.folder / folder / "record.json").read_text())
 
 
 @pytest.fixture
@@ -204,26 +161,6 @@ def test_clean_removes_kept_work_and_leaves_results(work):
     work.run("clean")
     assert not list((work.folder / "data/.work").iterdir())
     assert work.record("data/teachers/resnet8")["name"] == "resnet8"
-
-
-def test_use_writes_params_and_the_list_of_what_is_evaluated(work):
-    shutil.copytree(ROOT / "profiles", work.folder / "profiles")
-    shutil.copy(ROOT / "dvc.yaml", work.folder)
-    result = CliRunner().invoke(main, ["use", "cifar100-smoke"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    smoke = (ROOT / "profiles/cifar100-smoke.yaml").read_bytes()
-    assert (work.folder / "params.yaml").read_bytes() == smoke
-    params = yaml.load(smoke)
-    deps = yaml.load(work.folder / "dvc.yaml")["stages"]["evaluate"]["deps"]
-    assert [dep for dep in deps if dep.startswith("data/students/")] == [
-        f"data/students/{name}" for name in params["students"]
-    ]
-    again = (work.folder / "dvc.yaml").read_bytes()
-    assert CliRunner().invoke(main, ["use"]).exit_code == 0
-    assert (work.folder / "dvc.yaml").read_bytes() == again
-    unknown = CliRunner().invoke(main, ["use", "cifar1000"])
-    assert unknown.exit_code == 1
-    assert "cifar100-smoke" in unknown.output
 
 
 def outputs(folder):

@@ -200,10 +200,10 @@ def add_comparison(report: Report, results: Results, said: str) -> None:
 def add_features(
     report: Report, runs: Sequence[Run], vscores: Sequence[VScores], said: str
 ) -> None:
-    """The chapter on features: V-scores and their bars."""
-    report.chapter("Penultimate features")
+    """The chapter on features: V-scores and their bars; none where no groups of classes are named."""
     if not vscores:
         return
+    report.chapter("Penultimate features")
     report.table(vscore_table(vscores, said), short=short_vscore_table(vscores))
     if any(run.section != "students" for run in runs):
         for name, normalised in (("vscores", False), ("vscores-l2", True)):

@@ -16,6 +16,10 @@ from pipeline.report.scores import Scores
 from pipeline.report.tables import Value, to_csv
 from pipeline.report.vscores import VScores
 
+CURVES = ("network", "epoch", "top1_accuracy")
+BARS = ("network", "classes", "v_score", "deviation")
+CONFUSION = ("actual", "predicted")
+
 
 def write_metrics(scores: Sequence[Scores], vscores: Sequence[VScores], path: Path) -> None:
     """Nested numbers: section, name, score -> mean, and its deviation where there is one."""
@@ -51,11 +55,11 @@ def write_plot_data(
         labels: i4 [N], of the test images.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "curves.csv", [row for run in runs for row in _curve(run)])
-    _write(folder / "vscores.csv", [_bar(one) for one in vscores if not one.normalised])
+    _write(folder / "curves.csv", CURVES, [row for run in runs for row in _curve(run)])
+    _write(folder / "vscores.csv", BARS, [_bar(one) for one in vscores if not one.normalised])
     chosen = [run for run in (shown_run(runs),) if run is not None]
     rows = [row for run in chosen for row in _confusion(run, labels, class_names)]
-    _write(folder / "confusion.csv", rows)
+    _write(folder / "confusion.csv", CONFUSION, rows)
 
 
 def _curve(run: Run) -> list[dict[str, Value]]:
@@ -89,5 +93,8 @@ def _confusion(
     ]
 
 
-def _write(path: Path, rows: Sequence[dict[str, Value]]) -> None:
-    path.write_text(to_csv(rows), encoding="utf-8", newline="\n")
+def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Value]]) -> None:
+    """Write a table; one without rows has its columns all the same, which plots look for."""
+    assert all(list(row) == list(columns) for row in rows)
+    text = to_csv(rows) if rows else ",".join(columns) + "\n"
+    path.write_text(text, encoding="utf-8", newline="\n")
