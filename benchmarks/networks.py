@@ -19,6 +19,7 @@ from benchmarks.setting import BATCH, CLASSES, IMAGE_SIZE
 from benchmarks.timing import Rounds, take_turns
 from pipeline.models import build
 from pipeline.predict import place
+from stages.devices import set_up
 
 NETWORKS = (
     "resnet20",
@@ -120,8 +121,8 @@ def _cells(found: Rounds, device: torch.device) -> list[str]:
 @click.option("--rounds", default=7, show_default=True)
 def main(names: Sequence[str], rounds: int) -> None:
     """Time the NAMES (default: one network of each family)."""
-    torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    set_up(device, threads=1)
     table = Table(title="milliseconds, median", title_justify="left")
     table.add_column("network")
     table.add_column("")

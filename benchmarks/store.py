@@ -190,7 +190,9 @@ def table(measured: dict[str, Measured]) -> Table:
 @click.option("--repeats", default=7, show_default=True, help="Rounds.")
 @click.option("--sharing-repeats", default=3, show_default=True, help="Rounds of push and pull.")
 @click.option("--quick", is_flag=True, help="A smoke run on little data; writes --out only.")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: results/store.json]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="[default: benchmarks/results/store.json]"
+)
 def main(repeats: int, sharing_repeats: int, quick: bool, out: Path | None) -> None:
     """Measure what the store costs; print and write the ratios."""
     console = Console()

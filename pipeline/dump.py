@@ -28,6 +28,9 @@ from pipeline.views import GROUPS, Augmentation, Group, ViewRecipe, draw_view, p
 # Largest absolute difference of a logit that a recomputation may show: half a unit of float16's last
 # place for logits below 32, and as much again for another device's or batch size's arithmetic.
 TOLERANCE = 0.02
+# Of a GPU's dump, whose float32 is TF32, against a CPU: with operands rounded to TF32, logits of a
+# resnet20 and a resnet32 of 63 % on CIFAR-100 (up to 27) differed by up to 0.022 in 1,000 images.
+TF32_TOLERANCE = 0.1
 
 
 GroupName = Literal["clean", "plain", "mixed"]
@@ -110,7 +113,7 @@ def group_header(
         recipe=view_recipe(params, group, augmentation),
         batch_size=params.batch_size,
         precision=LOWER if lower else "float32" if device.type == "cpu" else "tf32",
-        tolerance=TOLERANCE,
+        tolerance=TOLERANCE if device.type == "cpu" else TF32_TOLERANCE,
         codec=codec,
         lossy=codec.lossy or lower,
         versions={name: version(name) for name in packages},

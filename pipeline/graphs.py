@@ -5,10 +5,11 @@ fast as a GPU runs them. A step can be recorded if it acts on fixed memory only 
 device. One that cannot be is run as it is, and the reason is told once.
 """
 
+import gc
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Protocol
 
@@ -57,14 +58,32 @@ class CudaRecorder:
             graph = torch.cuda.CUDAGraph()
             try:
                 # Other threads may allocate meanwhile: one of them reads the next epoch.
-                with torch.cuda.graph(
-                    graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+                with (
+                    no_collection(),
+                    torch.cuda.graph(
+                        graph,
+                        pool=self._pool,
+                        stream=self._stream,
+                        capture_error_mode="thread_local",
+                    ),
                 ):
                     body()
+            except RuntimeError:
+                self._give_up_pool()
+                raise
             finally:
                 torch.cuda.set_stream(current)  # a failed recording leaves its own one behind
             current.wait_stream(self._stream)
         return graph.replay
+
+    def _give_up_pool(self) -> None:
+        """Say that nothing is recorded into the pool any more.
+
+        torch before 2.12 does not where a recording fails, and then neither records nor empties its
+        cache again in this process (pytorch #180395); later versions refuse to be told twice.
+        """
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
     def _warm_up(self, body: Callable[[], None], restore: Callable[[], None]) -> None:
         """Run it on the stream that records: libraries set themselves up in the first runs.
@@ -76,6 +95,20 @@ class CudaRecorder:
                 with no_waiting() if run else nullcontext():
                     body()
                 restore()
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Inside, no garbage is collected: a trainer that has ended would take its graphs with it, and to
+    destroy one graph breaks the recording of another."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager
@@ -141,10 +174,9 @@ class StepPlayer:
         except RuntimeError as error:
             self.recorder = None
             self._recorded.clear()
-            reason = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            self._warn(
+                f"steps are run one operation at a time, not as a CUDA graph: {reason(error)}"
             )
-            self._warn(f"steps are run one operation at a time, not as a CUDA graph: {reason}")
         saved.restore()
 
     def run(self, size: int) -> None:
@@ -153,6 +185,14 @@ class StepPlayer:
             self._step(size)
         else:
             self._recorded[size, self._layout]()
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong first: the end of a broken recording is an error of its own."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class Snapshot:

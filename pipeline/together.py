@@ -23,7 +23,7 @@ from pipeline.fit import OnStep, TestSet, Trainer, training
 STEPS_AHEAD = 32
 # torch has 32 streams, and each training takes two: one to run on, one to record on.
 MOST_AT_ONCE = 8
-# Later trainings also evaluate, which the first one had not done when it was measured.
+# Trainings also evaluate, which none has done yet when it is measured.
 MEMORY_MARGIN = 1.25
 POLL_SECONDS = 1e-4
 
@@ -95,7 +95,7 @@ class Lane:
 
 
 class Memory:
-    """Whether the device has room for another training, by what the first one took."""
+    """Whether the device has room for another training, by the most that one of those before took."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -111,15 +111,18 @@ class Memory:
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(self.device)[0]
 
-    def measure_first(self) -> None:
-        """Note what the first training has taken."""
-        if self.needed is None and self._before is not None:
-            self.needed = max(0, self._before - (self.free() or 0))
+    def measure_last(self) -> None:
+        """Note what the training has taken that began since the last look."""
+        free = self.free()
+        if free is not None and self._before is not None:
+            self.needed = max(self.needed or 0, self._before - free)
 
     def has_room(self) -> bool:
         """Whether one more training fits."""
-        free = self.free() if self.needed is not None else None
-        return free is None or free >= MEMORY_MARGIN * (self.needed or 0)
+        self._before = self.free()
+        if self._before is None or self.needed is None:
+            return True
+        return self._before >= MEMORY_MARGIN * self.needed
 
 
 def fit_together(
@@ -131,16 +134,16 @@ def fit_together(
 ) -> None:
     """Train all runs, as many at a time as fit into the device's memory and `at_once` allows.
 
-    What one training takes is measured on the first; the others begin when that is known and there is
-    room, or when one has ended. Steps are given to the device in turn. An error ends all of them; each
-    goes on from its own checkpoint.
+    What a training takes is measured when it has begun; others begin while there is room for the
+    largest so far, or when one has ended. Steps are given to the device in turn. An error ends all of
+    them; each goes on from its own checkpoint.
     """
     memory = memory or Memory(device)
     waiting, lanes = deque(runs), list[Lane]()
     at_once = min(at_once, len(runs))
     try:
         while waiting or lanes:
-            if waiting and (not lanes or (len(lanes) < at_once and memory.has_room())):
+            if waiting and len(lanes) < at_once and (memory.has_room() or not lanes):
                 lanes.append(Lane(waiting.popleft(), device))
                 _begin(lanes, memory, at_once)
             else:
@@ -162,7 +165,7 @@ def _begin(lanes: list[Lane], memory: Memory, at_once: int) -> None:
     if not last.advance():  # its first step makes all that it needs on the device
         lanes.remove(last)
         return
-    memory.measure_first()
+    memory.measure_last()
     for lane in lanes:
         lane.at_once = max(lane.at_once, len(lanes))
     while last in lanes and last.trainer.steps_in_epoch < last.trainer.steps_per_epoch // at_once:

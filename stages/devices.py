@@ -41,7 +41,8 @@ def set_up(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         # Choosing by timing could choose another algorithm, and other last bits, in a resumed run.

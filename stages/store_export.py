@@ -15,7 +15,7 @@ from stages.store_common import bytes_text, shown, store_argument, store_options
     type=click.Choice(["npz", "parquet"]),
     default="npz",
     show_default=True,
-    help="parquet needs pyarrow: pip install 'decant[parquet]'.",
+    help="parquet needs pyarrow: pip install -e '.[parquet]'.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; empty or new."

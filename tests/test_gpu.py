@@ -216,7 +216,7 @@ def test_memory_of_a_training_is_measured(setup):
     memory = Memory(setup.device)
     trainer = setup.trainer(**options())
     next(trainer.steps(trainer.stage(0)))
-    memory.measure_first()
+    memory.measure_last()
     total = torch.cuda.mem_get_info(setup.device)[1]
     assert 0 < memory.needed < total
     assert memory.has_room() == (memory.free() >= MEMORY_MARGIN * memory.needed)

@@ -5,6 +5,7 @@ recording cannot contain while the step is looked at, and gives back something t
 """
 
 import contextlib
+import gc
 import inspect
 
 import pytest
@@ -21,7 +22,7 @@ from training_samples import (
 
 from pipeline.batches import ViewBatches
 from pipeline.fit import fit
-from pipeline.graphs import Snapshot, StepPlayer, recorder_for
+from pipeline.graphs import Snapshot, StepPlayer, reason, recorder_for
 from pipeline.losses import LOSSES
 
 CPU = torch.device("cpu")
@@ -320,10 +321,17 @@ class PretendCuda:
             "CUDAGraph": Graph,
             "graph": Recording,
             "graph_pool_handle": lambda: "pool",
+            "current_device": lambda: 0,
             "get_sync_debug_mode": lambda: self.mode,
             "set_sync_debug_mode": lambda mode: setattr(cuda, "mode", mode),
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self.give_up_pool, raising=False)
+
+    def give_up_pool(self, device, pool):
+        assert (device, pool) == (0, "pool")
+        self.events.append("give up the pool")
+        raise RuntimeError("not recording to this pool")  # as torch 2.12 says, which has done it
 
     @contextlib.contextmanager
     def on_stream(self, stream):
@@ -337,10 +345,11 @@ class PretendCuda:
 def test_the_order_of_a_recording(monkeypatch):
     cuda = PretendCuda(monkeypatch)
     recorder = recorder_for(torch.device("cuda", 0))
-    modes = []
+    modes, collecting = [], []
 
     def body():
         modes.append(cuda.mode)
+        collecting.append(gc.isenabled())
         cuda.events.append(f"body on {cuda.current}")
 
     replay = recorder(body, lambda: cuda.events.append("restore"))
@@ -353,6 +362,8 @@ def test_the_order_of_a_recording(monkeypatch):
         *recording,
     ]
     assert modes == [0, "error", "error", 0]  # the first run sets libraries up
+    assert collecting == [True, True, True, False]
+    assert gc.isenabled()
     assert cuda.current == "lane"
     replay()
     assert cuda.events[-1] == "replay"
@@ -372,3 +383,18 @@ def test_a_recording_that_fails_leaves_the_stream_and_the_mode(monkeypatch, run)
         recorder_for(torch.device("cuda", 0))(body, lambda: None)
     assert (cuda.current, cuda.mode) == ("lane", 0)
     assert "lane waits for side" in cuda.events
+    assert ("give up the pool" in cuda.events) == (run == 3)
+    assert gc.isenabled()
+
+
+def test_the_reason_is_what_went_wrong_first():
+    def record():
+        try:
+            raise RuntimeError("operation not permitted\nSearch for it")
+        finally:
+            raise RuntimeError("the recording was invalidated")
+
+    with pytest.raises(RuntimeError, match="invalidated") as caught:
+        record()
+    assert reason(caught.value) == "operation not permitted"
+    assert reason(RuntimeError()) == "RuntimeError"

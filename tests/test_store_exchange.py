@@ -123,14 +123,14 @@ def test_parquet_without_pyarrow_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     options = ("--out", tmp_path / "files", "--format", "parquet")
     text = run("export", make_store(tmp_path), *options, code=1)
-    assert "pip install 'decant[parquet]'" in text
+    assert "pip install -e '.[parquet]'" in text
     assert "--format npz" in text
 
 
 @every_codec
 def test_parquet_files_hold_what_is_read(tmp_path: Path, codec) -> None:
     pandas = pytest.importorskip("pandas")
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs decant[parquet]")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     files = exported(tmp_path, "--format", "parquet", codec=codec)
     group = open_store(tmp_path / "stores/resnet20.zarr", groups=["mixed"]).group("mixed")
     assert len(tree(files)) == 12

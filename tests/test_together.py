@@ -108,12 +108,12 @@ def test_one_at_a_time(setup):
 def test_where_there_is_no_room_the_rest_comes_afterwards(setup):
     """Two fit; the third is asked for twice: beside two, and when one has ended."""
     three = Replicates(setup, (1, 2, 3))
-    room = Room(True, False, False, True)
+    room = Room(True, True, False, False)
     fit_together(three.runs, CPU, memory=room)
     assert three.begun == [1, 2, 3]
     begins = [three.steps.index((seed, 0)) for seed in (1, 2, 3)]
     assert begins == [0, 1, 18]
-    assert room.answers == [False, True]  # with nothing in training the next one begins unasked
+    assert room.answers == []  # with nothing in training the next one begins whatever the answer
     assert [at_once for _, at_once in three.ended.values()] == [2, 2, 1]
     for seed, (trainer, _) in three.ended.items():
         assert_equal_states(trainer, three.alone(seed))
@@ -169,20 +169,24 @@ def test_nothing_to_train():
     fit_together([], CPU)
 
 
-def test_memory_of_the_first_decides(monkeypatch):
-    free = iter([1000, 700, 700, 374, 375])  # at the start, after the first, and when asked
+def test_memory_of_the_largest_decides(monkeypatch):
+    free = iter([1000, 1000, 900, 900, 600, 374, 375, 325])
     monkeypatch.setattr(Memory, "free", lambda self: next(free))
     memory = Memory(CPU)
-    memory.measure_first()
+    assert memory.has_room()
+    memory.measure_last()
+    assert memory.needed == 100
+    assert memory.has_room()
+    memory.measure_last()
     assert memory.needed == 300
-    memory.measure_first()  # of the first only
+    assert [memory.has_room() for _ in range(2)] == [False, True]
+    memory.measure_last()  # a small one
     assert memory.needed == 300
-    assert [memory.has_room() for _ in range(3)] == [True, False, True]
 
 
 def test_a_cpu_has_room():
     memory = Memory(CPU)
-    memory.measure_first()
+    memory.measure_last()
     assert memory.has_room()
 
 

@@ -227,7 +227,8 @@ def check_record(record: Mapping[str, Any], entry: Any, fingerprint: str, where:
     """Raise ResultsError where a record is of other data, or of other parameters than the entry's."""
     if record["dataset"]["fingerprint"] != fingerprint:
         raise ResultsError(
-            f"{where} was trained on another data set than the prepared one; run `dvc repro`"
+            f"{where} was trained on another data set than the prepared one: `decant prepare` brings "
+            "that of the parameters, and `decant repro` trains on it"
         )
     if record["entry"] != json.loads(json.dumps(entry)):
         raise ResultsError(

@@ -21,7 +21,7 @@ def parquet_bytes(arrays: Mapping[str, NDArray[Any]], facts: str) -> bytes:
     except ImportError:
         raise ValueError(
             "writing parquet needs pyarrow (pandas writes it with pyarrow as well): install it with "
-            "`pip install 'decant[parquet]'`, or use --format npz"
+            "`pip install -e '.[parquet]'`, or use --format npz"
         ) from None
     columns = {
         name: pyarrow.array(column)
