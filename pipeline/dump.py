@@ -21,17 +21,15 @@ from pipeline.params import Above, AtLeast, Seed
 from pipeline.predict import clean_bank, predict_clean, predict_epoch
 from pipeline.prepared import ImageData
 from pipeline.store.codecs import Codec
-from pipeline.store.manifest import Header, TeacherInfo, describe_dataset
+from pipeline.store.manifest import (
+    TF32_TOLERANCE,
+    TOLERANCE,
+    Header,
+    TeacherInfo,
+    describe_dataset,
+)
 from pipeline.store.write import CleanWriter, GroupWriter
 from pipeline.views import GROUPS, Augmentation, Group, ViewRecipe, draw_view, plan_of
-
-# Largest absolute difference of a logit that a recomputation may show: half a unit of float16's last
-# place for logits below 32, and as much again for another device's or batch size's arithmetic.
-TOLERANCE = 0.02
-# Of a GPU's dump, whose float32 is TF32, against a CPU: with operands rounded to TF32, logits of a
-# resnet20 and a resnet32 of 63 % on CIFAR-100 (up to 27) differed by up to 0.022 in 1,000 images.
-TF32_TOLERANCE = 0.1
-
 
 GroupName = Literal["clean", "plain", "mixed"]
 

@@ -6,9 +6,11 @@ Three groups: clean images, plain views and mixed views. Each is computed in a w
 so that changing one leaves what is done of the others, and more views add to the ones that are there.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +26,9 @@ from stages.common import (
     stage_options,
 )
 
+if TYPE_CHECKING:
+    from pipeline.models.network import Network
+
 
 @click.command()
 @click.argument("teacher")
@@ -33,14 +38,12 @@ from stages.common import (
 @stage_options
 def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: Path | None) -> None:
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
-    from pipeline.checkpoints import load_into, load_weights
     from pipeline.dump import DumpParams, dump_group, group_header, groups_of, teacher_info
     from pipeline.inference import ready
-    from pipeline.models import build
     from pipeline.params import section
     from pipeline.predict import place
     from pipeline.prepared import load_prepared
-    from pipeline.results import WEIGHTS, read_record
+    from pipeline.results import read_record
     from pipeline.store.version import write_versions
     from pipeline.views import Augmentation
     from stages.devices import pick_device, set_up
@@ -55,9 +58,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     device = pick_device(machine)
     set_up(device, machine.threads)
     record = read_record(teachers / teacher)
-    network = build(record["network"], len(data.class_names))
-    load_into(network, load_weights(teachers / teacher / "replicate-0" / WEIGHTS))
-    place(network, device)
+    network = place(load_teacher(teachers / teacher, record, len(data.class_names)), device)
     size = data.train.images.shape[1:3]
     exact, as_asked = ready(network, size, "float32"), ready(network, size, params.precision)
     target = out or STORES / f"{teacher}.zarr"
@@ -80,6 +81,29 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     if out is None:
         write_versions(target, groups_of(params), VERSIONS / target.name)
     console.print(f"store of {teacher}: {', '.join(groups_of(params))} -> {target}")
+
+
+def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Network":
+    """The network of a teacher's folder, on the CPU.
+
+    Raises ValueError where its weights are not those that its record tells of, whose sha256 the
+    store will carry.
+    """
+    from pipeline.checkpoints import load_into, load_weights, weights_digest
+    from pipeline.models import build
+    from pipeline.results import WEIGHTS
+
+    path = folder / "replicate-0" / WEIGHTS
+    network = build(record["network"], classes)
+    load_into(network, load_weights(path))
+    digest, stated = weights_digest(network), record["replicates"][0]["weights_sha256"]
+    if digest != stated:
+        raise ValueError(
+            f"{path}: not the weights of its record (sha256 {digest[:12]}..., there {stated[:12]}...): "
+            f"damaged, or of another training. Delete {folder} and pull it (`dvc pull {folder}`), or run "
+            f"`decant clean` and train it again (`dvc repro train_teacher@{folder.name}`)"
+        )
+    return network
 
 
 if __name__ == "__main__":

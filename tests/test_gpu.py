@@ -15,12 +15,12 @@ from torch import nn
 from training_samples import CPU, PARAMS, Setup, kd_loss, state, taught
 
 from pipeline.batches import EpochData
-from pipeline.dump import TOLERANCE
 from pipeline.fit import fit
 from pipeline.graphs import no_waiting
 from pipeline.inference import ready
 from pipeline.models import build
 from pipeline.predict import place, predict_clean, predict_epoch
+from pipeline.store.manifest import TOLERANCE
 from pipeline.together import MEMORY_MARGIN, Memory, Run, fit_together
 from pipeline.views import ViewRecipe, draw_view, plan_of
 from stages.devices import set_up

@@ -130,6 +130,21 @@ def test_a_damaged_view_stops_training_before_it_is_used(work):
     assert not (work.folder / "data/students").exists()
 
 
+def test_weights_that_are_not_those_of_the_record_are_not_dumped(work):
+    """A store carries the sha256 of the record, so its logits have to be of these very weights."""
+    work.run("prepare")
+    work.run("train-teacher", "resnet8")
+    weights = work.folder / "data/teachers/resnet8/replicate-0/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # one bit of one weight
+    os.unlink(weights)  # never in place: the file is shared with the work folder
+    weights.write_bytes(content)
+    output = work.run("dump", "resnet8", code=1)
+    assert "weights.safetensors: not the weights of its record" in output
+    assert "dvc pull data/teachers/resnet8" in output
+    assert not (work.folder / "data/stores").exists()
+
+
 def test_a_store_in_bfloat16_says_what_that_costs(work):
     work.content["dumps"]["resnet8"] |= {"precision": "bfloat16", "mixed": None}
     work.run("prepare")

@@ -1,5 +1,6 @@
 """`decant store info`, `ls`, `verify` and `diff`: what they print, and how they end."""
 
+import copy
 import json
 import os
 import shutil
@@ -24,10 +25,12 @@ from store_samples import (
     tree,
     write_group,
 )
+from test_store_manifest import sign
 
 from pipeline.checkpoints import save_weights, weights_digest
 from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group, group_header, groups_of
 from pipeline.models import build
+from pipeline.models.network import Network
 from pipeline.predict import place
 from pipeline.prepared import save_prepared
 from pipeline.publish import canonical_json
@@ -221,6 +224,7 @@ def test_verify_of_a_good_store(tmp_path: Path) -> None:
         "deep": False,
         "problems": [],
         "recomputed": [],
+        "seed": None,
     }
 
 
@@ -245,8 +249,6 @@ def test_only_deep_verification_sees_bytes_whose_crc_is_right(tmp_path: Path) ->
     manifest = path / "plain/manifest.json"
     content = json.loads(manifest.read_bytes())
     content["files"]["logits/c.1.0.0"]["sha256"] = "00" * 32
-    from test_store_manifest import sign
-
     sign(path, "plain", lambda old: old.update(files=content["files"]))
     assert "good" in output("verify", path)
     assert "plain/logits/c.1.0.0" in run("verify", path, "--deep", code=1).output
@@ -263,6 +265,7 @@ def test_verify_without_a_store(tmp_path: Path) -> None:
     [
         ["--rows", "5"],
         ["--tolerance", "0.1"],
+        ["--seed", "1"],
         ["--teacher", "nowhere"],
         ["--rows", "0", "--teacher", "."],
         ["--deepest"],
@@ -291,7 +294,7 @@ class World:
         save_prepared(data, folder / "prepared")
         self.stores = {name: self.dump(name, codec) for name, codec in CODECS.items()}
 
-    def dump(self, name: str, codec: Codec, **changes) -> Path:
+    def dump(self, name: str, codec: Codec, network: Network | None = None, **changes) -> Path:
         params = DumpParams(
             seed=5,
             batch_size=128,
@@ -312,7 +315,8 @@ class World:
         for group in groups_of(params):
             made = group_header(group, params, AUGMENTATION, self.data, teacher, CPU)
             work = self.folder / "work" / name
-            files = dump_group(self.network, made, params, self.data, CPU, work)
+            teaching = network or self.network
+            files = dump_group(teaching, made, params, self.data, CPU, work)
             for inside, path in files.items():
                 (target / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target / inside)
@@ -404,6 +408,60 @@ def test_a_store_that_claims_too_much_is_found_out(world: World, tmp_path: Path)
         "verify", path, *options, "--prepared", world.folder / "prepared", "--device", "cpu", code=1
     ).output
     assert text.count("BAD") == 3
+
+
+def lying(network: Network, lie) -> Network:
+    """The network, but for what it says: `lie` of its logits and features."""
+    liar = copy.deepcopy(network)
+    liar.forward_features = lambda images: lie(*network.forward_features(images))
+    return liar
+
+
+def one_kept(logits: torch.Tensor) -> torch.Tensor:
+    """The largest logit as it is, all others equal and far off."""
+    top = logits.argmax(dim=1, keepdim=True)
+    return torch.full_like(logits, -9.0).scatter(1, top, logits.gather(1, top))
+
+
+LIES = {
+    "logits": (CODECS["dense"], lambda logits, features: (logits.roll(3, dims=1) * 7, features)),
+    "features": (CODECS["dense"], lambda logits, features: (logits, features + 0.2)),
+    "int8": (CODECS["int8"], lambda logits, features: (logits + 0.2, features)),
+    "topk": (CODECS["topk"], lambda logits, features: (0 * logits, features)),
+    "topk but one": (CODECS["topk"], lambda logits, features: (one_kept(logits), features)),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+@pytest.mark.parametrize("boast", [{}, {"max_abs_difference": 1e6}], ids=["plain", "boasting"])
+def test_what_a_store_states_of_itself_excuses_no_lie(
+    world: World, tmp_path: Path, name: str, boast: dict
+) -> None:
+    """Its maker has the teacher's digest, and may state any tolerance and any cost of the codec."""
+    codec, lie = LIES[name]
+    path = world.dump(f"lie {name} {bool(boast)}", codec, lying(world.network, lie))
+    for group in ("clean", "plain", "mixed"):
+
+        def change(manifest: dict) -> None:
+            manifest["header"]["tolerance"] = 1e6
+            manifest["measured_error"] |= boast
+
+        sign(path, group, change)
+    found = world.verify(path, "--rows", 50, code=1)
+    groups = {one["group"]: one for one in found["recomputed"]}
+    assert found["good"] is False
+    assert groups["clean"]["good"] is False
+    # Features of views are not stored here.
+    assert groups["plain"]["good"] is groups["mixed"]["good"] is (name == "features")
+    assert all(one["tolerance"] < 0.2 for one in groups.values())
+
+
+def test_rows_cannot_be_known_beforehand_but_chosen_again(world: World) -> None:
+    path = world.stores["dense"]
+    first, second = (world.verify(path, "--rows", 60) for _ in range(2))
+    assert first["seed"] != second["seed"]
+    assert first["recomputed"] != second["recomputed"]
+    assert world.verify(path, "--rows", 60, "--seed", first["seed"]) == first
 
 
 def test_another_normalisation_is_refused_by_name(world: World, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 from stage_runner import ROOT, StageRunner
 from store_samples import tree
 
-from pipeline.dump import TOLERANCE
 from pipeline.prepared import Split, fingerprint, save_prepared
+from pipeline.store.manifest import TOLERANCE
 from pipeline.store.read import open_store
 from pipeline.store.verify import verify_store
 

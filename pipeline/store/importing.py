@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from pipeline.params import read
 from pipeline.store.export import FACTS
 from pipeline.store.layout import SPLITS
-from pipeline.store.manifest import DatasetInfo, Header, TeacherInfo
+from pipeline.store.manifest import TOLERANCE, DatasetInfo, Header, TeacherInfo
 from pipeline.store.npz import NpzError, NpzReader
 from pipeline.store.write import CleanWriter, GroupWriter
 from pipeline.views import PLAN_DTYPES, Group, View, ViewRecipe
 
 GroupName = Literal["clean", "plain", "mixed"]
 _KINDS = {"crop_yx": "iu", "flip": "biu", "partner": "iu", "lam": "f", "mix_rank": "iu"}
-_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +154,7 @@ def make_header(
         recipe=_recipe(files, stated, dataset.train_images),
         batch_size=None,
         precision=stated.precision or (facts.precision if facts else "unknown"),
-        tolerance=_first(stated.tolerance, facts and facts.tolerance, _TOLERANCE),
+        tolerance=_first(stated.tolerance, facts and facts.tolerance, TOLERANCE),
         lossy=stated.lossy or (facts is not None and facts.lossy),
         versions=facts.versions if facts else {},
     )

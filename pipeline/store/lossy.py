@@ -103,6 +103,22 @@ def decode_logits(
     return out
 
 
+def largest_errors(codec: Codec, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far what is read can be from each of the logits f8 [N, C]: f8 [N, C].
+
+    Float16's own rounding is not part of it. Of `topk` it is that of the kept logits, which are
+    stored as they are.
+    """
+    errors = np.zeros_like(logits)
+    if codec.keep_bits is not None:
+        # Half a unit of the last kept place; the rounding may reach into the next power of two.
+        errors = np.abs(logits) * 2.0 ** -(codec.keep_bits + 1)
+    elif codec.name == "int8":
+        step = np.ptp(logits, axis=1, keepdims=True) / _CODES
+        errors += step / 2 * (1 + 2.0**-_MANTISSA_BITS)
+    return errors
+
+
 def row_blocks(count: int, width: int) -> Iterator[slice]:
     """Blocks of rows that are handled together, so that temporaries stay small."""
     size = max(1, _BLOCK_NUMBERS // width)
