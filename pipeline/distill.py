@@ -18,6 +18,7 @@ from pipeline.batches import Batch, EpochData
 from pipeline.fit import LossFunction
 from pipeline.losses import check_options, needs_features, own_source, resolve
 from pipeline.params import AtLeast, Between, Seed
+from pipeline.store.manifest import TeacherInfo
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views import (
     GROUPS,
@@ -165,6 +166,11 @@ class StoredEpochs:
                 f"{store.folder}: its plain and mixed views come from different weights, or from "
                 f"different padding or flips; run `dvc repro dump@{store.folder.stem}`"
             )
+        if features and len({group.feature_dim for group in self.groups.values()}) > 1:
+            raise ValueError(
+                f"{store.folder}: features of its plain and mixed views are of different widths; run "
+                f"`dvc repro dump@{store.folder.stem}`"
+            )
         self.count, self.num_classes = first.num_images, first.num_classes
         self.feature_dim = first.feature_dim
 
@@ -230,11 +236,12 @@ def views_read(group: ViewGroup, views: int | None) -> int:
     return group.views if views is None else views
 
 
-def _origin(group: ViewGroup) -> tuple[str | None, Augmentation]:
+def _origin(group: ViewGroup) -> tuple[str | TeacherInfo, Augmentation]:
     """What plain and mixed views have to share for one student to read both."""
-    recipe = group.manifest.header.recipe
-    assert recipe is not None, "views have a recipe"
-    return group.manifest.header.teacher.weights_sha256, recipe.augmentation
+    header = group.manifest.header
+    assert header.recipe is not None, "views have a recipe"
+    # Logits that were imported carry no digest of weights: all that is said has to be the same.
+    return header.teacher.weights_sha256 or header.teacher, header.recipe.augmentation
 
 
 def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:

@@ -68,8 +68,9 @@ def write(
 ) -> "list[GroupName]":
     """Write and publish the store; returns its groups."""
     from pipeline.publish import WorkFolder, work_key
-    from pipeline.store.importing import import_group, in_order, make_header
+    from pipeline.store.importing import check_origin, import_group, in_order, make_header
 
+    check_origin(given)
     files: dict[str, Path] = {}
     groups: list[GroupName] = sorted({file.group for file in given})
     with WorkFolder(out.parent / _WORK, work_key({"store": out.name})) as work:

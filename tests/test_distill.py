@@ -178,8 +178,8 @@ def test_features_come_on_request_only(store, share, sampling):
     assert features.shape == (IMAGES, FEATURES)
 
 
-def two_groups(folder, *, features=(FEATURES, FEATURES), **mixed_changes):
-    plain = write_group(folder / "work", "plain", 2, features[0])
+def two_groups(folder, *, features=(FEATURES, FEATURES), plain_teacher=TEACHER, **mixed_changes):
+    plain = write_group(folder / "work", "plain", 2, features[0], teacher=plain_teacher)
     mixed = write_group(folder / "work", "mixed", 2, features[1], **mixed_changes)
     return open_store(finished(folder, plain, mixed), groups=["plain", "mixed"])
 
@@ -200,6 +200,24 @@ def test_groups_of_different_teachers_are_not_mixed(tmp_path):
     with pytest.raises(ValueError, match=r"different weights.*dump@a"):
         StoredEpochs(store, 0.5, replicate=0, seed=0)
     StoredEpochs(store, 1.0, replicate=0, seed=0)
+
+
+def test_groups_of_teachers_without_a_digest_are_compared_by_what_is_said(tmp_path):
+    """Imported logits have none."""
+    unknown = replace(TEACHER, weights_sha256=None)
+    store = two_groups(tmp_path / "same", plain_teacher=unknown, teacher=unknown)
+    StoredEpochs(store, 0.5, replicate=0, seed=0)
+    other = replace(unknown, network="resnet56")
+    store = two_groups(tmp_path / "other", plain_teacher=unknown, teacher=other)
+    with pytest.raises(ValueError, match=r"different weights.*dump@a"):
+        StoredEpochs(store, 0.5, replicate=0, seed=0)
+
+
+def test_features_of_two_widths_are_refused(tmp_path):
+    store = two_groups(tmp_path, features=(FEATURES, FEATURES + 1))
+    StoredEpochs(store, 0.5, replicate=0, seed=0)
+    with pytest.raises(ValueError, match="of different widths"):
+        StoredEpochs(store, 0.5, replicate=0, seed=0, features=True)
 
 
 @pytest.mark.parametrize("change", [{"pad": 3}, {"flip": False}])

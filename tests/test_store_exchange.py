@@ -20,14 +20,17 @@ from store_samples import (
     FEATURES,
     IMAGES,
     LOSSY,
+    TEACHER,
     TEST_IMAGES,
     make_store,
     outputs,
     plan,
     tree,
+    write_group,
 )
 
 from pipeline.prepared import ImageData, Split, fingerprint, save_prepared
+from pipeline.publish import WorkFolder
 from pipeline.store.describe import describe_store
 from pipeline.store.npz import NpzError, NpzReader, npz_bytes
 from pipeline.store.read import open_store
@@ -297,6 +300,26 @@ def test_views_that_are_missing_or_twice_are_refused(tmp_path: Path) -> None:
     assert "made from different stores" in run("import-logits", *mixed, *out, code=1)
     clean = tmp_path / "files/clean.npz"
     assert "a second file of the clean images" in run("import-logits", clean, clean, *out, code=1)
+
+
+def test_some_of_the_views_are_not_a_store(tmp_path: Path) -> None:
+    files = sorted(exported(tmp_path).glob("plain*"))
+    text = run("import-logits", *files[:2], "--out", tmp_path / "x.zarr", code=1)
+    assert "plain-0000.npz: one of 5 views, and 2 are given" in text
+
+
+def test_files_of_two_teachers_are_no_store(tmp_path: Path) -> None:
+    """An imported store has no digest of weights, so what it is made of has to agree."""
+    files = sorted(exported(tmp_path).glob("plain*"))
+    target, teacher = tmp_path / "other/resnet20.zarr", replace(TEACHER, weights_sha256="ef" * 32)
+    with WorkFolder(tmp_path / "other/.work", "sample") as work:
+        mixed = write_group(work.path / "store", "mixed", 5, teacher=teacher)
+        work.publish(mixed.files(), target)
+    run("export", target, "--out", tmp_path / "others")
+    others = sorted((tmp_path / "others").glob("mixed*"))
+    text = run("import-logits", *files, *others, "--out", tmp_path / "x.zarr", code=1)
+    assert "not of the same teacher" in text
+    assert not (tmp_path / "x.zarr").exists()
 
 
 def test_import_overwrites_nothing(tmp_path: Path) -> None:

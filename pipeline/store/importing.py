@@ -55,6 +55,7 @@ class Given:
     path: Path
     group: GroupName
     view: int | None = None
+    views: int | None = None
     header: Header | None = None
     measured_error: Mapping[str, float] = field(default_factory=dict)
 
@@ -82,17 +83,31 @@ def _with_facts(path: Path, group: GroupName, text: str) -> Given:
     problems: list[str] = []
     try:
         facts = json.loads(text)
-        header, view, error = facts["header"], facts["view"], facts["measured_error"]
+        header, error = facts["header"], facts["measured_error"]
+        view, views = facts["view"], facts["views"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NpzError(f"{path}: {FACTS} is not what `export` writes") from None
     parsed = read(Header, header, FACTS, problems)
     number = read(int | None, view, f"{FACTS}.view", problems)
+    count = read(int, views, f"{FACTS}.views", problems)
     measured = read(Mapping[str, float], error, f"{FACTS}.measured_error", problems)
     if not problems and parsed.group != group:
         problems.append(f"{FACTS}: of the group {parsed.group}, but the arrays are of {group}")
     if problems:
         raise NpzError("\n".join(f"{path}: {problem[:200]}" for problem in problems[:5]))
-    return Given(path, group, number, parsed, measured)
+    return Given(path, group, number, count, parsed, measured)
+
+
+def check_origin(given: Sequence[Given]) -> None:
+    """Raises ValueError where files of different teachers or data sets are to become one store."""
+    told = [file for file in given if file.header is not None]
+    for file in told:
+        first, header = told[0], file.header
+        assert first.header is not None
+        assert header is not None
+        for key, what in (("teacher", "teacher"), ("dataset", "data set")):
+            if getattr(header, key) != getattr(first.header, key):
+                raise ValueError(f"{file.path} and {first.path}: not of the same {what}")
 
 
 def in_order(given: Sequence[Given]) -> list[Given]:
@@ -114,6 +129,11 @@ def in_order(given: Sequence[Given]) -> list[Given]:
                 f"{file.path}: is view {file.view}, where view {v} is expected: give all views "
                 "from 0 on, each once"
             )
+    if ordered[0].views not in (None, len(ordered)) and ordered[0].view is not None:
+        raise ValueError(
+            f"{ordered[0].path}: one of {ordered[0].views} views, and {len(ordered)} are given: give "
+            "them all (`views` of a student reads the first few)"
+        )
     return ordered
 
 

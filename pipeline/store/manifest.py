@@ -171,8 +171,8 @@ class Manifest:
 
     `measured_error` is what the codec was measured to cost, over all views, against the float16
     logits (`difference`: KL in nats and so on); empty where it costs nothing. Of a group that was
-    computed in bfloat16 it is what that and the codec cost together, on a sample (`dump_error`). `digest` is the
-    sha256 of the canonical JSON of all the rest.
+    computed in bfloat16 it is what that and the codec cost together, on a sample (`dump_error`).
+    `digest` is the sha256 of the canonical JSON of all the rest.
     """
 
     schema: int
