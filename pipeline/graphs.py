@@ -59,6 +59,7 @@ class CudaRecorder:
             try:
                 # Other threads may allocate meanwhile: one of them reads the next epoch.
                 with (
+                    workspaces_of_its_own(),
                     no_collection(),
                     torch.cuda.graph(
                         graph,
@@ -95,6 +96,21 @@ class CudaRecorder:
                 with no_waiting() if run else nullcontext():
                     body()
                 restore()
+
+
+@contextmanager
+def workspaces_of_its_own() -> Iterator[None]:
+    """Inside, cuBLAS gets the memory that it works in from the recording's own pool.
+
+    torch keeps one such workspace a stream and hands its 32 streams out in turn. A graph that took over
+    what an earlier training left on the stream would write where that one's graphs do, and would be
+    left with memory that is no longer there when they are destroyed (pytorch #193402).
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 @contextmanager

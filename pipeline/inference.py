@@ -5,6 +5,7 @@ before it can do as well: one pass over the activations less. The sums are the s
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Literal
@@ -71,7 +72,8 @@ def _pairs(
 ) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that read their output, found by following an image through.
 
-    Left out where anything else reads the output, such as a shortcut.
+    Left out where anything else reads the output, such as a shortcut, and where either is used more
+    than once.
     """
     tracer, hooks = _Readers(), []
     for module in network.modules():
@@ -84,10 +86,13 @@ def _pairs(
         network(torch.zeros(1, 3, *image_size, device=parameter.device, dtype=parameter.dtype))
     for hook in hooks:
         hook.remove()
+    uses = Counter(module for module, _ in chain(tracer.outputs, tracer.inputs))
     for convolution, output in tracer.outputs:
         readers = [norm for norm, read in tracer.inputs if read is output]
         if len(readers) == 1 and tracer.count(output) == 1:
-            yield convolution, readers[0]
+            norm = readers[0]
+            if uses[convolution] == uses[norm] == 1:
+                yield convolution, norm
 
 
 class _Readers(TorchFunctionMode):

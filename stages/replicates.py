@@ -64,14 +64,23 @@ def run_replicates(
     set_up(device, machine.threads)
     if not replicates:
         return
+    processes = 1 if device.type == "cuda" else machine.processes(len(replicates))
+    if processes > 1:
+        # A pool of threads does not outlive forking: the processes would wait for it forever.
+        torch.set_num_threads(1)
     # Made before any process is, which then have one copy of the images between them.
     trainings = Trainings(replicates, data, device, graph=graph)
     everything = range(len(replicates))
+
+    def work(chosen: Sequence[int], report: Report) -> None:
+        torch.set_num_threads(machine.threads)
+        trainings.train(chosen, report)
+
     with ProgressDisplay("images") as display:
         if device.type == "cuda":
             trainings.train(everything, display.show, MOST_AT_ONCE)
-        elif (processes := machine.processes(len(replicates))) > 1:
-            run_in_processes(trainings.train, everything, processes, display.show)
+        elif processes > 1:
+            run_in_processes(work, everything, processes, display.show)
         else:
             trainings.train(everything, display.show)
 

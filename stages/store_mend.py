@@ -9,8 +9,8 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -124,17 +124,37 @@ def kept_aside(store: Path) -> Iterator[None]:
 
 
 def put_back(aside: Path, store: Path) -> None:
-    """Give the store the files that it lacks, and delete the folder that they were kept in."""
-    if aside.exists():
-        link_missing(aside, store)
-        shutil.rmtree(aside)
+    """Give the store the files that it lacks, and delete the folder that they were kept in.
+
+    Not those that a group does not list, which DVC may have brought in another version.
+    """
+    from pipeline.store.check import read_manifest
+    from pipeline.store.errors import StoreError
+    from pipeline.store.layout import GROUPS
+
+    if not aside.exists():
+        return
+    listed = {}
+    for group in GROUPS:
+        with contextlib.suppress(StoreError):
+            listed[group] = read_manifest(store, group).files
+
+    def belongs(inside: PurePath) -> bool:
+        group = inside.parts[0]
+        return group not in listed or inside.relative_to(group).as_posix() in listed[group]
+
+    link_missing(aside, store, belongs)
+    shutil.rmtree(aside)
 
 
-def link_missing(source: Path, target: Path) -> None:
-    """Link all files of a folder that are not there into another; a link is linked as it is."""
+def link_missing(
+    source: Path, target: Path, wanted: Callable[[PurePath], bool] = lambda inside: True
+) -> None:
+    """Link the wanted files of a folder that are not there into another; links as they are."""
     for path in source.rglob("*"):
-        other = target / path.relative_to(source)
-        if (path.is_symlink() or path.is_file()) and not os.path.lexists(other):
+        inside = path.relative_to(source)
+        other = target / inside
+        if (path.is_symlink() or path.is_file()) and wanted(inside) and not os.path.lexists(other):
             other.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, other, follow_symlinks=False)
 

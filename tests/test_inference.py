@@ -103,6 +103,56 @@ def test_outputs_that_others_read_too_are_left_alone():
         torch.testing.assert_close(made(images), network(images), rtol=0, atol=1e-5)
 
 
+class Reused(Network):
+    """A convolution or a norm, or both, that an image passes twice; the last pair once."""
+
+    min_image_size = 4
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.conv1, self.conv2, self.conv3 = (
+            nn.Conv2d(3, 8, 1),
+            nn.Conv2d(8, 8, 1),
+            nn.Conv2d(8, 8, 1),
+        )
+        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 5)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        out = relu(self.conv1(images))
+        if self.kind == "both twice":
+            out = relu(self.bn1(self.conv2(relu(self.bn1(self.conv2(out))))))
+        elif self.kind == "one convolution, two norms":
+            out = relu(self.bn2(self.conv2(relu(self.bn1(self.conv2(out))))))
+        else:
+            out = relu(self.bn1(self.conv2(out)))
+            out = relu(self.bn1(out + 1))
+        return relu(self.bn3(self.conv3(out)))
+
+
+@pytest.mark.parametrize(
+    "kind", ["both twice", "one convolution, two norms", "a norm that also reads a sum"]
+)
+def test_what_is_used_twice_is_left_alone(kind):
+    torch.manual_seed(0)
+    network = Reused(kind)
+    for norm in (network.bn1, network.bn2):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+    network(torch.randn(8, 3, 8, 8))
+    network.eval()
+    made = folded(network, (8, 8))
+    assert norms(made) == 2
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made(images), network(images), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vgg8"])
 def test_bfloat16_keeps_the_classifier_in_float32(name):
     network = used(name)

@@ -1,8 +1,13 @@
 """Replicates of a stage: alone, in processes or together, stopped and resumed, the same files."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_samples import AUGMENTATION, PARAMS
@@ -10,6 +15,7 @@ from training_samples import AUGMENTATION, PARAMS
 from pipeline.checkpoints import load_weights
 from pipeline.hard_labels import DrawnEpochs, hard_label_loss
 from pipeline.models import MODELS
+from pipeline.prepared import ImageData, Split, fingerprint
 from pipeline.together import MOST_AT_ONCE
 from stages import replicates
 from stages.common import Machine
@@ -191,3 +197,49 @@ def test_nothing_pending_makes_nothing(job, few_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(replicates, "Trainings", None)
     train(job, few_digits, tmp_path / "a", pending=[])
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def train_large_images(folder):
+    """Two replicates in two processes of two threads each, on images of 112 pixels."""
+    rng = np.random.Generator(np.random.Philox(key=1))
+    labels = np.arange(8, dtype=np.int32) % 2
+    split = Split(rng.integers(0, 256, (8, 112, 112, 3), np.uint8), labels)
+    data = ImageData(
+        name="large",
+        train=split,
+        test=split,
+        class_names=("a", "b"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        fingerprint=fingerprint(split, split, ("a", "b")),
+        evaluated_on="test",
+        notes={},
+    )
+    job = Job(
+        kind="baseline",
+        name="b",
+        entry={},
+        network="resnet8",
+        seed=0,
+        replicates=2,
+        training=replace(PARAMS, epochs=1),
+        augmentation=AUGMENTATION,
+        classes=[],
+        source=lambda number: DrawnEpochs(AUGMENTATION, None, number, 8),
+        loss=hard_label_loss,
+    )
+    machine = Machine(data_root="", workers=2, threads=2)
+    run_replicates(replicates_of(job, folder, (0, 1)), data, CPU, machine)
+
+
+def test_processes_have_threads_of_their_own(tmp_path):
+    """Images this large are worth several threads to torch, whose pool a forked process lacks."""
+    code = (
+        "import sys, pathlib, test_replicates as t; t.train_large_images(pathlib.Path(sys.argv[1]))"
+    )
+    here = Path(__file__).resolve().parent
+    environment = os.environ | {"PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    # It would wait forever.
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=240, env=environment)
+    timing = json.loads((tmp_path / "replicate-1/timing.json").read_text())
+    assert timing["threads"] == 2

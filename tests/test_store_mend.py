@@ -105,6 +105,18 @@ def test_exchanged_files_cost_no_cached_one(intact: dict[str, bytes]) -> None:
 
 
 @hardlinks
+def test_a_damaged_store_of_another_version_becomes_the_one_that_dvc_knows(
+    intact: dict[str, bytes], tmp_path: Path
+) -> None:
+    """As after `git pull`: what only the old version had is no part of the new one."""
+    shutil.rmtree(STORE)
+    shutil.copytree(make_store(tmp_path, views=4), STORE)
+    rot(STORE / "plain/logits/c.3.0.0")
+    assert mend().endswith(": good\n")
+    assert tree(STORE) == intact
+
+
+@hardlinks
 def test_what_is_nowhere_is_told(intact: dict[str, bytes], project: Path) -> None:
     rot(STORE / "plain/logits/c.1.0.0")
     shutil.rmtree(".dvc/cache")

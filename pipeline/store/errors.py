@@ -82,7 +82,7 @@ class MissingFileError(StoreError):
 class ExtraFileError(StoreError):
     """A file or folder that does not belong to the store."""
 
-    mend = "delete it, or " + _RESTORE
+    mend = "move it elsewhere, or delete it"
 
 
 class WrongSizeError(StoreError):
