@@ -162,7 +162,7 @@ def _part(size: int, fraction: float) -> int:
 
 
 def store_bytes(dump: DumpParams, feature_dim: int, counts: ImageCounts) -> dict[str, int]:
-    """Bytes of each group of a store: chunks with their CRC, and metadata.
+    """Bytes of each group of a store: chunks with their CRC, and metadata; before any compression.
 
     Manifests, which list the files, are left out: some 200 bytes a file.
     """
@@ -171,11 +171,13 @@ def store_bytes(dump: DumpParams, feature_dim: int, counts: ImageCounts) -> dict
         views = dump.group(group)
         if views is not None:
             width = feature_dim if views.features else None
-            sizes[group] = _group_bytes(group, counts, views.views, width)
+            sizes[group] = _group_bytes(group, counts, views.views, width, dump.codec)
     return sizes
 
 
-def _group_bytes(group: str, counts: ImageCounts, views: int, feature_dim: int | None) -> int:
+def _group_bytes(
+    group: str, counts: ImageCounts, views: int, feature_dim: int | None, codec: Codec | None = None
+) -> int:
     arrays = group_arrays(
         GroupShape(
             group=group,
@@ -184,7 +186,7 @@ def _group_bytes(group: str, counts: ImageCounts, views: int, feature_dim: int |
             classes=counts.classes,
             views=views,
             feature_dim=feature_dim,
-            codec=Codec(),
+            codec=codec or Codec(),
         )
     )
     chunks = sum(math.prod(spec.grid) * (spec.chunk_bytes + CRC_BYTES) for spec in arrays.values())

@@ -11,6 +11,7 @@ replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, featu
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,21 @@ class ClassFeatures:
     test_labels: NDArray[np.int32]
 
 
-def class_numbers(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """Numbers of the named classes. Raises ValueError listing names that the data set does not have."""
+def class_numbers(
+    names: Sequence[str], class_names: Sequence[str], where: str = "evaluation.vscore.groups"
+) -> list[int]:
+    """Numbers of the named classes.
+
+    Raises ValueError listing names that the data set does not have, after `where` they were given.
+    """
     unknown = [name for name in names if name not in class_names]
     if unknown:
         shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
+        close = [one for name in unknown for one in get_close_matches(name, class_names, n=1)]
+        hint = f"did you mean {', '.join(close)}? " if close else ""
         raise ValueError(
-            f"evaluation.vscore.groups: the data set has no class {', '.join(unknown)}; "
-            f"its {len(class_names)} classes: {shown}"
+            f"{where}: the data set has no class {', '.join(unknown)}; {hint}Its {len(class_names)} "
+            f"classes: {shown}"
         )
     return [class_names.index(name) for name in names]
 

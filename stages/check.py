@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.params import ParamsError
 from stages.common import load_params, path_option, stage_options
 
 CHECKED = Path("data/checked.txt")
@@ -18,11 +17,9 @@ CHECKED = Path("data/checked.txt")
 @stage_options
 def check(params_path: Path, out: Path) -> None:
     """Validate all of params.yaml at once."""
-    from stages.checker import Checker
+    from stages.checker import check_all
 
-    problems = Checker(load_params(params_path)).problems
-    if problems:
-        raise ParamsError([f"{params_path}: {problem}" for problem in problems])
+    check_all(load_params(params_path), params_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("params.yaml is valid\n", encoding="ascii")
     click.echo(f"{params_path} is valid")

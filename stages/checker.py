@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.class_names import CLASS_NAMES
 from pipeline.datasets import DatasetParams
 from pipeline.distill import Method, StudentParams, groups_of
 from pipeline.dump import DumpParams
@@ -10,8 +11,9 @@ from pipeline.hard_labels import BaselineParams, TeacherParams
 from pipeline.losses import needs_features
 from pipeline.models import build, check_image_size
 from pipeline.paper.published import check_dataset
-from pipeline.params import check_names, describe, read
+from pipeline.params import ParamsError, check_names, describe, read
 from pipeline.report.params import EvaluationParams
+from pipeline.results import class_numbers
 from pipeline.views import Augmentation
 from stages.common import Machine
 
@@ -27,7 +29,12 @@ SECTIONS: dict[str, Any] = {
     "students": dict[str, StudentParams],
     "evaluation": EvaluationParams,
 }
-CLASS_COUNTS = {"digits": 10, "cifar10": 10, "cifar100": 100}
+
+
+def check_all(content: dict[str, Any], source: object) -> None:
+    """Raises ParamsError that lists all problems of a parameter file, each after the file's name."""
+    if problems := Checker(content).problems:
+        raise ParamsError([f"{source}: {problem}" for problem in problems])
 
 
 class Checker:
@@ -44,7 +51,7 @@ class Checker:
         ]
         for name in ("methods", "teachers", "baselines", "dumps", "students"):
             self.problems += check_names(self._names(name), name)
-        for name, method in (self.sections["methods"] or {}).items():
+        for name, method in self._valid("methods").items():
             self._attempt(f"methods.{name}", Method.parse, name, method)
         self._trained("teachers")
         self._trained("baselines")
@@ -96,10 +103,18 @@ class Checker:
                 self.problems += [line for line in found if line not in known]
 
     def _dumps(self) -> None:
+        dataset = self.sections["dataset"]
+        classes = len(CLASS_NAMES.get(dataset.name, ())) if dataset is not None else 0
         for name, dump in self._valid("dumps").items():
             if name not in self._names("teachers"):
                 self.problems.append(
                     f"dumps.{name}: no such teacher; valid names: {', '.join(self._names('teachers'))}"
+                )
+            kept = dump.codec.top_k
+            if kept is not None and 0 < classes <= kept:
+                self.problems.append(
+                    f"dumps.{name}.codec.top_k: keep fewer classes than there are, not {kept} of "
+                    f"{classes}"
                 )
             if dump.plain is None and dump.mixed is None:
                 self.problems.append(
@@ -107,9 +122,9 @@ class Checker:
                 )
 
     def _student(self, where: str, student: StudentParams) -> None:
-        methods, dumps = self.sections["methods"] or {}, self._valid("dumps")
-        if student.method not in methods:
-            names = ", ".join(methods)
+        methods, dumps = self._valid("methods"), self._valid("dumps")
+        if student.method not in self._names("methods"):
+            names = ", ".join(self._names("methods"))
             self.problems.append(f"{where}.method: no {student.method}; valid names: {names}")
         if student.teacher not in dumps:
             if student.teacher not in self._names("dumps"):
@@ -143,12 +158,10 @@ class Checker:
             return
         if evaluation.paper_tables:
             self._attempt("evaluation.paper_tables", check_dataset, dataset.name)
-        if dataset.name not in CLASS_COUNTS:
-            return
-        count = CLASS_COUNTS[dataset.name]
-        for name, classes in evaluation.vscore.groups.items():
-            if len(classes) > count:
-                self.problems.append(
-                    f"evaluation.vscore.groups.{name}: {len(classes)} classes, but {dataset.name} "
-                    f"has {count}"
-                )
+        if dataset.name in CLASS_NAMES:
+            for name, classes in evaluation.vscore.groups.items():
+                where = f"evaluation.vscore.groups.{name}"
+                try:
+                    class_numbers(classes, CLASS_NAMES[dataset.name], where)
+                except ValueError as error:
+                    self.problems.append(str(error))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class Machine:
     device: str = "auto"
     threads: Annotated[int, AtLeast(1)] = 1
     workers: Annotated[int, AtLeast(0)] = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, found {self.device!r}")
 
     @property
     def raw(self) -> Path:

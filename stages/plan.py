@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.params import ParamsError, load_yaml
+from pipeline.params import load_yaml
 from stages.common import STORES, load_machine, stage_options
 from stages.use import find_profile
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--rate",
     "stated_rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="FLOP/s to reckon with, instead of measuring: for another machine than this one.",
+    help="FLOP/s of all trainings together, instead of measuring: for another machine, a GPU say.",
 )
 @stage_options
 def plan(
@@ -65,14 +65,13 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
     from pipeline.cost import Costs
     from pipeline.rate import Rate
-    from stages.checker import Checker
+    from stages.checker import check_all
     from stages.devices import describe_device, pick_device, set_up
     from stages.estimate import Plan, free_bytes, timed
     from stages.locked import Lock
 
     content = load_yaml(source)
-    if problems := Checker(content).problems:
-        raise ParamsError([f"{source}: {problem}" for problem in problems])
+    check_all(content, source)
     machine = load_machine(content)
     device = pick_device(machine)
     set_up(device, machine.threads)
@@ -83,7 +82,9 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
         rates = measured_rates(content, networks, costs.counts, device)
     else:
         rates = {"": Rate(stated_rate, stated_rate)}
-    processes = machine.processes(machine.cores) if device.type == "cpu" else 1
+    # A stated rate is that of a device as a whole.
+    on_cores = device.type == "cpu" and stated_rate is None
+    processes = machine.processes(machine.cores) if on_cores else 1
     states = [lock.state(stage.name) for stage in stages]
     return Plan(
         profile=str(source),

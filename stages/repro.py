@@ -3,6 +3,7 @@
 Afterwards it shows the result tables.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from stages.common import console, load_params, stage_options
 from stages.use import bring_up_to_date
 
-DVC_FILE = Path("dvc.yaml")
+PARAMS, DVC_FILE = Path("params.yaml"), Path("dvc.yaml")
 REPORT = Path("reports/report.html")
 SUMMARY = Path("reports/summary.txt")
 
@@ -23,11 +24,17 @@ SUMMARY = Path("reports/summary.txt")
 def repro(arguments: tuple[str, ...], params_path: Path) -> None:
     """Rebuild what is out of date (`dvc repro ARGUMENTS`), then show the results.
 
-    First dvc.yaml is brought up to date with params.yaml, as by `decant use`.
+    First params.yaml is checked, and dvc.yaml brought up to date with it, as by `decant use`.
     In a clone whose results lie in a DVC remote, what is read is pulled, and what nobody changed is
     not computed again: `dvc repro --pull --allow-missing ARGUMENTS`.
     """
-    bring_up_to_date(load_params(params_path), DVC_FILE)
+    from stages.checker import check_all
+
+    if params_path.absolute() != PARAMS.absolute():
+        raise click.UsageError(f"DVC reads params.yaml alone: `decant use {params_path}` first")
+    content = load_params(params_path)
+    check_all(content, params_path)  # what DVC says of a mistake names dvc.yaml, not the key
+    bring_up_to_date(content, DVC_FILE)
     targets = [one for one in arguments if not one.startswith("-")]
     options = prepare_clone(params_path, arguments, targets)
     before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None
@@ -70,7 +77,10 @@ def prepare_clone(params_path: Path, arguments: tuple[str, ...], targets: list[s
 
 def run(*arguments: str) -> None:
     """Run a DVC command; ends this one where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False)
+    # Stages are run by `python`: this one, also where its environment is not activated.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, check=False, env=os.environ | {"PATH": path})
     if done.returncode:
         sys.exit(done.returncode)
 

@@ -135,20 +135,25 @@ def sample_run(
     teacher: dict[str, Any] | None = None,
     method: dict[str, Any] | None = None,
     share: float = 0.0,
+    name: str = "",
+    **own: Any,
 ) -> Run:
-    """A run with a record and no files, for what needs no more than its facts and accuracies."""
+    """A run with a record and no files, for what needs no more than its facts and accuracies.
+
+    `own` is what else its entry says.
+    """
     entry = (
         {"network": network, "share": share} if teacher else {"network": network, "mixup": mixup}
-    )
+    ) | own
     record = {
         "network": network,
         "entry": entry,
-        "training": TRAINING,
+        "training": TRAINING | own.get("training", {}),
         "method": method,
         "teacher": teacher,
         "replicates": [{"top1_accuracy": accuracy} for accuracy in accuracies],
     }
-    return Run(section, f"{network}-{share}-{mixup}", Path("absent"), record)
+    return Run(section, name or f"{network}-{share}-{mixup}", Path("absent"), record)
 
 
 def _write_replicate(

@@ -73,7 +73,20 @@ MISTAKES = [
     (
         "evaluation/vscore/groups",
         {"all": [str(i) for i in range(11)]},
-        "11 classes, but digits has 10",
+        "evaluation.vscore.groups.all: the data set has no class 10; did you mean 1? Its 10 classes: 0, 1",
+    ),
+    (
+        "evaluation/vscore/groups",
+        {"similar": ["three", "5"]},
+        "the data set has no class three; Its",
+    ),
+    ("methods/kd", None, "methods.kd: expected a mapping, found null"),
+    ("methods/kd", "kd", "methods.kd: expected a mapping, found 'kd'"),
+    ("machine/device", "gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+    (
+        "dumps/resnet20/codec",
+        {"name": "topk", "top_k": 10},
+        "dumps.resnet20.codec.top_k: keep fewer classes than there are, not 10 of 10",
     ),
     ("extra", {}, "extra: unknown section"),
 ]
@@ -102,6 +115,15 @@ def test_a_missing_section_is_named(section, content, tmp_path):
     del content[section]
     problems = problems_of(content, tmp_path)
     assert any(f"{section}: missing section" in problem for problem in problems)
+
+
+def test_class_names_of_known_data_sets(tmp_path):
+    """CIFAR's are known before it is there, so a wrong one is found before anything is fetched."""
+    content = YAML(typ="safe").load(ROOT / "profiles" / "cifar100-short.yaml")
+    groups = {"different": ["beaver", "aquarium fish", "rockets", "turtle"]}
+    change(content, "evaluation/vscore/groups", groups)
+    (problem,) = problems_of(content, tmp_path)
+    assert "no class aquarium fish, rockets; did you mean aquarium_fish, rocket?" in problem
 
 
 def test_the_output_never_changes(content, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline import datasets
+from pipeline.class_names import CLASS_NAMES
 from pipeline.datasets import DatasetError, DatasetParams, channel_statistics, load_raw
 
 DIGITS = DatasetParams(name="digits", image_size=16, test_fraction=0.2)
@@ -54,6 +55,15 @@ def folders(tmp_path):
 def test_impossible_parameters_are_refused(change, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         dataclasses.replace(DIGITS, **change)
+
+
+def test_class_names_that_are_known_beforehand(digits):
+    assert digits.class_names == CLASS_NAMES["digits"]
+    for name, count in (("cifar10", 10), ("cifar100", 100)):
+        assert len(set(CLASS_NAMES[name])) == count
+        assert sorted(CLASS_NAMES[name]) == list(
+            CLASS_NAMES[name]
+        )  # their labels are in this order
 
 
 def test_all_problems_are_listed_at_once():

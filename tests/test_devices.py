@@ -18,7 +18,7 @@ def test_devices_by_name():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert pick_device(Machine(data_root="", device="auto")).type == expected
     for wrong in ("gpu", "cuda:99"):
-        with pytest.raises(ValueError, match=r"machine\.device"):
+        with pytest.raises(ValueError, match="device"):
             pick_device(Machine(data_root="", device=wrong))
 
 

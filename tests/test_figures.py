@@ -6,12 +6,12 @@ import pytest
 from report_samples import evaluation_params, folder_bytes, sample_data, sample_project
 
 from pipeline.report.cluster_figures import (
-    hard_label_runs,
     tsne_figure,
     tsne_panels,
     vscore_figures,
     vscore_samples,
 )
+from pipeline.report.configurations import hard_label_runs
 from pipeline.report.confusion import confusion_figure, confusion_matrix, shown_run
 from pipeline.report.figures import (
     accuracy_curve,

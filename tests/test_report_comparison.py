@@ -12,7 +12,8 @@ from pipeline.report.comparison import (
     comparison_table,
     comparisons,
 )
-from pipeline.report.configurations import configuration, gather
+from pipeline.report.configurations import configuration, gather, hard_label_runs
+from pipeline.report.figures import row_labels
 from pipeline.report.tables import to_csv
 
 KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}
@@ -20,9 +21,10 @@ RESCALED = {"name": "ours", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
 PAIRS = (("resnet56", "resnet20"), ("resnet110", "resnet20"), ("vgg13", "vgg8"))
 
 
-def student(pair, method, accuracies, share=0.0):
+def student(pair, method, accuracies, share=0.0, **own):
     facts = teacher_facts(pair[0], pair[0])
-    return sample_run("students", pair[1], accuracies, teacher=facts, method=method, share=share)
+    options = {"teacher": facts, "method": method, "share": share}
+    return sample_run("students", pair[1], accuracies, **options, **own)
 
 
 def results():
@@ -50,6 +52,63 @@ def test_every_method_is_compared_on_the_pairs_it_shares():
     assert found["ours, 50 % mixed (alpha 1)", "ours"] == pytest.approx((-13.0, -14.0))
     assert found["ours, 50 % mixed (alpha 1)", "kd"] == pytest.approx((-11.0, -11.0))
     assert found["hard labels, all mixed (alpha 0.2)", "hard labels"] == pytest.approx((1.0,))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_runs_of_another_recipe_are_compared_with_the_usual_one(order):
+    """Whichever comes first in the parameters."""
+    runs = [
+        student(PAIRS[0], KD, (0.70,), name="usual"),
+        student(PAIRS[0], KD, (0.73,), name="long", training={"epochs": 9}),
+        student(PAIRS[0], KD, (0.69,), name="image", view_sampling="image"),
+    ]
+    runs = [runs[i] for i in order] + [student(PAIRS[0], RESCALED, (0.75,))]
+    found = {(one.method, one.against): one.interval.mean for one in comparisons(gather(runs))}
+    assert found == pytest.approx(
+        {("kd, epochs 9", "kd"): 3.0, ("kd, view_sampling image", "kd"): -1.0, ("ours", "kd"): 5.0}
+    )
+    assert gather(runs).accuracies(configuration(runs[order.index(0)])) == pytest.approx((70.0,))
+
+
+def test_another_teacher_of_the_same_kind_is_told_apart():
+    runs = [student(PAIRS[0], KD, (0.70,)), student(PAIRS[0], KD, (0.71,))]
+    runs[1].record["teacher"]["name"] = "imported"
+    (one,) = comparisons(gather(runs))
+    assert (one.method, one.against) == ("kd, teacher imported", "kd")
+
+
+def test_what_differs_in_seeds_alone_is_named_as_left_out():
+    runs = [student(PAIRS[0], KD, (accuracy,), name=f"kd{accuracy}") for accuracy in (0.7, 0.8)]
+    results = gather(runs)
+    assert results.accuracies(configuration(runs[0])) == pytest.approx((70.0,))
+    assert results.note == (
+        " Left out, being of the same kind as another: students.kd0.8 (as kd0.7)."
+    )
+    assert gather(runs[:1]).note == ""
+
+
+def test_deviations_are_over_networks_of_one_recipe():
+    plain = [
+        sample_run(
+            "baselines", "resnet8", (0.5,), name="lower", training={"precision": "bfloat16"}
+        ),
+        sample_run("baselines", "resnet8", (0.6,), name="usual"),
+        sample_run("teachers", "resnet8", (0.6,), name="teacher"),
+    ]
+    ((key, found),) = hard_label_runs(plain).items()
+    assert key == ("resnet8", None)
+    assert [run.name for run in found] == ["usual", "teacher"]
+
+
+def test_rows_that_would_be_called_alike_have_their_names():
+    runs = [
+        sample_run(
+            "baselines", "resnet8", (0.5,), name="lower", training={"precision": "bfloat16"}
+        ),
+        sample_run("baselines", "resnet8", (0.6,), name="usual"),
+        sample_run("baselines", "resnet20", (0.6,), name="other"),
+    ]
+    assert row_labels(runs) == ["resnet8 (lower)", "resnet8 (usual)", "resnet20"]
 
 
 def test_a_loss_tuned_to_each_pair_is_one_method():

@@ -12,8 +12,8 @@ from store_samples import make_store
 
 from pipeline.store.layout import GROUPS
 from pipeline.store.version import write_versions
+from stages import checker, upstream
 from stages import repro as repro_module
-from stages import upstream
 from stages.locked import Lock, digest_of
 from stages.prepare import prepare
 from stages.repro import repro
@@ -42,6 +42,8 @@ def clone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(upstream, "cache_folder", lambda: Path("shared-cache"))
     monkeypatch.setattr(upstream, "has_remote", lambda: True)
+    # Its parameters are those that DVC reads here, and no more.
+    monkeypatch.setattr(checker, "check_all", lambda content, source: None)
     store = make_store(tmp_path, views=1)
     write_versions(store, GROUPS, Path("data/versions/resnet20.zarr"))
     stages = {
@@ -205,3 +207,22 @@ def test_missing_raw_data_say_that_a_clone_needs_none(clone):
     assert result.exit_code == 1
     assert "there is no folder" in result.output
     assert "`decant repro` pulls what is read (docs/sharing.md)" in result.output
+
+
+def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "bring_up_to_date"):
+        monkeypatch.setattr(repro_module, name, lambda *given: pytest.fail("went on"))
+    params = YAML(typ="safe").load(ROOT / "profiles/digits.yaml")
+    del params["students"]["kd"]["store"]
+    with Path("params.yaml").open("w") as file:
+        YAML(typ="safe").dump(params, file)
+    result = CliRunner().invoke(repro, [])
+    assert result.exit_code == 1
+    assert "params.yaml: students.kd.store: missing" in result.output
+
+
+def test_dvc_reads_one_parameter_file(clone, commands):
+    result = CliRunner().invoke(repro, ["--params", "other.yaml"])
+    assert result.exit_code == 2
+    assert "decant use other.yaml" in result.output

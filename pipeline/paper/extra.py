@@ -70,7 +70,7 @@ def mixup_teacher_table(results: Results, said: str) -> Table | None:
     methods = kinds(results)
     data = [
         _twins(results, wanted, wanted.teacher, str(methods[wanted]))
-        for wanted in results.runs
+        for wanted in results.usual
         if wanted.teacher is not None and wanted.teacher_alpha is not None
     ]
     if not data:
@@ -167,7 +167,7 @@ def later_table(results: Results, loss: str, said: str) -> Table | None:
     pair that was run with several has a row for each.
     """
     found: dict[tuple[str, str], dict[Options, dict[float, Configuration]]] = {}
-    for one in results.runs:
+    for one in results.usual:
         if one.loss == loss and one.teacher and one.teacher_alpha is None and one.views is None:
             settings = found.setdefault((one.teacher, one.network), {})
             settings.setdefault(one.options, {})[one.share] = one

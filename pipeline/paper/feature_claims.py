@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.paper.cells import ALPHA, KD
 from pipeline.paper.claims import MIN_COMPARISONS, UNKNOWN, Claim, rounded, said
 from pipeline.paper.published import RESNETS
-from pipeline.report.configurations import Results
+from pipeline.report.configurations import Results, hard_label_runs
 from pipeline.report.numbers import mean, signed
 from pipeline.report.vscores import VScores
 
@@ -56,7 +56,7 @@ def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim
 def _mixup_gains(results: Results) -> tuple[list[float], list[float]]:
     """What a teacher's mixup changes (points): of its students by KD without mixup, and of itself."""
     students, teachers = [], []
-    for wanted in results.runs:
+    for wanted in results.usual:
         if wanted.teacher is None or wanted.teacher_alpha is None or wanted.views is not None:
             continue
         if (wanted.loss, wanted.options, wanted.share) != (*KD, 0.0):
@@ -112,12 +112,18 @@ def mean_v_scores(scores: Sequence[VScores]) -> VScoreMeans:
 
     Of networks trained on hard labels, without mixup or with mixup of all images at alpha 1.0.
     """
+    kinds = hard_label_runs({(one.run.section, one.run.name): one.run for one in scores}.values())
+    chosen = {
+        (run.section, run.name)
+        for (_, alpha), runs in kinds.items()
+        for run in runs
+        if alpha in (None, ALPHA)
+    }
     gathered: dict[tuple[str, str, str], dict[bool, list[float]]] = {}
     for one in scores:
         run = one.run
         mixup = run.mixup_alpha is not None
-        usual = run.share == 0 or (run.share == 1 and run.mixup_alpha == ALPHA)
-        if run.section == "students" or one.normalised or not usual:
+        if (run.section, run.name) not in chosen or one.normalised:
             continue
         key = (run.network, one.group, one.split)
         gathered.setdefault(key, {}).setdefault(mixup, []).extend(one.v_score)
@@ -128,9 +134,9 @@ def mean_v_scores(scores: Sequence[VScores]) -> VScoreMeans:
 
 
 def _v_score_changes(v_scores: VScoreMeans, group: str, split: str) -> dict[str, float]:
-    """Network -> V-score with mixup minus without."""
+    """Network -> V-score with mixup minus without, of the networks of the study's figure 3."""
     return {
         network: found[True] - found[False]
         for (network, its_group, its_split), found in v_scores.items()
-        if (its_group, its_split) == (group, split) and len(found) == 2
+        if (its_group, its_split) == (group, split) and len(found) == 2 and network in RESNETS
     }

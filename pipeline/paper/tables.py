@@ -23,8 +23,7 @@ Measured = Mapping[str, Sequence[float]]  # column -> accuracies in percent, non
 
 def paper_tables(results: Results, said: str) -> list[Table]:
     """Tables 1, 2 and 3. `said` is the setting, for the captions."""
-    doubles = f" Left out, being of the same kind as another: {', '.join(results.doubles)}."
-    notes = said + (doubles if results.doubles else "")
+    notes = said + results.note
     return [
         square_table(
             results, TABLE1, KD, "Table 1: students by KD (T = 4, gamma 0.1, alpha 0.9)", notes

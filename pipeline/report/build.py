@@ -17,7 +17,7 @@ from pipeline.prepared import ImageData
 from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
 from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
 from pipeline.report.comparison import comparison_table, comparisons
-from pipeline.report.configurations import Results, gather
+from pipeline.report.configurations import Results, gather, hard_label_runs
 from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.figures import accuracy_figures, curve_figures
@@ -188,6 +188,7 @@ def add_accuracy(
 
 def add_comparison(report: Report, results: Results, said: str) -> None:
     """The chapter that compares methods and numbers of views, where there is something to compare."""
+    said += results.note
     found, views = comparisons(results), view_table(results, said)
     if found or views is not None:
         report.chapter("Comparison")
@@ -205,13 +206,20 @@ def add_features(
         return
     report.chapter("Penultimate features")
     report.table(vscore_table(vscores, said), short=short_vscore_table(vscores))
+    pooled = [run for kind in hard_label_runs(runs).values() for run in kind]
+    others = [
+        run.name
+        for run in runs
+        if run.section != "students" and run.share in (0, 1) and run not in pooled
+    ]
+    left_out = f" Not shown, being of another recipe: {', '.join(others)}." if others else ""
     if any(run.section != "students" for run in runs):
         for name, normalised in (("vscores", False), ("vscores-l2", True)):
             kind = "L2-normalised" if normalised else "raw"
             report.pictures(
                 vscore_figures(vscores, report.figures, name, normalised=normalised),
                 f"V-scores of the {kind} features of networks trained on hard labels, without and with "
-                f"mixup; lines: one sample deviation over networks of that kind. {said}",
+                f"mixup; lines: one sample deviation over networks of that kind.{left_out} {said}",
             )
 
 
@@ -240,9 +248,9 @@ def add_tsne(
             names,
             f"{number}t-SNE of the penultimate features of the {group} classes "
             f"({', '.join(groups[group].values())}): the first {params.tsne.images_per_class} images "
-            f"of each class at most, perplexity {params.tsne.perplexity:g}, one network of each kind, "
-            "without mixup and with mixup of all images. Each panel is an embedding of its own: "
-            "distances between panels mean nothing.",
+            f"of each class at most, perplexity {params.tsne.perplexity:g} (lower among few images), one "
+            "network of each kind, without mixup and with mixup of all images. Each panel is an "
+            "embedding of its own: distances between panels mean nothing.",
         )
 
 

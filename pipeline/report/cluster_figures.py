@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from pipeline.clusters import tsne_embedding
+from pipeline.report.configurations import hard_label_runs
 from pipeline.report.numbers import deviation, mean
 from pipeline.report.params import TsneParams
 from pipeline.report.runs import Run
@@ -38,15 +39,6 @@ Alpha = float | None
 def mixup_text(alpha: Alpha) -> str:
     """`no mixup` or `mixup` with its alpha."""
     return "no mixup" if alpha is None else f"mixup, alpha {alpha:g}"
-
-
-def hard_label_runs(runs: Sequence[Run]) -> dict[tuple[str, Alpha], list[Run]]:
-    """(network, mixup alpha) -> runs on hard labels; parts of the images mixed are left out."""
-    found: dict[tuple[str, Alpha], list[Run]] = {}
-    for run in runs:
-        if run.section != "students" and run.share in (0, 1):
-            found.setdefault((run.network, run.mixup_alpha), []).append(run)
-    return found
 
 
 def compared_networks(runs: Sequence[Run]) -> list[Run]:

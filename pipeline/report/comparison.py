@@ -1,7 +1,7 @@
 """Methods compared on the pairs that they share: mean difference with a bootstrap interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,12 +74,14 @@ class Kind:
     share: float
     alpha: float | None
     views: int | None = None
+    variant: str = ""
 
     def __str__(self) -> str:
         part = "all" if self.share == 1 else share_text(self.share)
         alpha = f" (alpha {self.alpha:g})" if self.alpha else ""
         mixed = f", {part} mixed{alpha}" if self.share else ""
-        return self.method + mixed + views_text(self.views)
+        own = f", {self.variant}" if self.variant else ""
+        return self.method + mixed + views_text(self.views) + own
 
 
 def comparisons(results: Results) -> list[Comparison]:
@@ -123,15 +125,20 @@ def kinds(results: Results) -> dict[Configuration, Kind]:
             one.share,
             one.alpha,
             one.views,
+            one.variant,
         )
         for one, run in results.runs.items()
     }
 
 
 def _references(kind: Kind, others: Sequence[Kind]) -> list[Kind]:
-    """What a kind is compared with: itself without mixup, then kd without mixup, both of all views."""
-    usual = [one for one in others if one.share == 0 and one.views is None]
-    found = [one for one in usual if one.method == kind.method]
+    """What a kind is compared with: itself without mixup, then kd without mixup, both of all views.
+
+    A variant is compared with the usual one, where it has that one's mixup too.
+    """
+    usual = [one for one in others if one.share == 0 and one.views is None and not one.variant]
+    found = [replace(kind, variant="")] if replace(kind, variant="") in others else []
+    found += [one for one in usual if one.method == kind.method]
     if kind.loss is not None:
         found += [one for one in usual if one.loss == "kd"]
     return [one for one in dict.fromkeys(found) if one != kind]

@@ -3,6 +3,7 @@
 A run is known by the facts in its record, never by its name.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ class Configuration:
         share, alpha: the part of the images that is mixed, and with which mixup; alpha None: none.
         teacher, teacher_alpha: architecture of the teacher, and its own mixup.
         views: the number of views that the student was limited to; None: all of the store's.
+        variant: in what else it differs from another run that is all this too; "" of that one.
     """
 
     network: str
@@ -35,6 +37,7 @@ class Configuration:
     teacher: str | None = None
     teacher_alpha: float | None = None
     views: int | None = None
+    variant: str = ""
 
     @property
     def pair(self) -> tuple[str | None, float | None, str]:
@@ -68,17 +71,66 @@ def configuration(run: Run) -> Configuration:
     )
 
 
+def own_facts(run: Run) -> dict[str, str]:
+    """What of a run is its entry's own: its recipe beside the shared one, and how it reads which store."""
+    entry = run.record["entry"]
+    facts = dict(entry.get("training") or {})
+    if entry.get("view_sampling", "epoch") != "epoch":
+        facts["view_sampling"] = entry["view_sampling"]
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    return texts if run.teacher is None else texts | {"teacher": run.teacher}
+
+
+def usual_first(runs: Iterable[Run]) -> list[Run]:
+    """Runs by how little is their own; of equals, in their order."""
+    return sorted(runs, key=lambda run: len(own_facts(run)))
+
+
+def difference(run: Run, usual: Run) -> str:
+    """In which of their own facts a run differs from another; "" where in none."""
+    ours, theirs = own_facts(run), own_facts(usual)
+    keys = [key for key in (*ours, *theirs) if ours.get(key) != theirs.get(key)]
+    return ", ".join(f"{key} {ours.get(key, 'as shared')}" for key in dict.fromkeys(keys))
+
+
+def hard_label_runs(runs: Iterable[Run]) -> dict[tuple[str, float | None], list[Run]]:
+    """(network, mixup alpha) -> runs on hard labels that one deviation may be taken over.
+
+    Parts of the images mixed are left out, and recipes other than the usual run's of that kind.
+    """
+    found: dict[tuple[str, float | None], list[Run]] = {}
+    for run in runs:
+        if run.section != "students" and run.share in (0, 1):
+            found.setdefault((run.network, run.mixup_alpha), []).append(run)
+    for key, kind in found.items():
+        recipe = usual_first(kind)[0].record["training"]
+        found[key] = [run for run in kind if run.record["training"] == recipe]
+    return found
+
+
 @dataclass(frozen=True)
 class Results:
     """Runs by configuration.
 
-    Of several of one configuration the first counts, a network trained alone before a teacher (it has
-    more replicates); `doubles` names the others, so that nothing is left out silently.
+    Of several that differ in seeds alone the first counts, a network trained alone before a teacher (it
+    has more replicates); `doubles` names the others, so that nothing is left out silently.
     """
 
     runs: Mapping[Configuration, Run]
     teachers: Mapping[Configuration, Run]
     doubles: Sequence[str] = field(default=())
+
+    @property
+    def usual(self) -> list[Configuration]:
+        """The configurations that are no variant of another one."""
+        return [one for one in self.runs if not one.variant]
+
+    @property
+    def note(self) -> str:
+        """A sentence on what is left out, to follow the setting in a caption."""
+        if not self.doubles:
+            return ""
+        return f" Left out, being of the same kind as another: {', '.join(self.doubles)}."
 
     def accuracies(self, wanted: Configuration) -> tuple[float, ...]:
         """Top-1 accuracies in percent, one a replicate; empty where it was not run."""
@@ -96,16 +148,23 @@ class Results:
 
 def gather(runs: Iterable[Run]) -> Results:
     """Index runs by what they are."""
-    order = {"baselines": 0, "teachers": 1, "students": 2}
+    runs = list(runs)
     found: dict[Configuration, Run] = {}
     teachers: dict[Configuration, Run] = {}
     doubles = []
-    for run in sorted(runs, key=lambda run: order[run.section]):
-        key = configuration(run)
-        if run.section == "teachers":
-            teachers.setdefault(key, run)
-        if key not in found:
-            found[key] = run
-        elif run.section == found[key].section:
-            doubles.append(f"{run.section}.{run.name} (as {found[key].name})")
+    for section in ("baselines", "teachers", "students"):
+        usual: dict[Configuration, Run] = {}
+        for run in usual_first(run for run in runs if run.section == section):
+            usual.setdefault(configuration(run), run)
+        seen: dict[Configuration, Run] = {}
+        for run in (run for run in runs if run.section == section):
+            first = usual[configuration(run)]
+            key = replace(configuration(run), variant=difference(run, first))
+            if run is not first and key in (*seen, configuration(first)):
+                doubles.append(f"{run.section}.{run.name} (as {seen.get(key, first).name})")
+                continue
+            seen[key] = run
+            found.setdefault(key, run)
+            if section == "teachers":
+                teachers[key] = run
     return Results(found, teachers, doubles)

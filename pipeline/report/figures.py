@@ -97,10 +97,10 @@ def _accuracy_figure(groups: Groups, folder: Path, name: str) -> str:
         for title, runs in groups.items():
             axes.text(0, y, title, transform=axes.get_yaxis_transform(), weight="bold", va="center")
             y += 1
-            for run in runs:
+            for run, label in zip(runs, row_labels(runs), strict=True):
                 _accuracy_row(axes, run, y)
                 ticks.append(y)
-                labels.append(_label(run))
+                labels.append(label)
                 y += 1
         axes.set_ylim(y - 0.4, -0.7)
         axes.set_yticks(ticks, labels)
@@ -132,6 +132,15 @@ def _accuracy_row(axes: Axes, run: Run, y: float) -> None:
         fontsize=8,
         color=INK,
     )
+
+
+def row_labels(runs: Sequence[Run]) -> list[str]:
+    """What each of some runs beside each other is called: with its name where others are called alike."""
+    labels = [_label(run) for run in runs]
+    return [
+        f"{label} ({run.name})" if labels.count(label) > 1 else label
+        for run, label in zip(runs, labels, strict=True)
+    ]
 
 
 def _label(run: Run) -> str:
@@ -188,8 +197,8 @@ def _curve_figure(groups: Groups, folder: Path, name: str) -> str:
         panels = drawing.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for axes, (title, runs) in zip(panels, groups.items(), strict=False):
             networks = list(dict.fromkeys(run.network for run in runs))
-            for run in runs:
-                _curve(axes, run, networks.index(run.network), _paleness(run, runs))
+            for run, label in zip(runs, row_labels(runs), strict=True):
+                _curve(axes, run, networks.index(run.network), _paleness(run, runs), label)
             axes.set_title(title)
             axes.grid(axis="y")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -209,7 +218,7 @@ def _paleness(run: Run, others: Sequence[Run]) -> float:
     return 0.0 if run.views is None else 0.7 * (1 - limits.index(run.views) / len(limits))
 
 
-def _curve(axes: Axes, run: Run, index: int, paleness: float) -> None:
+def _curve(axes: Axes, run: Run, index: int, paleness: float, label: str) -> None:
     """Colours tell methods apart among students, and networks (`index`) among the others."""
     epochs, accuracies = accuracy_curve(run)
     student = run.section == "students"
@@ -223,5 +232,5 @@ def _curve(axes: Axes, run: Run, index: int, paleness: float) -> None:
         linestyle=line_style(run),
         color=colour,
         linewidth=1.5,
-        label=_label(run),
+        label=label,
     )

@@ -1,6 +1,7 @@
 """How many views are enough: students that read a part of their store's views beside those that read all."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pipeline.report.comparison import Kind, kinds
 from pipeline.report.configurations import Configuration, Results
@@ -50,7 +51,7 @@ def _students(results: Results) -> Iterator[tuple[Configuration, Kind, int]]:
             twins, key=lambda twin: (views_read(twin[1]), twin[0].views is None)
         ):
             kind = all_kinds[one]
-            named = Kind(kind.method, kind.loss, kind.share, kind.alpha)
+            named = replace(kind, views=None)
             yield one, named, views_read(run)
 
 
