@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
+
+from pipeline.npy import UNREADABLE
 
 
 class CheckpointError(ValueError):
@@ -38,6 +41,11 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     tensors, plain containers and `argparse.Namespace`, or holds no state dict.
     """
     try:
+        # torch packs without compression: a small file could not unpack to gigabytes otherwise.
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                    raise ValueError("compressed, as torch compresses none")
         # An open file, since torch looks at a path's suffix and takes some for other formats.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle protocol that torch does not write
@@ -120,7 +128,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         weights = safetensors_load(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except SafetensorError as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise CheckpointError(
             f"{path}: damaged, or not a safetensors file ({_summary(error)})"
         ) from error
@@ -172,7 +180,9 @@ def _find_state(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _is_weight(name: Any, value: Any) -> bool:
     is_dense = isinstance(value, Tensor) and value.layout == torch.strided
-    return isinstance(name, str) and is_dense and not value.is_quantized
+    if not isinstance(name, str) or not is_dense:
+        return False
+    return value.device.type == "cpu" and not value.is_quantized  # "meta" holds no numbers
 
 
 def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder"]
 Indices = NDArray[np.int64]
 
 MAX_IMAGE_BYTES = 8 * 2**30
+_COUNTED_BYTES = 2**26  # of images whose pixels are counted at a time
 # Each draw has a random stream of its own: another validation fraction leaves the test split alone.
 _STREAMS = {"test": 1, "validation": 2, "subset": 3}
 
@@ -189,7 +190,10 @@ def channel_statistics(images: Images) -> tuple[Channels, Channels]:
     """
     mean, std = [], []
     for channel in range(3):
-        counts = [int(count) for count in np.bincount(images[..., channel].ravel(), minlength=256)]
+        # bincount copies what it counts as 8-byte numbers: a few images at a time.
+        parts = np.array_split(images[..., channel], 1 + images.size // _COUNTED_BYTES)
+        found = [np.bincount(part.ravel(), minlength=256) for part in parts]
+        counts = [int(count) for count in np.sum(found, axis=0)]
         number = sum(counts)
         total = sum(value * count for value, count in enumerate(counts))
         squares = sum(value * value * count for value, count in enumerate(counts))

@@ -258,7 +258,7 @@ def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
     return {
         "name": teacher.name,
         "network": teacher.network,
-        "mixup_alpha": mixup["alpha"] if isinstance(mixup, dict) else None,
+        "mixup_alpha": mixup.get("alpha") if isinstance(mixup, dict) else None,
         "weights_sha256": teacher.weights_sha256,
         "top1_accuracy": teacher.top1_accuracy,
         "store": {name: manifest.digest for name, manifest in manifests.items()},

@@ -4,6 +4,7 @@ Either ROOT/train/CLASS/* with an optional ROOT/test/CLASS/*, or ROOT/CLASS/*. C
 taken in the order of their names. Files of other kinds and sub-folders of a class are left out.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 
 from pipeline.prepared import DatasetError, Images, Labels
 
+_MOST_STRETCHED = 100  # times longer than wide: a thin picture would be blown up to gigabytes
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 )
@@ -74,7 +76,13 @@ def read_images(paths: Sequence[Path], size: int) -> Images:
         try:
             with Image.open(path) as image:
                 images[row] = np.asarray(_square(_to_rgb(image), size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            struct.error,  # of damaged EXIF
+            Image.DecompressionBombError,
+        ) as error:
             raise DatasetError(f"{path} cannot be read as an image: {error}") from error
     return images
 
@@ -90,6 +98,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _square(image: Image.Image, size: int) -> Image.Image:
     short = min(image.size)
+    if max(image.size) > _MOST_STRETCHED * short:
+        raise ValueError(f"{image.size[0]}x{image.size[1]} pixels: too long to be made square")
     width, height = (max(size, round(side * size / short)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
     resized = image.resize((width, height), Image.Resampling.BILINEAR)

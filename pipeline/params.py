@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -79,6 +80,10 @@ class Between:
 
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
+# A YAML alias repeats a value in a few bytes, and an alias to aliases does so without end.
+_MOST_VALUES = 10**6
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -96,7 +101,22 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ParamsError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(content, dict):
         raise ParamsError([f"{path}: expected a mapping of sections, found {_found(content)}"])
+    if _count(content) > _MOST_VALUES:
+        raise ParamsError([f"{path}: holds more than {_MOST_VALUES:,} values, aliases counted"])
     return content
+
+
+def _count(content: Any) -> int:
+    """How many values there are in YAML, as often as they are named; stops where they are too many."""
+    counted, waiting = 0, [content]
+    while waiting and counted <= _MOST_VALUES:
+        value = waiting.pop()
+        counted += 1
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return counted
 
 
 def section(content: Mapping[str, Any], cls: type[T], *keys: str) -> T:
@@ -275,7 +295,10 @@ def _found(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value)
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = "..."
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 

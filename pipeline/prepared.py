@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.npy import read_array
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
 Channels = tuple[float, float, float]
@@ -115,14 +117,14 @@ def load_prepared(folder: Path) -> ImageData:
             test=_read_split(folder, "test", facts),
             class_names=tuple(str(name) for name in facts["class_names"]),
             mean=_channels(facts["mean"]),
-            std=_channels(facts["std"]),
+            std=_deviations(facts["std"]),
             fingerprint=str(facts["fingerprint"]),
             evaluated_on=_evaluated_on(facts["evaluated_on"]),
             notes=dict(facts["notes"]),
         )
     except DatasetError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(folder / "dataset.json", f"entry missing or malformed: {error}") from error
     found = fingerprint(data.train, data.test, data.class_names)
     if found != data.fingerprint:
@@ -147,7 +149,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"is not JSON ({error})") from error
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         raise _damaged(path, f"is not of schema {SCHEMA}")
@@ -165,16 +167,13 @@ def _read_split(folder: Path, name: str, facts: Mapping[str, Any]) -> Split:
 
 def _read_array(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode=None, allow_pickle=False)
+        array = read_array(path)
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError) as error:
-        raise _damaged(path, f"is not a readable array ({error})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape != shape:
-        found = (
-            f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        )
-        raise _damaged(path, f"expected {dtype} {shape}, found {found}")
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if array.dtype.str != dtype or array.shape != shape:
+        raise _damaged(path, f"expected {dtype} {shape}, found {array.dtype.str} {array.shape}")
     return np.ascontiguousarray(array)
 
 
@@ -183,6 +182,13 @@ def _channels(values: Any) -> Channels:
     if not all(math.isfinite(value) for value in (red, green, blue)):
         raise ValueError(f"normalisation {values}")
     return red, green, blue
+
+
+def _deviations(values: Any) -> Channels:
+    found = _channels(values)
+    if min(found) <= 0:
+        raise ValueError(f"deviations {values}")
+    return found
 
 
 def _evaluated_on(value: Any) -> Literal["test", "validation"]:

@@ -144,7 +144,10 @@ class WorkFolder:
         """Delete the folder and all work in it."""
         assert self._lock is not None, "remove inside the `with`"
         with _explained(f"cannot remove {self.path}"):
-            _remove(self.path)
+            # Out of the way first: who opens the folder meanwhile is to find it whole, or not at all.
+            aside = self.path.with_name(f"{self.path.name}.removed-{os.getpid()}")
+            os.rename(self.path, aside)
+            _remove(aside)
 
     def _acquire(self) -> int | None:
         """Open and lock; None where the lock file was removed meanwhile and has to be made anew."""

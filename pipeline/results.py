@@ -9,11 +9,11 @@ replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, featu
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -94,6 +94,8 @@ def save_features(path: Path, features: ClassFeatures) -> None:
 def load_features(path: Path) -> ClassFeatures:
     """Read what `save_features` wrote."""
     tensors, _ = read_tensors(path)
+    if tensors.keys() != {field.name for field in fields(ClassFeatures)}:
+        raise ResultsError(f"{path} holds {', '.join(tensors)}; pull or make it again")
     return ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
@@ -118,8 +120,30 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise ResultsError(
             f"{folder} holds no {RECORD}: run its stage (`dvc repro`) or pull it (`dvc pull {folder}`)"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not readable: {error}; pull or make it again") from None
-    if not isinstance(content, dict) or "replicates" not in content:
+    if not is_record(content):
         raise ResultsError(f"{path} is not the record of a training stage; make it again")
     return content
+
+
+_RECORD = {"name": str, "network": str, "entry": dict, "training": dict, "dataset": dict}
+_REPLICATE = {"weights_sha256": str, "seed": int, "top1_accuracy": float}
+
+
+def is_record(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a value is made as a training stage's record is: what everybody reads is there."""
+    if not _has(content, _RECORD) or not isinstance(content["dataset"].get("fingerprint"), str):
+        return False
+    parts = [content.get("method"), content.get("teacher")]
+    replicates = content.get("replicates")
+    return (
+        all(part is None or isinstance(part, dict) for part in parts)
+        and isinstance(replicates, list)
+        and len(replicates) > 0
+        and all(_has(replicate, _REPLICATE) for replicate in replicates)
+    )
+
+
+def _has(value: Any, kinds: Mapping[str, type]) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in kinds.items())

@@ -103,8 +103,13 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
         if debug or not is_mistake(error):
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
-            click.echo(f"error: {line}", err=True)
+            click.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
+
+
+def printable(line: str) -> str:
+    """A line for the terminal: what came from a stranger's file must not move its cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def is_mistake(error: Exception) -> bool:

@@ -38,8 +38,10 @@ class Lock:
     def __init__(self, root: Path, params: Mapping[str, Any]) -> None:
         self.root, self.params = root, params
         path = root / "dvc.lock"
-        stages = load_yaml(path).get("stages") if path.is_file() else None
-        self.stages: dict[str, Any] = stages or {}
+        stages = (load_yaml(path).get("stages") or {}) if path.is_file() else {}
+        if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
+            raise ValueError(f"{path}: damaged; bring it back (`git checkout dvc.lock`)")
+        self.stages: dict[str, Any] = stages
         self._outs = {
             out["path"]: (name, out)
             for name, stage in self.stages.items()
@@ -98,7 +100,10 @@ def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | Non
     listing = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
     if not listing.is_file():
         return None
-    files = {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
+    try:
+        files = {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None  # damaged, as if it were not there; DVC fetches it anew
     if inside in files:
         return str(files[inside])
     depth = len(inside)

@@ -37,6 +37,7 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     name = store.name.removesuffix(".zarr")
     content = load_yaml(params_path)
     groups = extended(content, name, views, group)
+    students = readers(content, name, groups)
     text = params_path.read_bytes().decode("utf-8")
     for one in groups:
         text = with_views(text, name, one, views)
@@ -44,7 +45,7 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     for one in groups:
         before = content["dumps"][name][one]["views"]
         click.echo(f"{params_path}: dumps.{name}.{one}.views: {before} -> {views}")
-    if students := readers(content, name, groups):
+    if students:
         click.echo(
             f"Students of {' and '.join(groups)} views will be trained again by the next "
             f"`dvc repro`: {', '.join(students)}"
@@ -61,6 +62,8 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
 def extended(content: dict[str, Any], name: str, views: int, group: str | None) -> list[str]:
     """The groups that get more views. Raises ParamsError where that cannot be."""
     dumps = content.get("dumps") or {}
+    if not isinstance(dumps, dict):
+        raise ParamsError(["dumps: expected a mapping"])
     if name not in dumps:
         names = ", ".join(dumps) or "none"
         raise ParamsError([f"dumps.{shown(name)}: no such store; valid names: {names}"])
@@ -107,6 +110,8 @@ def readers(content: dict[str, Any], name: str, groups: list[str]) -> list[str]:
     """Students that read any of these groups of a store."""
     paths = {f"{name}.zarr", *(f"{name}.zarr/{group}" for group in groups)}
     students = content.get("students") or {}
+    if wrong := [key for key, student in students.items() if not isinstance(student, dict)]:
+        raise ParamsError([f"students.{key}: expected a mapping" for key in wrong])
     return [key for key, student in students.items() if student.get("store") in paths]
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.publish import canonical_json, durable_write
 from pipeline.report.numbers import MISSING, mean
@@ -24,9 +24,10 @@ from pipeline.report.runs import Run, check_record
 from pipeline.report.scores import Scores
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.vscores import MEASURES, VScores
-from pipeline.results import TIMING, ResultsError
+from pipeline.results import TIMING, ResultsError, is_record
 
 SCHEMA = 1
+_V_SCORE_FACTS = {"group", "split", "normalised", *MEASURES}
 PARTS = {"schema", "record", "timing", "curves", "scores", "clustering", "v_scores"}
 
 
@@ -89,13 +90,45 @@ def read_kept(path: Path) -> dict[str, Any]:
     """A kept file's content. Raises ResultsError for what is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not readable: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or set(content) != PARTS:
+    if not _is_kept(content):
         raise ResultsError(
             f"{path} holds no kept results of schema {SCHEMA}; `decant keep` writes them"
         )
     return content
+
+
+def _is_kept(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a value is made as a kept file is, as far as a report reads it."""
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or set(content) != PARTS:
+        return False
+    record, timing = content["record"], content["timing"]
+    if not is_record(record):
+        return False
+    count = len(record["replicates"])
+
+    def per_replicate(value: Any, kind: type) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) == count
+            and all(isinstance(v, kind) for v in value)
+        )
+
+    v_scores = content["v_scores"]
+    return (
+        (
+            timing is None
+            or (isinstance(timing, dict) and isinstance(timing.get("replicates"), list))
+        )
+        and per_replicate(content["curves"], dict)
+        and all({"epoch", "test_top1_accuracy"} <= curve.keys() for curve in content["curves"])
+        and isinstance(content["scores"], dict)
+        and isinstance(content["clustering"], dict)
+        and isinstance(v_scores, list)
+        and all(isinstance(one, dict) and one.keys() >= _V_SCORE_FACTS for one in v_scores)
+        and all(per_replicate(one[name], float) for one in v_scores for name in MEASURES)
+    )
 
 
 def load_kept(

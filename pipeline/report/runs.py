@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.npy import read_array
 from pipeline.results import (
     CURVES,
     FEATURES,
@@ -115,10 +116,9 @@ class Run:
         """Logits f4 [N, C] of the test images, in data-set order."""
         path = self._file(replicate, TEST_LOGITS)
         try:
-            logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ResultsError(f"{path} is not readable ({error}); pull or make it again") from None
-        return logits
+            return read_array(path)
+        except ValueError as error:
+            raise ResultsError(f"{path} {error}; pull or make it again") from None
 
     def train_sample(self, replicate: int) -> TrainSample | None:
         """Logits of some training images; None where the stage kept none."""
@@ -126,6 +126,8 @@ class Run:
         if not path.exists():
             return None
         tensors, _ = read_tensors(path)
+        if tensors.keys() != {"logits", "labels"}:
+            raise ResultsError(f"{path} holds {', '.join(tensors)}; pull or make it again")
         return TrainSample(tensors["logits"].numpy(), tensors["labels"].numpy())
 
     def features(self, replicate: int) -> ClassFeatures:
@@ -137,10 +139,16 @@ class Run:
         if self.kept is not None:
             columns = self.kept["curves"][replicate]
             return {name: [nan_of(value) for value in column] for name, column in columns.items()}
-        text = self._file(replicate, CURVES).read_text(encoding="ascii")
-        rows = list(csv.DictReader(text.splitlines()))
-        names = list(rows[0]) if rows else []
-        return {name: [float(row[name] or "nan") for row in rows] for name in names}
+        path = self._file(replicate, CURVES)
+        try:
+            rows = list(csv.DictReader(path.read_text(encoding="ascii").splitlines()))
+            names = list(rows[0]) if rows else []
+            curves = {name: [float(row[name] or "nan") for row in rows] for name in names}
+        except (ValueError, TypeError) as error:
+            raise ResultsError(f"{path} is not readable ({error}); pull or make it again") from None
+        if rows and not {"epoch", "test_top1_accuracy"} <= curves.keys():
+            raise ResultsError(f"{path} lacks columns; pull or make it again")
+        return curves
 
     def missing_files(self) -> list[str]:
         """Files of replicates that the record speaks of and the folder lacks."""

@@ -20,6 +20,7 @@ from pipeline.store.manifest import FileFacts, Header, Manifest, group_shape
 
 MAX_MANIFEST_BYTES = 2**22
 MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
+_MOST_NESTED = 20
 _SHOWN_PROBLEMS = 5
 # An array of more than this is not compressed to less than a 1000th, unless somebody means harm:
 # what is small may be, such as features that are zero everywhere.
@@ -100,7 +101,22 @@ def _parse_json(raw: bytes, store: Path, path: str) -> dict[str, Any]:
         raise ManifestError(store, path, f"not JSON ({str(error)[:200]})") from error
     if not isinstance(content, dict):
         raise ManifestError(store, path, "not a JSON object")
+    if _depth(content) > _MOST_NESTED:
+        raise ManifestError(store, path, f"nested more than {_MOST_NESTED} deep")
     return content
+
+
+def _depth(content: Any) -> int:
+    """How deep a JSON value is nested; a plain one is 0 deep."""
+    depth, level = 0, [content]
+    while level := [
+        inner
+        for value in level
+        if isinstance(value, dict | list)
+        for inner in (value.values() if isinstance(value, dict) else value)
+    ]:
+        depth += 1
+    return depth
 
 
 def _parse_fields(content: dict[str, Any], store: Path, path: str) -> Manifest:

@@ -18,7 +18,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 _SUFFIX = ".npy"
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# Of later versions a header may say that it takes gigabytes, and all of them are read; numpy writes
+# them for records alone.
+_VERSION = (1, 0)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNREADABLE = (
     ValueError,
@@ -121,9 +123,9 @@ class NpzReader:
     def _header(self, name: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         try:
             version = npy.read_magic(file)
-            if version not in _HEADERS:
+            if version != _VERSION:
                 raise ValueError(f"version {version}")
-            shape, by_columns, dtype = _HEADERS[version](file)
+            shape, by_columns, dtype = npy.read_array_header_1_0(file)
         except _UNREADABLE as error:
             raise self._error(f"{name} is no array ({error})") from error
         if dtype.hasobject or any(size < 0 for size in shape):

@@ -1,0 +1,34 @@
+"""Reading npy files, which may come from anyone."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What reading damaged or forged files may raise, in numpy, safetensors and json.
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    zipfile.BadZipFile,
+)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """The array of an npy file, in memory of its own.
+
+    A header that claims more numbers than there are costs no memory. Raises ValueError where the file
+    is no npy file or damaged, OSError where it cannot be read.
+    """
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UNREADABLE as error:
+        raise ValueError(f"is not a readable array ({error})") from None
+    if not isinstance(mapped, np.memmap):
+        raise ValueError("is an archive, not an array")
+    return np.array(mapped)
