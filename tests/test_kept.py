@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from pipeline.params import load_yaml
 from pipeline.report.kept import load_kept, read_kept
+from pipeline.results import ResultsError
 from stages.evaluate import evaluate
 from stages.keep import keep
 
@@ -187,6 +188,31 @@ def test_files_that_hold_no_kept_results_are_refused(project, text):
     assert result.exit_code == 1
     assert "big-small-kd.json" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"record": {}},
+        {"record": []},
+        {"scores": None},
+        {"curves": []},
+        {"curves": [{}, {}]},
+        {"v_scores": [{}]},
+        {"v_scores": {}},
+        {"timing": 3},
+        {"clustering": None},
+    ],
+    ids=str,
+)
+def test_kept_files_that_lack_something_are_refused(project, changes):
+    root, content = project
+    path = kept_project(root, content) / "students" / "big-small-kd.json"
+    before = json.loads(path.read_text())
+    read_kept(path)
+    path.write_text(json.dumps(before | changes))
+    with pytest.raises(ResultsError, match="holds no kept results"):
+        read_kept(path)
 
 
 def test_a_folder_that_is_not_there_is_named(project):

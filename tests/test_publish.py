@@ -220,6 +220,25 @@ def test_a_removed_folder_is_made_anew(tmp_path: Path) -> None:
         assert content(work.path).keys() == {"lock"}
 
 
+def test_a_folder_is_gone_before_its_files_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens it meanwhile makes it anew, and loses nothing."""
+    real = publish._remove
+
+    def remove(folder: Path) -> None:
+        with WorkFolder(tmp_path, "key") as other:
+            durable_write(other.path / "new", b"x")
+            real(folder)
+
+    monkeypatch.setattr(publish, "_remove", remove)
+    with WorkFolder(tmp_path, "key") as work:
+        durable_write(work.path / "old", b"x")
+        work.remove()
+    assert content(tmp_path / "key").keys() == {"lock", "new"}
+    assert [folder.name for folder in tmp_path.iterdir()] == ["key"]
+
+
 def test_a_folder_removed_while_it_is_locked_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ EDITS: dict[str, tuple[str, Any]] = {
     "no codec": ("header.codec", None),
     "another group": ("header.group", "mixed"),
     "alpha of plain views": ("header.recipe.alpha", 1.0),
+    "nested too deep": ("header.teacher.training", {"a": json.loads("[" * 40 + "]" * 40)}),
     "no recipe": ("header.recipe", None),
     "padding": ("header.recipe.pad", -1),
     "unknown key": ("header.more", 1),
