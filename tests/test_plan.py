@@ -16,6 +16,7 @@ from pipeline.cost import Costs, StageCost
 from pipeline.params import load_yaml
 from pipeline.rate import Rate
 from stages import estimate
+from stages.common import Machine
 from stages.estimate import timed, totals
 from stages.locked import Lock, folder_digest
 from stages.plan import make_plan, plan
@@ -122,6 +123,14 @@ def test_replicates_run_beside_each_other(replicates, processes, rounds):
         "hours_left": stage.seconds / 3600,
         "bytes": 0,
     }
+
+
+def test_a_stated_rate_is_one_device_s_whatever_this_machine_has(folder, monkeypatch):
+    hours = []
+    for cores in (1, 4):
+        monkeypatch.setattr(Machine, "cores", cores)
+        hours.append(run_json()["total"]["hours"])
+    assert hours[0] == hours[1] > 0
 
 
 def test_tables_for_readers(folder):
