@@ -211,6 +211,31 @@ def test_together_each_is_what_it_is_alone(setup, graph):
         assert_close_states(done, alone)
 
 
+def test_streams_that_come_round_again_share_nothing(setup):
+    """torch has 32 streams and each training takes two: the long one's are given to others in its time."""
+    ended = {}
+
+    def trainer(seed, epochs):
+        params = replace(PARAMS, epochs=epochs)
+        given = {**options(params=params), "source": taught(COUNT, 0.5, seed)}
+        return setup.trainer(**given, seed=seed)
+
+    def run(seed, epochs):
+        return Run(
+            start=lambda: trainer(seed, epochs),
+            test=setup.test,
+            on_end=lambda done, at_once: ended.update({seed: done}),
+        )
+
+    others = range(1, 36)
+    runs = [run(0, 60), *(run(seed, 1) for seed in others)]
+    fit_together(runs, setup.device, at_once=2)
+    assert list(ended)[-1] == 0, "the long one was to outlive the others"
+    alone = trainer(0, 60)
+    fit(alone, setup.test)
+    assert_close_states(ended[0], alone)
+
+
 def test_memory_of_a_training_is_measured(setup):
     torch.cuda.synchronize()
     memory = Memory(setup.device)
