@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,8 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(project):
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # A shell's background jobs ignore the signal, and what they start does too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     work = project.folder / "data" / ".work"
     deadline = time.monotonic() + 120
