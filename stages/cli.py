@@ -30,6 +30,7 @@ COMMANDS = {
         "store",
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
+    "compare": ("stages.compare", "compare", "Show how the results of two runs differ."),
     "clean": ("stages.clean", "clean", "Remove finished work that is kept for reuse."),
 }
 
