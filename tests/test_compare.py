@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from workspaces import Workspace, digits_params
 
-from pipeline.checkpoints import load_weights, save_weights
+from pipeline.checkpoints import load_weights, save_weights, weights_digest
 from pipeline.compare import compare_folders
 from stages.cli import main
 
@@ -138,7 +138,7 @@ def test_versions_and_times_are_aside(pair):
 def test_a_missing_network(pair):
     shutil.rmtree(pair[1] / "data/students/plain")
     assert f"data/students/plain: only in {pair[0]}\n" in compare(pair)
-    assert f"data/students/plain: only in {pair[0]}\n" in compare(pair[::-1][::-1])
+    assert f"data/students/plain: only in {pair[0]}\n" in compare(pair[::-1])
     compare(pair, "--ignore", "data/students/plain/*", code=0)
 
 
@@ -183,8 +183,6 @@ def test_the_store_of_another_teacher(pair, tmp_path, monkeypatch):
     weights = load_weights(pair[1] / WEIGHTS)
     weights["fc.bias"][3] += 1
     save_weights(weights, pair[1] / WEIGHTS)
-    from pipeline.checkpoints import weights_digest
-
     record = pair[1] / "data/teachers/resnet8/record.json"
     digest = weights_digest(weights)
     change_json(record, lambda content: content["replicates"][0].update(weights_sha256=digest))
@@ -200,7 +198,9 @@ def test_the_store_of_another_teacher(pair, tmp_path, monkeypatch):
 
 def test_prepared_data_are_compared_by_bytes(pair):
     path = pair[1] / "data/prepared/train_labels.npy"
-    np.lib.format.write_array(path.open("wb"), np.load(path), version=(2, 0))
+    labels = np.load(path)
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, labels, version=(2, 0))
     assert f"{path.relative_to(pair[1])}: other bytes, the same numbers" in compare(pair)
 
 
