@@ -196,6 +196,23 @@ def test_the_store_of_another_teacher(pair, tmp_path, monkeypatch):
     compare(pair, "--tolerance", "1.1", code=0)
 
 
+def test_nan_equals_nan_alone(pair):
+    name = "data/students/plain/replicate-0/test_logits.npy"
+    logits = np.load(pair[0] / name)
+    for folder, offset in zip(pair, (0.0, 0.25), strict=True):
+        changed = logits.copy()
+        changed[0, 0], changed[1, 1] = np.nan, logits[1, 1] + offset
+        np.save(folder / name, changed)
+    try:
+        assert f"{name}: 1 of {logits.size:,} numbers, largest difference 0.25" in compare(pair)
+        compare(pair, "--tolerance", "0.26", code=0)
+        changed[0, 0] = 0.0
+        np.save(pair[1] / name, changed)
+        assert "largest difference nan" in compare(pair, "--tolerance", "0.26")
+    finally:
+        np.save(pair[0] / name, logits)
+
+
 def test_prepared_data_are_compared_by_bytes(pair):
     path = pair[1] / "data/prepared/train_labels.npy"
     labels = np.load(path)
