@@ -10,7 +10,7 @@ from pipeline.report.build import class_groups
 from pipeline.report.features import FeatureCache
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
-from stages.common import console, load_machine
+from stages.common import Machine, console, load_machine
 from stages.devices import pick_device, set_up, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,19 +32,25 @@ def features_of(
         folder: where they are kept for the next time.
     """
     machine = load_machine(content)
-    device = pick_device(machine)
-    set_up(device, machine.threads)
-    classes = {number for group in class_groups(params, data).values() for number in group}
-    computed_by = {"versions": versions(), "code": _code_digest()}
-    cache = FeatureCache(data, sorted(classes), folder, device, computed_by)
-    trained = [run for run in runs if run.kept is None] if classes else []
+    cache = feature_cache(machine, params, data, folder)
+    trained = [run for run in runs if run.kept is None] if cache.classes else []
     if lacking := cache.lacking(trained):
         console.print(
             f"Penultimate features of {len(lacking)} networks are computed, of the images of "
-            f"{len(classes)} classes"
+            f"{len(cache.classes)} classes"
         )
+        set_up(cache.device, machine.threads)
         cache.fill(lacking, machine.processes(len(lacking)))
     return cache
+
+
+def feature_cache(
+    machine: Machine, params: EvaluationParams, data: ImageData, folder: Path
+) -> FeatureCache:
+    """The cache of the features of all V-score classes, as this code computes them on this machine."""
+    classes = {number for group in class_groups(params, data).values() for number in group}
+    computed_by = {"versions": versions(), "code": _code_digest()}
+    return FeatureCache(data, sorted(classes), folder, pick_device(machine), computed_by)
 
 
 def _code_digest() -> str:
