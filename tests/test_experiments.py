@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from test_pipeline import Project, new_project, small_params
 
+from stages.locked import Lock
+
 TEACHER, STUDENT = "train_teacher@resnet8", "train_student@plain"
 
 
@@ -79,8 +81,13 @@ def test_a_student_added_and_changed_is_in_the_report_of_plain_dvc(project):
     project.params = content
     assert project.repro() == {"check", "train_student@other", "evaluate"}
     first = metrics(project)["students"]["other"]["top1_accuracy"]
+    assert state(project) == "done"
     project.edit("methods/mine/temperature", 0.05)
-    assert project.repro() == {"check", "train_student@other", "evaluate"}
+    project.repro("train_student@other")
+    assert state(project) == "changed"
+    assert project.status() == {"evaluate"}
+    assert project.repro() == {"evaluate"}
+    assert state(project) == "done"
     assert metrics(project)["students"]["other"]["top1_accuracy"] == accuracy(project, "other")
     assert accuracy(project, "other") != first
     # Without the entry again, its folder is no part of what two clones compare.
@@ -100,6 +107,11 @@ def test_a_student_added_and_changed_is_in_the_report_of_plain_dvc(project):
     assert evaluate_deps(project, with_both) == evaluate_deps(
         project, (project.folder / "dvc.lock").read_text()
     )
+
+
+def state(project):
+    """What `decant plan` says of the report."""
+    return Lock(project.folder, project.params).state("evaluate")
 
 
 def evaluate_deps(project, lock):

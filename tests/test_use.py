@@ -56,7 +56,7 @@ def test_an_unknown_profile(project):
 
 
 def test_changes_of_ones_own_are_replaced_only_by_force(project):
-    own = (project / "params.yaml").read_text() + "# mine\n"
+    own = (project / "params.yaml").read_text().replace("epochs: 16", "epochs: 17")
     (project / "params.yaml").write_text(own)
     output = use("cifar100-smoke", code=1)
     assert "changes of your own" in output
