@@ -4,7 +4,6 @@ A student with mixup share p takes an image from the store's `mixed` group where
 round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from pipeline.batches import Batch, EpochData
 from pipeline.fit import LossFunction
-from pipeline.losses import check_options, needs_features, own_source, resolve
+from pipeline.losses import check_options, needs_features, own_code_sha256, resolve
 from pipeline.params import AtLeast, Between, Seed
 from pipeline.store.manifest import TeacherInfo
 from pipeline.store.read import Store, ViewGroup
@@ -101,9 +100,8 @@ class Method:
         return {"name": self.name, "loss": self.loss, **self.options}
 
     def source_sha256(self) -> str | None:
-        """sha256 of the file that a user's own loss lies in; None for a built-in one."""
-        source = own_source(self.loss)
-        return None if source is None else hashlib.sha256(source.read_bytes()).hexdigest()
+        """sha256 of the code of a user's own loss; None for a built-in one."""
+        return own_code_sha256(self.loss)
 
     def loss_function(self) -> LossFunction:
         """The loss as the training loop calls it."""

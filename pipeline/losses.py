@@ -13,19 +13,16 @@ A new loss is one function and one line of `LOSSES`; a user's own can also be na
 path.
 """
 
-import importlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 
 from pipeline.decoupled import dkd
+from pipeline.own import code_sha256, import_own
 from pipeline.relations import dist, rkd
 
 Loss = Callable[..., Tensor]
@@ -200,15 +197,15 @@ def needs_features(name: str) -> bool:
 def resolve(name: str) -> Loss:
     """The loss of a name in `LOSSES`, or of a dotted path.
 
-    Paths are `package.module:function` or `package.module.function`; modules are also looked for in the
-    working folder. Raises ValueError for an unknown name (listing the valid ones) and a path that leads
+    Paths are `own.module:function` or `own.module.function`, of the folder `own/` or an installed package
+    (`pipeline.own`). Raises ValueError for an unknown name (listing the valid ones) and a path that leads
     to no function.
     """
     if str(name) in LOSSES:
         return LOSSES[name]
     module_name, function_name = _split(name)
     try:
-        function = getattr(_module(module_name), function_name)
+        function = getattr(import_own(module_name), function_name)
     except ImportError as error:
         raise ValueError(f"loss {name!r}: cannot import {module_name} ({error})") from error
     except AttributeError:
@@ -218,32 +215,21 @@ def resolve(name: str) -> Loss:
     return function  # type: ignore[no-any-return]
 
 
-def own_source(name: str) -> Path | None:
-    """The file of the module that a dotted path names; None for the losses of `LOSSES`.
+def own_code_sha256(name: str) -> str | None:
+    """Digest (hex) of the code that a dotted path names; None for the losses of `LOSSES`.
 
     Raises ValueError as `resolve` does.
     """
     resolve(name)
-    if str(name) in LOSSES:
-        return None
-    file = _module(_split(name)[0]).__file__
-    return None if file is None else Path(file)
+    return None if str(name) in LOSSES else code_sha256(import_own(_split(name)[0]))
 
 
 def _split(name: str) -> tuple[str, str]:
     module_name, _, function_name = str(name).replace(":", ".").rpartition(".")
     if not module_name or module_name.startswith("."):
         valid = ", ".join(LOSSES)
-        raise ValueError(f"no loss {name!r}; valid: {valid}, or package.module:function")
+        raise ValueError(f"no loss {name!r}; valid: {valid}, or own.module:function")
     return module_name, function_name
-
-
-def _module(name: str) -> ModuleType:
-    """Import a module, also from the working folder, which an installed command does not look in."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -1,16 +1,15 @@
-"""What a training stage leaves behind: the record, curves, test logits and features of its networks.
+"""What a training stage leaves behind: the record, weights, curves and test logits of its networks.
 
 ```
 record.json              what was trained and how well it did; the same inputs give the same bytes
 timing.json              how long it took, and on what
-replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, features.safetensors (of the
-                         V-score classes), train_sample.safetensors (logits of some training images)
+replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy,
+                         train_sample.safetensors (logits of some training images)
 ```
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,31 +19,16 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.prepared import ImageData
-from pipeline.tensors import read_tensors, save_tensors
+from pipeline.tensors import save_tensors
 
 RECORD, TIMING = "record.json", "timing.json"
 WEIGHTS, CURVES = "weights.safetensors", "curves.csv"
-TEST_LOGITS, FEATURES = "test_logits.npy", "features.safetensors"
-TRAIN_SAMPLE = "train_sample.safetensors"
+TEST_LOGITS, TRAIN_SAMPLE = "test_logits.npy", "train_sample.safetensors"
 TRAIN_SAMPLE_IMAGES = 2000
 
 
 class ResultsError(ValueError):
     """Results of a stage that are absent or cannot be read."""
-
-
-@dataclass(frozen=True)
-class ClassFeatures:
-    """Penultimate features of the images of some classes.
-
-    Attributes:
-        train_features: f2 [n, D], train_labels: i4 [n]; test_features: f2 [m, D], test_labels: i4 [m].
-    """
-
-    train_features: NDArray[np.float16]
-    train_labels: NDArray[np.int32]
-    test_features: NDArray[np.float16]
-    test_labels: NDArray[np.int32]
 
 
 def class_numbers(
@@ -83,20 +67,6 @@ def save_train_sample(path: Path, logits: NDArray[np.float32], labels: NDArray[n
     """Write logits f4 [n, C] and labels i4 [n] of a sample of training images, atomically."""
     tensors = {"logits": torch.from_numpy(logits), "labels": torch.from_numpy(labels)}
     save_tensors(tensors, path, {})
-
-
-def save_features(path: Path, features: ClassFeatures) -> None:
-    """Write class features to a safetensors file, atomically."""
-    tensors = {name: torch.from_numpy(array) for name, array in vars(features).items()}
-    save_tensors(tensors, path, {})
-
-
-def load_features(path: Path) -> ClassFeatures:
-    """Read what `save_features` wrote."""
-    tensors, _ = read_tensors(path)
-    if tensors.keys() != {field.name for field in fields(ClassFeatures)}:
-        raise ResultsError(f"{path} holds {', '.join(tensors)}; pull or make it again")
-    return ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def dataset_facts(data: ImageData) -> dict[str, Any]:

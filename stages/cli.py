@@ -19,6 +19,7 @@ COMMANDS = {
     "dump": ("stages.dump", "dump", "Dump a teacher's logits and features into its store."),
     "train-student": ("stages.train_student", "train_student", "Train students from a store."),
     "evaluate": ("stages.evaluate", "evaluate", "Make tables, V-scores, figures and the report."),
+    "gate": ("stages.gate", "gate", "Fail where a network misses its floor: for CI."),
     "keep": ("stages.keep", "keep", "Write the numbers of what is trained as small files."),
     "import-teacher": (
         "stages.import_teacher",

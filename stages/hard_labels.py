@@ -16,7 +16,7 @@ from pipeline.params import section
 from pipeline.prepared import ImageData, load_prepared
 from pipeline.views import Augmentation
 from stages.common import load_machine
-from stages.jobs import Job, resolve_training, vscore_classes
+from stages.jobs import Job, resolve_training
 from stages.training import train_and_publish
 
 ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
@@ -58,7 +58,6 @@ def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
         replicates=params.replicates,
         training=resolve_training(content, params.training, f"{kind}s.{name}"),
         augmentation=augmentation,
-        classes=vscore_classes(content, data),
         source=lambda replicate: DrawnEpochs(
             augmentation, params.mixup, params.seed + replicate, count
         ),

@@ -1,6 +1,6 @@
 """What a training stage works on: one entry of params.yaml as a `Job`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,9 +8,8 @@ import torch
 
 from pipeline.batches import EpochSource
 from pipeline.fit import LossFunction, TrainingParams
-from pipeline.params import ParamsError, read, section
+from pipeline.params import ParamsError, read
 from pipeline.prepared import ImageData
-from pipeline.results import class_numbers
 from pipeline.views import Augmentation
 
 
@@ -31,7 +30,6 @@ class Job:
     replicates: int
     training: TrainingParams
     augmentation: Augmentation
-    classes: Sequence[int]
     source: Callable[[int], EpochSource]
     loss: LossFunction
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -67,10 +65,3 @@ def resolve_training(
         raise ParamsError(problems)
     assert isinstance(result, TrainingParams)
     return result
-
-
-def vscore_classes(content: dict[str, Any], data: ImageData) -> list[int]:
-    """Numbers of the classes whose features are kept: those of all V-score groups."""
-    groups = section(content, dict[str, list[str]], "evaluation", "vscore", "groups")
-    names = sorted({name for group in groups.values() for name in group})
-    return class_numbers(names, data.class_names)

@@ -6,12 +6,13 @@ import click
 
 from pipeline.params import section
 from stages.common import console, load_machine, load_params, stage_options
-from stages.networks import Networks, network_options
+from stages.networks import Networks, features_option, network_options
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @network_options
+@features_option
 @stage_options
 def keep(
     folder: Path,
@@ -20,6 +21,7 @@ def keep(
     teachers: Path,
     baselines: Path,
     students: Path,
+    features: Path,
 ) -> None:
     """Write the numbers of every network of params.yaml that is trained into FOLDER.
 
@@ -33,14 +35,16 @@ def keep(
     from pipeline.report.params import EvaluationParams
     from pipeline.report.scores import score_runs
     from pipeline.report.vscores import vscore_runs
+    from stages.features import features_of
 
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")
     networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
     data, workers = load_prepared(prepared), load_machine(content).cores
     runs = networks.load(data, lambda part, name: None)
+    computed = features_of(runs, content, params, data, features)
     scores = score_runs(runs, data.test.labels, workers)
-    v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, workers)
+    v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
     for one in scores:
         keep_run(folder, one.run, one, [v for v in v_scores if v.run is one.run], params.vscore)
     console.print(f"{len(runs)} of {networks.count} networks -> {folder}", markup=False)

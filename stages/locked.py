@@ -25,6 +25,8 @@ STATES: dict[State, str] = {
 DONE: tuple[State, ...] = ("done", "elsewhere")
 # Stages whose result never changes: that they have to run again says nothing of their readers.
 CONSTANT = ("check",)
+# Folders that `evaluate` depends on: they hold a result for each entry of the section of that name.
+NETWORKS = ("data/teachers", "data/baselines", "data/students")
 
 
 class Lock:
@@ -79,7 +81,23 @@ class Lock:
                 present = digest_inside(self.root, out["md5"], inside)
                 same = present is None or present == dep["md5"]
                 return same and (stage in CONSTANT or self.state(stage) in DONE)
+        if str(path) in NETWORKS:
+            return self._all_unchanged(path, str(dep["md5"]))
         return digest_of(self.root / path) == str(dep["md5"])
+
+    def _all_unchanged(self, folder: PurePosixPath, digest: str) -> bool:
+        """Whether a folder of results, one for each entry of its section, is the recorded one."""
+        names = self.params.get(folder.name) or {}
+        made = {name: self._outs.get(str(folder / name)) for name in names}
+        files: dict[str, str] = {}
+        for name, result in made.items():
+            if result is None or self.state(result[0]) not in DONE:
+                return False
+            inside = listing_of(self.root, result[1]["md5"])
+            if inside is None:
+                return True  # so far as can be told here
+            files |= {"/".join((name, *parts)): md5 for parts, md5 in inside.items()}
+        return folder_digest(files) == digest
 
 
 def lookup(params: Mapping[str, Any], key: str) -> Any:
@@ -97,18 +115,25 @@ def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | Non
     """
     if not inside:
         return digest
-    listing = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
-    if not listing.is_file():
+    files = listing_of(root, digest)
+    if files is None:
         return None
-    try:
-        files = {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None  # damaged, as if it were not there; DVC fetches it anew
     if inside in files:
         return str(files[inside])
     depth = len(inside)
     below = {parts[depth:]: md5 for parts, md5 in files.items() if parts[:depth] == inside}
     return folder_digest({"/".join(parts): md5 for parts, md5 in below.items()})
+
+
+def listing_of(root: Path, digest: str) -> dict[tuple[str, ...], str] | None:
+    """Digests of the files in a result that is a folder; None where the project's cache has no list."""
+    listing = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    if not listing.is_file():
+        return None
+    try:
+        return {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None  # damaged, as if it were not there; DVC fetches it anew
 
 
 @cache

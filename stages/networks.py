@@ -1,18 +1,20 @@
 """The trained networks that params.yaml names, where their stages left them: options and loading."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.params import section
-from stages.common import PREPARED, TEACHERS, path_option
+from stages.common import PREPARED, TEACHERS, WORK, path_option
 
 if TYPE_CHECKING:  # for a quick --help
     from pipeline.prepared import ImageData
     from pipeline.report.runs import Run
 
+REMOVED = WORK / "removed"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -47,9 +49,37 @@ class Networks:
         named = [(part, name) for part, entries in self.entries.items() for name in entries]
         return [f"{part}.{name}" for part, name in named if (part, name) not in found]
 
+    def tidy(self) -> list[tuple[Path, Path]]:
+        """Move what no entry names out of the folders; returns where from and where to.
+
+        Such results of removed entries would otherwise count as what `evaluate` depends on: two clones
+        of equal results would disagree about them. Hidden files stay.
+        """
+        moved = []
+        for name, folder in self.folders.items():
+            for path in sorted(folder.glob("[!.]*")):
+                if path.name not in self.entries[name]:
+                    target = REMOVED / name / path.name
+                    moved.append((path, target))
+                    _replace(path, target)
+        return moved
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Move to where something older may lie."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+features_option = path_option(
+    "--features", WORK / "features", "Folder of features that have been computed."
+)
+
 
 def network_options(function: F) -> F:
-    """Where the prepared data set and the trained networks lie."""
+    """Where the prepared data set, the trained networks lie."""
     options = (
         path_option("--prepared", PREPARED, "Prepared data set."),
         path_option("--teachers", TEACHERS, "Folder of the trained teachers."),

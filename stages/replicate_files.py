@@ -1,32 +1,26 @@
 """The files of one trained replicate, in its own folder of the work folder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.checkpoints import load_weights, save_weights, weights_digest
+from pipeline.checkpoints import save_weights, weights_digest
 from pipeline.curves import Curves
 from pipeline.fit import TestSet
 from pipeline.metrics import nll, top1_accuracy, top_k_accuracy
-from pipeline.models import build
 from pipeline.models.network import Network
-from pipeline.predict import clean_bank, place, predict_clean
-from pipeline.prepared import ImageData, Split
-from pipeline.publish import canonical_json, durable_write, work_key
+from pipeline.predict import clean_bank, predict_clean
+from pipeline.prepared import ImageData
+from pipeline.publish import canonical_json, durable_write
 from pipeline.results import (
     CURVES,
     RECORD,
     TEST_LOGITS,
     TRAIN_SAMPLE,
     WEIGHTS,
-    ClassFeatures,
-    class_rows,
     sample_rows,
-    save_features,
     save_train_sample,
 )
 
@@ -74,24 +68,3 @@ def _save_array(path: Path, array: Any) -> None:
     temporary = path.with_suffix(".tmp.npy")
     np.save(temporary, array, allow_pickle=False)
     temporary.replace(path)
-
-
-def class_features(
-    network_name: str, classes: Sequence[int], own: Path, data: ImageData, device: torch.device
-) -> Path:
-    """The features of the V-score classes; a file for each choice of classes, made when asked for."""
-    path = own / f"features-{work_key({'classes': sorted(classes)})}.safetensors"
-    if path.exists():
-        return path
-    network = build(network_name, len(data.class_names))
-    network.load_state_dict(load_weights(own / WEIGHTS))
-    place(network, device)
-
-    def features_of(split: Split) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-        rows = class_rows(split.labels, classes)
-        bank = clean_bank(split.images[rows], data.mean, data.std, device)
-        _, features = predict_clean(network, bank, PREDICT_BATCH)
-        return features.astype(np.float16), split.labels[rows]
-
-    save_features(path, ClassFeatures(*features_of(data.train), *features_of(data.test)))
-    return path

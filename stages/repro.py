@@ -1,4 +1,4 @@
-"""`dvc repro`, with dvc.yaml up to date and in a clone that has only a part of the results too.
+"""`dvc repro`, also in a clone that has only a part of the results.
 
 Afterwards it shows the result tables.
 """
@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 
 from stages.common import console, load_params, stage_options
-from stages.use import bring_up_to_date
 
-PARAMS, DVC_FILE = Path("params.yaml"), Path("dvc.yaml")
+PARAMS = Path("params.yaml")
 REPORT = Path("reports/report.html")
 SUMMARY = Path("reports/summary.txt")
 
@@ -24,7 +23,7 @@ SUMMARY = Path("reports/summary.txt")
 def repro(arguments: tuple[str, ...], params_path: Path) -> None:
     """Rebuild what is out of date (`dvc repro ARGUMENTS`), then show the results.
 
-    First params.yaml is checked, and dvc.yaml brought up to date with it, as by `decant use`.
+    First params.yaml is checked.
     In a clone whose results lie in a DVC remote, what is read is pulled, and what nobody changed is
     not computed again: `dvc repro --pull --allow-missing ARGUMENTS`.
     """
@@ -34,7 +33,6 @@ def repro(arguments: tuple[str, ...], params_path: Path) -> None:
         raise click.UsageError(f"DVC reads params.yaml alone: `decant use {params_path}` first")
     content = load_params(params_path)
     check_all(content, params_path)  # what DVC says of a mistake names dvc.yaml, not the key
-    bring_up_to_date(content, DVC_FILE)
     targets = [one for one in arguments if not one.startswith("-")]
     options = prepare_clone(params_path, arguments, targets)
     before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None

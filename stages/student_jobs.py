@@ -19,7 +19,7 @@ from pipeline.store.manifest import DatasetInfo, describe_dataset
 from pipeline.store.read import Store, open_store
 from pipeline.store.version import partial_error, version_error
 from stages.common import STORES, VERSIONS, load_machine
-from stages.jobs import Job, resolve_training, vscore_classes
+from stages.jobs import Job, resolve_training
 from stages.training import train_and_publish
 
 StoreKey = tuple[str, tuple[str, ...]]  # teacher, groups
@@ -95,7 +95,6 @@ def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> J
         replicates=params.replicates,
         training=resolve_training(content, params.training, f"students.{name}"),
         augmentation=store_augmentation(store),
-        classes=vscore_classes(content, data),
         source=lambda replicate: StoredEpochs(
             store,
             params.share,

@@ -11,14 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.models import build
 from pipeline.prepared import ImageData
 from pipeline.publish import WorkFolder, canonical_json, durable_write
 from pipeline.results import (
     CURVES,
-    FEATURES,
     RECORD,
     TEST_LOGITS,
     TIMING,
@@ -29,7 +26,6 @@ from pipeline.results import (
 from stages.common import Machine, console
 from stages.devices import pick_device
 from stages.jobs import Job
-from stages.replicate_files import class_features
 from stages.replicates import Replicate, run_replicates
 from stages.work import open_work
 
@@ -58,10 +54,10 @@ def train_and_publish(
                     missing.setdefault(replicate.folder, replicate)
         run_replicates(list(missing.values()), data, device, machine, graph=graph)
         for out, job in jobs.items():
-            _publish(job, works[out], data, out, device)
+            _publish(job, works[out], data, out)
 
 
-def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path, device: torch.device) -> None:
+def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> None:
     folders = [Replicate(job, r, work.path).folder for r in range(job.replicates)]
     records = [json.loads((folder / RECORD).read_text()) for folder in folders]
     files = {RECORD: work.path / RECORD, TIMING: work.path / TIMING}
@@ -69,10 +65,8 @@ def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path, device: tor
     timings = [json.loads((folder / TIMING).read_text()) for folder in folders]
     durable_write(files[TIMING], canonical_json({"replicates": timings}))
     for folder in folders:
-        features = class_features(job.network, job.classes, folder, data, device)
         for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
             files[f"{folder.name}/{name}"] = folder / name
-        files[f"{folder.name}/{FEATURES}"] = features
     work.publish(files, out)
     shown = ", ".join(f"{record['top1_accuracy']:.2%}" for record in records)
     console.print(f"{job.kind} {job.name}: {shown} on the {data.evaluated_on} set -> {out}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import PREPARED, STORES, VERSIONS
-from stages.locked import Lock
+from stages.locked import DONE, Lock
 
 LACKING = ("--pull", "--allow-missing")
 _SECTIONS = {
@@ -71,6 +71,8 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         # Also for students that are done: DVC would take what is here for a change, and train again.
         if wanted and isinstance(store, str) and _is_outdated(store):
             found.append(str(STORES / store))
+    # The report reads whole folders, of which DVC pulls nothing by itself.
+    report = not targets or "evaluate" in targets
     # A teacher always: from an old one here, DVC would dump again.
     found += [
         name
@@ -78,12 +80,11 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         if name.startswith(("train_", "evaluate"))
         and (
             name.startswith("train_teacher@")
-            or not targets
-            or "evaluate" in targets
+            or report
             or {name, name.partition("@")[0]} & set(targets)
         )
-        and path.exists()
-        and lock.state(name) == "done"
+        and (path.exists() or (report and name.startswith("train_")))
+        and lock.state(name) in DONE
     ]
     return list(dict.fromkeys(found))
 

@@ -1,5 +1,6 @@
 """A small project's results, made up: what training stages would leave behind, for tests of the report."""
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,24 @@ from typing import Any
 import numpy as np
 
 from pipeline.fit import Curves
-from pipeline.prepared import ImageData, Split, fingerprint, save_prepared
+from pipeline.params import section
+from pipeline.prepared import ImageData, Split, fingerprint, load_prepared, save_prepared
 from pipeline.publish import canonical_json, durable_write
+from pipeline.report.features import ClassFeatures, save
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.results import (
     CURVES,
-    FEATURES,
     RECORD,
     TEST_LOGITS,
-    ClassFeatures,
+    WEIGHTS,
+    class_rows,
     dataset_facts,
-    save_features,
+    read_record,
 )
+from pipeline.tensors import read_tensors
+from stages.common import load_machine
+from stages.features import feature_cache
 
 NAMES = ("zero", "one", "two", "three", "four", "five")
 GROUPS = {"similar": ["one", "two", "three"], "different": ["zero", "four", "five"]}
@@ -40,6 +46,7 @@ TRAINING = {
     "precision": "float32",
 }
 TEST_IMAGES = 200
+FEATURES = "sample_features.safetensors"
 
 
 def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) -> ImageData:
@@ -106,7 +113,8 @@ def write_run(
         rng = np.random.default_rng([seed, replicate, *name.encode()])
         own = folder / f"replicate-{replicate}"
         own.mkdir(parents=True)
-        replicates.append(_write_replicate(own, data, accuracy, spread, epochs, rng))
+        given = f"{section}/{name}/{replicate}"
+        replicates.append(_write_replicate(own, given, data, accuracy, spread, epochs, rng))
         replicates[-1] |= {"replicate": replicate, "seed": seed + replicate}
     record = {
         "kind": section.removesuffix("s"),
@@ -158,6 +166,7 @@ def sample_run(
 
 def _write_replicate(
     own: Path,
+    name: str,
     data: ImageData,
     accuracy: float,
     spread: float,
@@ -179,14 +188,39 @@ def _write_replicate(
     for split in (data.train, data.test):
         noise = rng.normal(scale=spread, size=(len(split.labels), 8))
         arrays += [np.maximum(centres[split.labels] + noise, 0).astype(np.float16), split.labels]
-    save_features(own / FEATURES, ClassFeatures(*arrays))
+    save(ClassFeatures(*arrays), own / FEATURES)
+    (own / WEIGHTS).write_bytes(name.encode())  # never read: features come from a cache
     return {
         "top1_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         "top5_accuracy": 1.0,
         "nll": 0.1,
         "train_loss": 0.1,
-        "weights_sha256": "0" * 64,
+        "weights_sha256": hashlib.sha256(name.encode()).hexdigest(),
     }
+
+
+def sample_features(run: Run, replicate: int) -> ClassFeatures:
+    """The features that a sample run is given."""
+    tensors, _ = read_tensors(run.folder / f"replicate-{replicate}" / FEATURES)
+    return ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def cache_features(root: Path, content: dict[str, Any]) -> Path:
+    """Write ROOT/features: the cache in which `evaluate` finds the features of all sample runs."""
+    params = section(content, EvaluationParams, "evaluation")
+    data, folder = load_prepared(root / "prepared"), root / "features"
+    cache = feature_cache(load_machine(content), params, data, folder)
+    for path in root.glob("*/*/record.json"):
+        run = Run(path.parent.parent.name, path.parent.name, path.parent, read_record(path.parent))
+        for replicate in range(run.count):
+            whole = sample_features(run, replicate)
+            chosen = []
+            for split in ("train", "test"):
+                labels = getattr(whole, f"{split}_labels")
+                rows = class_rows(labels, cache.classes)
+                chosen += [getattr(whole, f"{split}_features")[rows], labels[rows]]
+            save(ClassFeatures(*chosen), cache.path(run, replicate))
+    return folder
 
 
 def teacher_facts(name: str, network: str, alpha: float | None = None) -> dict[str, Any]:
@@ -195,7 +229,7 @@ def teacher_facts(name: str, network: str, alpha: float | None = None) -> dict[s
         "name": name,
         "network": network,
         "mixup_alpha": alpha,
-        "weights_sha256": "0" * 64,
+        "weights_sha256": hashlib.sha256(f"teachers/{name}/0".encode()).hexdigest(),
         "top1_accuracy": 0.95,
         "views": {
             "plain": {"views": 8, "draw": "stratified", "alpha": None},
@@ -260,8 +294,6 @@ def sample_project(root: Path) -> dict[str, Any]:
 
 def evaluation_params(**changes: Any) -> EvaluationParams:
     """The evaluation section of the sample project."""
-    from pipeline.params import section
-
     content = {"evaluation": {**EVALUATION, **changes}}
     return section(content, EvaluationParams, "evaluation")
 

@@ -11,7 +11,11 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"]
+TRACKED = [
+    *("pipeline", "stages", "profiles", "own"),
+    *("dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"),
+    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
+]
 STORE = "data/stores/resnet8.zarr"
 PERSON = {"NAME": "Somebody", "EMAIL": "somebody@example.org"}
 yaml = YAML(typ="safe")
@@ -152,7 +156,6 @@ class Team:
         project = Clone(copy_of_the_project(folder / "start"))
         with (project.folder / "params.yaml").open("w") as file:
             yaml.dump(params or tiny_params(), file)
-        project.decant("use")
         project.git("init", "--quiet", "--initial-branch", "main")
         project.dvc("remote", "add", "--default", "team", self.remote)
         project.git("add", "--all")

@@ -110,20 +110,21 @@ def test_images_of_ones_own():
 def test_a_loss_of_ones_own(tmp_path, monkeypatch):
     (code,) = blocks("Your own loss", "python")
     (entries,) = blocks("Your own loss", "yaml")
-    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/mine.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     content = yaml.load(ROOT / "params.yaml")
     for section, values in yaml.load(entries).items():
         content[section] |= values
     try:
         assert Checker(content).problems == []
-        check_options("mine:logit_l1", {"weight": 0.5})
+        check_options("own.mine:logit_l1", {"weight": 0.5})
         logits = torch.randn(4, 10)
         targets = torch.eye(10)[:4]
-        loss = resolve("mine:logit_l1")(logits, None, logits, None, targets, 0.0, weight=0.5)
+        loss = resolve("own.mine:logit_l1")(logits, None, logits, None, targets, 0.0, weight=0.5)
         torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, targets))
     finally:
-        sys.modules.pop("mine", None)
+        sys.modules.pop("own.mine", None)
 
 
 def test_a_training_loop_of_ones_own(tmp_path, monkeypatch):

@@ -3,7 +3,13 @@
 import matplotlib
 import numpy as np
 import pytest
-from report_samples import evaluation_params, folder_bytes, sample_data, sample_project
+from report_samples import (
+    evaluation_params,
+    folder_bytes,
+    sample_data,
+    sample_features,
+    sample_project,
+)
 
 from pipeline.report.cluster_figures import (
     tsne_figure,
@@ -38,7 +44,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vscores(runs):
-    return vscore_runs(runs, CLASSES, evaluation_params().vscore, 2)
+    return vscore_runs(runs, CLASSES, evaluation_params().vscore, sample_features, 2)
 
 
 def test_runs_are_grouped_by_what_they_can_be_compared_with(runs):
@@ -140,7 +146,7 @@ def test_bars_gather_networks_of_one_kind(runs, vscores):
 
 
 def test_v_scores_do_not_depend_on_the_number_of_workers(runs, vscores):
-    again = vscore_runs(runs[:3], CLASSES, evaluation_params().vscore, 1)
+    again = vscore_runs(runs[:3], CLASSES, evaluation_params().vscore, sample_features, 1)
     found = [one for one in vscores if one.run in runs[:3]]
     assert again == found
 
@@ -148,21 +154,21 @@ def test_v_scores_do_not_depend_on_the_number_of_workers(runs, vscores):
 def test_tsne_shows_the_first_images_of_each_class(runs, tmp_path):
     params = evaluation_params().tsne
     assert params is not None
-    panels = tsne_panels(runs, CLASSES["similar"], params, 2)
+    panels = tsne_panels(runs, CLASSES["similar"], params, sample_features, 2)
     assert [(p.network, p.alpha, p.split) for p in panels] == [
         (network, alpha, split)
         for network in ("resnet20", "resnet8")
         for alpha in (None, 1.0)
         for split in ("train", "test")
     ]
-    _, labels = group_features(runs[0], 0, "train", CLASSES["similar"])
+    _, labels = group_features(sample_features(runs[0], 0), "train", CLASSES["similar"])
     assert (np.bincount(labels)[1:4] > 12).all(), "the sample must be a part"
     for panel in panels:
         assert np.bincount(panel.labels).tolist() == [0, 12, 12, 12]
         assert panel.points.shape == (36, 2)
     names = {1: "one", 2: "two", 3: "three"}
     for folder in ("first", "second"):
-        found = tsne_panels(runs, CLASSES["similar"], params, 1)
+        found = tsne_panels(runs, CLASSES["similar"], params, sample_features, 1)
         assert (
             tsne_figure(found, names, tmp_path / folder / "figures", "tsne-similar")
             == "tsne-similar"
@@ -173,6 +179,6 @@ def test_tsne_shows_the_first_images_of_each_class(runs, tmp_path):
 def test_a_network_without_mixup_partner_leaves_its_panel_empty(runs, tmp_path):
     params = evaluation_params().tsne
     assert params is not None
-    panels = tsne_panels(runs[:3], CLASSES["similar"], params, 2)
+    panels = tsne_panels(runs[:3], CLASSES["similar"], params, sample_features, 2)
     tsne_figure(panels, {1: "one", 2: "two", 3: "three"}, tmp_path, "tsne-similar")
     assert (tmp_path / "tsne-similar.png").stat().st_size > 0

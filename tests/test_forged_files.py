@@ -18,7 +18,7 @@ from pipeline.npy import read_array
 from pipeline.params import ParamsError, load_yaml
 from pipeline.prepared import DatasetError, load_prepared, save_prepared
 from pipeline.report.runs import Run
-from pipeline.results import ResultsError, load_features, read_record
+from pipeline.results import ResultsError, read_record
 from pipeline.store.npz import NpzError, NpzReader
 from pipeline.tensors import save_tensors
 from stages.common import printable
@@ -152,9 +152,7 @@ def test_curves_that_are_none(run: Run, text: str) -> None:
 
 def test_tensors_of_other_names(run: Run) -> None:
     own = run.folder / "replicate-0"
-    for name in ("features.safetensors", "train_sample.safetensors"):
-        save_tensors({"weight": torch.zeros(3)}, own / name, {})
-    refused(ResultsError, "holds weight", lambda: load_features(own / "features.safetensors"))
+    save_tensors({"weight": torch.zeros(3)}, own / "train_sample.safetensors", {})
     refused(ResultsError, "holds weight", lambda: run.train_sample(0))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from report_samples import EVALUATION, TRAINING, folder_bytes, sample_project
+from report_samples import EVALUATION, TRAINING, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
 from pipeline.params import load_yaml
@@ -61,9 +61,12 @@ def record_of(root, section, name):
 
 
 def run(command, root, content, *arguments, **paths):
+    cache_features(root, content)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(content, file)
-    names = {n: root / n for n in ("prepared", *SECTIONS)} | {"params": root / "params.yaml"}
+    names = {n: root / n for n in ("prepared", "features", *SECTIONS)} | {
+        "params": root / "params.yaml"
+    }
     words = [w for name, path in (names | paths).items() for w in (f"--{name}", str(path))]
     return CliRunner().invoke(command, [*map(str, arguments), *words])
 
@@ -90,6 +93,7 @@ def test_the_report_of_kept_results_has_the_numbers_of_the_report_they_came_from
     assert result.exit_code == 0, result.output
     after = folder_bytes(root / "reports")
     same = [
+        "details.json",
         "metrics.json",
         "plots/curves.csv",
         "plots/vscores.csv",
@@ -136,12 +140,12 @@ def test_a_network_at_hand_goes_before_its_kept_results(project):
     record["scores"]["top5_accuracy"] = [0.5, 0.5]
     changed.write_text(json.dumps(record))
     assert report(root, content, kept=kept).exit_code == 0
-    metrics = json.loads((root / "reports" / "metrics.json").read_text())
-    assert metrics["students"]["big-small-kd"]["top5_accuracy"] != 0.5
+    details = json.loads((root / "reports" / "details.json").read_text())
+    assert details["students"]["big-small-kd"]["top5_accuracy"] != 0.5
     shutil.rmtree(root / "students" / "big-small-kd")
     assert report(root, content, kept=kept).exit_code == 0
-    metrics = json.loads((root / "reports" / "metrics.json").read_text())
-    assert metrics["students"]["big-small-kd"]["top5_accuracy"] == 0.5
+    details = json.loads((root / "reports" / "details.json").read_text())
+    assert details["students"]["big-small-kd"]["top5_accuracy"] == 0.5
 
 
 def test_what_was_neither_run_nor_kept_is_named_and_left_out(project):

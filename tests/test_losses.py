@@ -1,5 +1,6 @@
 """Each loss against a slow loop written from its paper's equations, and at its limits."""
 
+import hashlib
 import inspect
 import math
 import sys
@@ -12,7 +13,7 @@ from pipeline.losses import (
     LOSSES,
     check_options,
     needs_features,
-    own_source,
+    own_code_sha256,
     resolve,
     scaled_logits,
 )
@@ -531,12 +532,12 @@ def test_dotted_paths_that_lead_nowhere(name, message):
         resolve(name)
 
 
-def test_the_file_of_a_users_own_loss(custom, tmp_path):
-    assert own_source("my_losses:plain") == tmp_path / "my_losses.py"
-    assert own_source("my_losses.plain") == tmp_path / "my_losses.py"
-    assert [own_source(name) for name in LOSSES] == [None] * len(LOSSES)
+def test_the_code_of_a_users_own_loss(custom, tmp_path):
+    digest = hashlib.sha256((tmp_path / "my_losses.py").read_bytes()).hexdigest()
+    assert own_code_sha256("my_losses:plain") == own_code_sha256("my_losses.plain") == digest
+    assert [own_code_sha256(name) for name in LOSSES] == [None] * len(LOSSES)
     with pytest.raises(ValueError, match="my_losses holds no absent"):
-        own_source("my_losses:absent")
+        own_code_sha256("my_losses:absent")
 
 
 @pytest.mark.usefixtures("custom")

@@ -16,7 +16,11 @@ from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import NOT_RUN
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore"]
+TRACKED = [
+    *("pipeline", "stages", "profiles", "own"),
+    *("dvc.yaml", ".dvc", ".dvcignore", ".gitignore"),
+    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
+]
 CPU_TEACHERS, CPU_STUDENTS = ("resnet20", "resnet32", "resnet56"), ("resnet20", "resnet32")
 TABLES = {
     TABLE1,
@@ -91,6 +95,7 @@ def test_the_miniature_fills_every_kind_of_cell(tmp_path):
     """Fifteen minutes of two idle cores; the second run finds nothing to do."""
     for name in TRACKED:
         source, target = ROOT / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(
                 source, target, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp")

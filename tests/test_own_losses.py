@@ -1,4 +1,4 @@
-"""A loss of the user's own, in a file beside params.yaml: found, and trained again where it changes."""
+"""A loss of the user's own, in the folder own/: found, and trained again where it changes."""
 
 import os
 import subprocess
@@ -18,11 +18,12 @@ def dumped(tmp_path_factory):
     """A workspace with a store, and a student with a loss of `mine.py`."""
     folder = tmp_path_factory.mktemp("own-loss")
     content = digits_params()
-    content["methods"]["mine"] = {"loss": "mine:mine", "weight": 0.5}
+    content["methods"]["mine"] = {"loss": "own.mine:mine", "weight": 0.5}
     content["students"]["plain"]["method"] = "mine"
     content["dumps"]["resnet8"]["mixed"] = None
     work = Workspace(folder, content)
-    (folder / "mine.py").write_text(LOSS)
+    (folder / "own").mkdir()
+    (folder / "own/mine.py").write_text(LOSS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("DECANT_DATA", raising=False)
@@ -47,22 +48,56 @@ def train(work):
     return weights, (results / "timing.json").read_bytes()
 
 
-def test_a_loss_beside_params_is_found_and_trained_again_where_it_changes(dumped):
+def test_a_loss_in_own_is_found_and_trained_again_where_it_changes(dumped):
     first = train(dumped)
     assert train(dumped) == first, "done already"
-    (dumped.folder / "mine.py").write_text(LOSS.replace("square()", "abs()"))
+    (dumped.folder / "own/mine.py").write_text(LOSS.replace("square()", "abs()"))
     changed = train(dumped)
     assert changed[0] != first[0]
-    (dumped.folder / "mine.py").write_text(LOSS)
+    (dumped.folder / "own/mine.py").write_text(LOSS)
     assert train(dumped) == first, "the work of the first one is kept"
 
 
+def test_what_a_loss_imports_from_own_counts_too(dumped):
+    first = train(dumped)
+    mine, shared = dumped.folder / "own/mine.py", dumped.folder / "own/shared.py"
+    shared.write_text("FACTOR = 2.0\n")
+    mine.write_text(
+        f"from own.shared import FACTOR\n{LOSS.replace('weight *', 'FACTOR * weight *')}"
+    )
+    doubled = train(dumped)
+    assert doubled[0] != first[0]
+    shared.write_text("FACTOR = 1.0\n")
+    assert train(dumped)[0] == first[0], "trained again: the factor is 1"
+    shared.unlink()
+    mine.write_text(LOSS)
+
+
+def test_a_loss_elsewhere_in_the_working_folder_is_refused(dumped):
+    (dumped.folder / "beside.py").write_text(LOSS)
+    (dumped.folder / "package").mkdir()
+    (dumped.folder / "package/inside.py").write_text(LOSS)
+    before = (dumped.folder / "params.yaml").read_text()
+    try:
+        for module, name in (("beside", "beside"), ("package.inside", "inside")):
+            text = before.replace("own.mine:mine", f"{module}:mine")
+            (dumped.folder / "params.yaml").write_text(text)
+            for command in (["check"], ["train-student", "plain"]):
+                done = decant(dumped, *command)
+                assert done.returncode == 1
+                assert f"{module} lies in the working folder" in done.stderr
+                assert f"move it into own/ and write own.{name}" in done.stderr
+                assert "Traceback" not in done.stderr
+    finally:
+        (dumped.folder / "params.yaml").write_text(before)
+
+
 def test_a_loss_that_is_not_there(dumped):
-    (dumped.folder / "mine.py").rename(dumped.folder / "other.py")
+    (dumped.folder / "own/mine.py").rename(dumped.folder / "own/other.py")
     try:
         done = decant(dumped, "check")
         assert done.returncode == 1
-        assert "cannot import mine" in done.stderr
+        assert "cannot import own.mine" in done.stderr
         assert "Traceback" not in done.stderr
     finally:
-        (dumped.folder / "other.py").rename(dumped.folder / "mine.py")
+        (dumped.folder / "own/other.py").rename(dumped.folder / "own/mine.py")

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from report_samples import (
     EVALUATION,
+    cache_features,
     folder_bytes,
     sample_data,
     sample_run,
@@ -521,7 +522,8 @@ def test_the_stage_writes_the_study_s_chapter(tmp_path):
     }
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(content, file)
-    folders = ("prepared", "teachers", "baselines", "students")
+    cache_features(tmp_path, content)
+    folders = ("prepared", "teachers", "baselines", "students", "features")
     arguments = [word for name in folders for word in (f"--{name}", str(tmp_path / name))]
     arguments += ["--params", str(tmp_path / "params.yaml"), "--out", str(tmp_path / "reports")]
     result = CliRunner().invoke(evaluate, arguments)

@@ -15,7 +15,11 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"]
+TRACKED = [
+    *("pipeline", "stages", "profiles", "own"),
+    *("dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"),
+    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
+]
 yaml = YAML(typ="safe")
 
 
@@ -99,7 +103,13 @@ def small_params():
 def finished(tmp_path_factory):
     """A project in which everything has run once."""
     folder = tmp_path_factory.mktemp("finished") / "project"
-    folder.mkdir()
+    project = new_project(folder, small_params())
+    project.first_run = project.repro()
+    return project
+
+
+def new_project(folder, params):
+    """What git has of the project in a new folder, with other parameters."""
     for name in TRACKED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,10 +118,8 @@ def finished(tmp_path_factory):
         else:
             shutil.copy(source, target)
     project = Project(folder)
-    project.params = small_params()
+    project.params = params
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    project.decant("use")
-    project.first_run = project.repro()
     return project
 
 

@@ -57,7 +57,6 @@ def job(few_digits):
         replicates=3,
         training=replace(PARAMS, epochs=2),
         augmentation=AUGMENTATION,
-        classes=[0, 1],
         source=lambda number: DrawnEpochs(AUGMENTATION, None, 20 + number, count),
         loss=hard_label_loss,
     )
@@ -224,7 +223,6 @@ def train_large_images(folder):
         replicates=2,
         training=replace(PARAMS, epochs=1),
         augmentation=AUGMENTATION,
-        classes=[],
         source=lambda number: DrawnEpochs(AUGMENTATION, None, number, 8),
         loss=hard_label_loss,
     )

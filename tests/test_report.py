@@ -6,13 +6,14 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from report_samples import EVALUATION, TEST_IMAGES, folder_bytes, sample_project
+from report_samples import EVALUATION, TEST_IMAGES, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
 from pipeline.report.params import EvaluationParams, VScoreParams
 from pipeline.report.runs import load_runs
 from pipeline.results import ResultsError, read_record
 from stages.evaluate import evaluate
+from stages.gate import gate
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,16 @@ def project(tmp_path):
     return tmp_path, content
 
 
-def run(root, content, out="reports"):
+def run(root, content, out="reports", *options):
+    cache_features(root, content)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(content, file)
     paths = {
-        name: str(root / name) for name in ("prepared", "teachers", "baselines", "students")
+        name: str(root / name)
+        for name in ("prepared", "teachers", "baselines", "students", "features")
     } | {"out": str(root / out), "params": str(root / "params.yaml")}
     arguments = [word for name, path in paths.items() for word in (f"--{name}", path)]
-    return CliRunner().invoke(evaluate, arguments)
+    return CliRunner().invoke(evaluate, [*arguments, *options])
 
 
 def test_the_report_is_complete(finished):
@@ -60,7 +63,7 @@ def test_the_report_is_complete(finished):
     )
     figures = {f for name in pictures for f in (f"figures/{name}.png", f"vector/{name}.svg")}
     plots = {f"plots/{name}.csv" for name in ("curves", "confusion", "vscores")}
-    others = {"metrics.json", "report.md", "report.html", "summary.txt"}
+    others = {"metrics.json", "details.json", "report.md", "report.html", "summary.txt"}
     assert set(files) == tables | figures | plots | others
     names = [name for section in ("teachers", "baselines", "students") for name in content[section]]
     assert len(names) == 8
@@ -80,7 +83,7 @@ def test_a_second_run_elsewhere_gives_the_same_bytes(finished, tmp_path):
 
 def test_metrics_hold_means_and_deviations(finished):
     root, _, _ = finished
-    metrics = json.loads((root / "reports" / "metrics.json").read_text())
+    metrics = json.loads((root / "reports" / "details.json").read_text())
     record = read_record(root / "students" / "big-small-kd")
     accuracies = [one["top1_accuracy"] for one in record["replicates"]]
     found = metrics["students"]["big-small-kd"]
@@ -98,7 +101,7 @@ def test_metrics_hold_means_and_deviations(finished):
 
 def test_scattered_features_have_the_lower_v_score(finished):
     root, _, _ = finished
-    metrics = json.loads((root / "reports" / "metrics.json").read_text())["teachers"]
+    metrics = json.loads((root / "reports" / "details.json").read_text())["teachers"]
     assert metrics["big"]["v_score"]["similar_train_raw"] == pytest.approx(1)
     assert metrics["big-mixup"]["v_score"]["similar_train_raw"] < 0.9
 
@@ -143,15 +146,60 @@ def test_everything_absent_is_named_at_once(project):
     assert not (root / "reports").exists()
 
 
-def test_floors_are_checked_after_the_report_is_written(project):
+def test_a_network_below_its_floor_is_recorded_and_the_gate_fails(project):
     root, content = project
     content["evaluation"]["floors"] = {"teachers": 0.99, "baselines": None, "students": 0.9}
     result = run(root, content)
-    assert result.exit_code == 1
-    assert "teachers.big " in result.output
-    assert "95.00 % is below the floor of 99 %" in result.output
+    assert result.exit_code == 0, result.output
+    line = "teachers.big (hard labels): top-1 accuracy 95.00 % is below the floor of 99 %"
+    assert f"warning: {line}" in result.output
+    assert line in (root / "reports" / "report.md").read_text(encoding="utf-8")
     assert "students." not in result.output
-    assert (root / "reports" / "report.html").exists()
+    failed = run_gate(root)
+    assert failed.exit_code == 1
+    assert f"error: {line}" in failed.output
+    content["evaluation"]["floors"]["teachers"] = 0.95
+    assert "warning" not in run(root, content).output
+    passed = run_gate(root)
+    assert passed.exit_code == 0
+    assert "8 networks reach their floors" in passed.output
+
+
+def run_gate(root):
+    """`decant gate` with the parameters of the last run."""
+    names = ("prepared", "teachers", "baselines", "students")
+    paths = {name: root / name for name in names} | {"params": root / "params.yaml"}
+    return CliRunner().invoke(gate, [w for n, path in paths.items() for w in (f"--{n}", str(path))])
+
+
+def test_metrics_are_the_accuracies_alone(finished):
+    root, content, _ = finished
+    metrics = json.loads((root / "reports" / "metrics.json").read_text())
+    details = json.loads((root / "reports" / "details.json").read_text())
+    names = {"top1_accuracy", "top1_accuracy_deviation"}
+    for section in ("teachers", "baselines", "students"):
+        assert metrics[section].keys() == content[section].keys()
+        for name, found in metrics[section].items():
+            assert found == {k: v for k, v in details[section][name].items() if k in names}
+
+
+def test_what_no_entry_names_is_moved_away_where_asked(project, monkeypatch):
+    root, content = project
+    monkeypatch.chdir(root)
+    del content["students"]["big-small-rescaled"]
+    folder = root / "students" / "big-small-rescaled"
+    record = (folder / "record.json").read_bytes()
+    (root / "students" / ".gitignore").write_text("*")
+    assert run(root, content).exit_code == 0
+    assert folder.exists(), "by hand, nothing is moved"
+    for _ in range(2):  # the second time one of that name is there already
+        result = run(root, content, "reports", "--tidy")
+        assert "big-small-rescaled: not in " in result.output
+        assert not folder.exists()
+        assert (root / "students" / ".gitignore").exists()
+        moved = root / "data/.work/removed/students/big-small-rescaled"
+        assert (moved / "record.json").read_bytes() == record
+        shutil.copytree(moved, folder)
 
 
 def test_a_folder_that_is_no_report_is_left_alone(project):

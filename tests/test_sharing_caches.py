@@ -78,7 +78,6 @@ def test_two_clones_share_a_cache(team, kind):
     before = first.files(STORE)
     # Nothing was pushed: the cache is enough.
     second.edit("students/mine", student("plain", 0.0, seed=77))
-    second.decant("use")
     assert second.repro_students("mine") == ["check", "train_student@mine"]
     assert is_linked(second, kind)
     assert second.groups() == {"plain"}

@@ -84,7 +84,6 @@ def test_a_student_of_both_groups_wants_the_whole_store(clone):
 
 def test_a_store_whose_teacher_has_changed_upstream(team, clone, tmp_path):
     clone.edit("students/mine", student("plain", 0.0, seed=77))
-    clone.decant("use")
     assert clone.repro_students("mine") == ["check", "train_student@mine"]
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message", "My student")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from stages import repro as repro_module
 from stages.locked import Lock, digest_of
 from stages.prepare import prepare
 from stages.repro import repro
-from stages.use import use
 
 ROOT = Path(__file__).resolve().parent.parent
 MD5 = {
@@ -136,10 +134,8 @@ def test_a_stale_store_is_fetched(clone):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The DVC commands that `decant repro` runs, which do nothing; dvc.yaml is up to date."""
+    """The DVC commands that `decant repro` runs, which do nothing."""
     found = []
-    shutil.copy(ROOT / "dvc.yaml", ".")
-    assert CliRunner().invoke(use, []).exit_code == 0
     monkeypatch.setattr(repro_module, "run", lambda *arguments: found.append(" ".join(arguments)))
     return found
 
@@ -172,15 +168,6 @@ def test_a_complete_clone_runs_dvc_as_it_is(clone, commands):
     assert commands == ["repro"]
 
 
-def test_dvc_yaml_is_brought_up_to_date_first(clone, commands):
-    content = YAML().load(Path("params.yaml"))
-    content["students"]["another"] = dict(content["students"]["s"])
-    with Path("params.yaml").open("w") as file:
-        YAML().dump(content, file)
-    assert "dvc.yaml: evaluate depends on" in invoke("train_student@another")
-    assert "data/students/another" in YAML().load(Path("dvc.yaml"))["stages"]["evaluate"]["deps"]
-
-
 def test_without_a_remote_there_is_nothing_to_pull(clone, commands, monkeypatch):
     monkeypatch.setattr(upstream, "has_remote", lambda: False)
     assert invoke() == ""
@@ -211,8 +198,7 @@ def test_missing_raw_data_say_that_a_clone_needs_none(clone):
 
 def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("run", "bring_up_to_date"):
-        monkeypatch.setattr(repro_module, name, lambda *given: pytest.fail("went on"))
+    monkeypatch.setattr(repro_module, "run", lambda *given: pytest.fail("went on"))
     params = YAML(typ="safe").load(ROOT / "profiles/digits.yaml")
     del params["students"]["kd"]["store"]
     with Path("params.yaml").open("w") as file:

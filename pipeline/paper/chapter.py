@@ -12,6 +12,7 @@ from pipeline.paper.published import RESNETS, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import paper_tables
 from pipeline.report.cluster_figures import tsne_figures, vscore_figures
 from pipeline.report.configurations import Results
+from pipeline.report.features import FeaturesOf
 from pipeline.report.params import TsneParams
 from pipeline.report.runs import Run
 from pipeline.report.tables import Table
@@ -59,6 +60,7 @@ def study_tsne(
     runs: Sequence[Run],
     groups: Mapping[str, Mapping[int, str]],
     params: TsneParams,
+    features: FeaturesOf,
     folder: Path,
     workers: int,
 ) -> dict[str, list[str]]:
@@ -69,7 +71,7 @@ def study_tsne(
     """
     return {
         group: tsne_figures(
-            figure_runs(runs), classes, params, folder, TSNE_FIGURES[group], workers
+            figure_runs(runs), classes, params, features, folder, TSNE_FIGURES[group], workers
         )
         for group, classes in groups.items()
         if group in TSNE_FIGURES

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.report.calibration import ECE_BINS
 from pipeline.report.numbers import MISSING, deviation, mean, percent, spread
 from pipeline.report.params import Floors
-from pipeline.report.runs import SECTIONS, Run, describe, share_text
+from pipeline.report.runs import Run, describe, share_text
 from pipeline.report.scores import Scores
 from pipeline.report.tables import Cell, Table, Value, cells
 
@@ -156,19 +156,14 @@ def short_table(scores: Sequence[Scores], caption: str) -> Table:
     )
 
 
-def below_floor(scores: Sequence[Scores], floors: Floors) -> list[str]:
+def below_floor(runs: Sequence[Run], floors: Floors) -> list[str]:
     """A line for each network of which a replicate misses the floor of its section."""
     lines = []
-    for section in SECTIONS:
-        floor = getattr(floors, section)
-        if floor is None:
-            continue
-        for one in scores:
-            low = [value for value in one.values["top1_accuracy"] if value < floor]
-            if one.run.section == section and low:
-                lines.append(
-                    f"{section}.{one.run.name} ({describe(one.run)}): top-1 accuracy "
-                    f"{100 * min(low):.2f} % is below the floor of {100 * floor:g} % "
-                    f"(evaluation.floors.{section})"
-                )
+    for run in runs:
+        floor, lowest = getattr(floors, run.section), min(run.top1_accuracies)
+        if floor is not None and lowest < floor:
+            lines.append(
+                f"{run.section}.{run.name} ({describe(run)}): top-1 accuracy {100 * lowest:.2f} % is "
+                f"below the floor of {100 * floor:g} % (evaluation.floors.{run.section})"
+            )
     return lines

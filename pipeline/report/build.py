@@ -20,9 +20,10 @@ from pipeline.report.comparison import comparison_table, comparisons
 from pipeline.report.configurations import Results, gather, hard_label_runs
 from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
+from pipeline.report.features import FeaturesOf
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.kept import cost_table
-from pipeline.report.machine_readable import write_metrics, write_plot_data
+from pipeline.report.machine_readable import write_details, write_metrics, write_plot_data
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.report.scores import Scores, score_runs
@@ -43,6 +44,7 @@ CONTENTS = {
     "figures",
     "vector",
     "plots",
+    "details.json",
     "metrics.json",
     "report.md",
     "report.html",
@@ -52,15 +54,11 @@ CONTENTS = {
 
 @dataclass
 class Report:
-    """A report in the making: blocks for readers, and what a terminal shows of it.
-
-    `shortfalls` names the networks that miss their floor, a line each.
-    """
+    """A report in the making: blocks for readers, and what a terminal shows of it."""
 
     folder: Path
     blocks: list[Block] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
-    shortfalls: list[str] = field(default_factory=list)
 
     @property
     def figures(self) -> Path:
@@ -81,6 +79,11 @@ class Report:
     def pictures(self, names: Iterable[str], text: str) -> None:
         """Show figures that have been written."""
         self.blocks += [Picture(name, text) for name in names]
+
+    def warn(self, lines: Sequence[str]) -> None:
+        """Say in the report and on the terminal what a reader must not overlook."""
+        self.blocks += [Heading("Warnings"), *map(Paragraph, lines)] if lines else []
+        self.summary += [f"warning: {line}" for line in lines]
 
     def finish(self) -> None:
         """Write report.md, report.html and summary.txt."""
@@ -103,6 +106,7 @@ def write_report(
     runs: Sequence[Run],
     data: ImageData,
     params: EvaluationParams,
+    features: FeaturesOf,
     folder: Path,
     workers: int,
     *,
@@ -111,6 +115,7 @@ def write_report(
     """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
 
     Args:
+        features: of all classes of the V-score groups.
         folder: an empty or absent folder.
         workers: how much is computed at the same time; changes no result.
         not_run: names of networks that the report lacks.
@@ -124,7 +129,7 @@ def write_report(
     report = Report(folder)
     said = caption(data, runs)
     scores = score_runs(runs, data.test.labels, workers)
-    vscores = vscore_runs(runs, groups, params.vscore, workers)
+    vscores = vscore_runs(runs, groups, params.vscore, features, workers)
     results = gather(runs)
     report.chapter("Setting", INTRODUCTION)
     report.table(setting_table(data, runs, not_run))
@@ -135,12 +140,13 @@ def write_report(
     add_accuracy(report, runs, scores, data, said)
     add_comparison(report, results, said)
     add_features(report, runs, vscores, said)
-    with_features = [run for run in runs if run.kept is None]
-    if params.tsne is not None and with_features:
-        add_tsne(report, with_features, groups, params, workers)
-    write_metrics(scores, vscores, folder / "metrics.json")
+    trained = [run for run in runs if run.kept is None]
+    if params.tsne is not None and trained:
+        add_tsne(report, trained, groups, params, features, workers)
+    write_metrics(scores, folder / "metrics.json")
+    write_details(scores, vscores, folder / "details.json")
     write_plot_data(runs, vscores, data.test.labels, data.class_names, folder / "plots")
-    report.shortfalls = below_floor(scores, params.floors)
+    report.warn(below_floor(runs, params.floors))
     report.finish()
     return report
 
@@ -228,17 +234,18 @@ def add_tsne(
     runs: Sequence[Run],
     groups: Mapping[str, Mapping[int, str]],
     params: EvaluationParams,
+    features: FeaturesOf,
     workers: int,
 ) -> None:
     """t-SNE panels: figures 1 and 2 of the study where it is reported, else of all hard-label runs."""
     assert params.tsne is not None
     if params.paper_tables and figure_runs(runs):
-        found = study_tsne(runs, groups, params.tsne, report.figures, workers)
+        found = study_tsne(runs, groups, params.tsne, features, report.figures, workers)
     else:
         chosen = compared_networks(runs)
         found = {
             group: tsne_figures(
-                chosen, classes, params.tsne, report.figures, f"tsne-{group}", workers
+                chosen, classes, params.tsne, features, report.figures, f"tsne-{group}", workers
             )
             for group, classes in groups.items()
         }

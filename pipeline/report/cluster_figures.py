@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.clusters import tsne_embedding
 from pipeline.report.configurations import hard_label_runs
+from pipeline.report.features import FeaturesOf
 from pipeline.report.numbers import deviation, mean
 from pipeline.report.params import TsneParams
 from pipeline.report.runs import Run
@@ -160,12 +161,13 @@ def tsne_figures(
     runs: Sequence[Run],
     classes: Mapping[int, str],
     params: TsneParams,
+    features: FeaturesOf,
     folder: Path,
     name: str,
     workers: int,
 ) -> list[str]:
     """t-SNE panels of some classes (number -> name) for hard-label networks, a few to a figure."""
-    panels = tsne_panels(runs, list(classes), params, workers)
+    panels = tsne_panels(runs, list(classes), params, features, workers)
     networks = list(dict.fromkeys(panel.network for panel in panels))
     sheets = [
         networks[i : i + NETWORKS_PER_FIGURE] for i in range(0, len(networks), NETWORKS_PER_FIGURE)
@@ -193,7 +195,11 @@ class Panel:
 
 
 def tsne_panels(
-    runs: Sequence[Run], classes: Sequence[int], params: TsneParams, workers: int
+    runs: Sequence[Run],
+    classes: Sequence[int],
+    params: TsneParams,
+    features_of: FeaturesOf,
+    workers: int,
 ) -> list[Panel]:
     """Panels of the first replicate of every hard-label network, train and test set, one group."""
     settings = [
@@ -204,7 +210,7 @@ def tsne_panels(
 
     def embed(setting: tuple[str, Alpha, str, Run]) -> Panel:
         network, alpha, split, run = setting
-        features, labels = group_features(run, 0, split, classes)
+        features, labels = group_features(features_of(run, 0), split, classes)
         kept = np.sort(
             np.concatenate([class_rows(labels, [c])[: params.images_per_class] for c in classes])
         )

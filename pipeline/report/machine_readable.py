@@ -1,4 +1,4 @@
-"""What `dvc metrics` and `dvc plots` read: metrics.json and plain tables of what the figures show."""
+"""What programs read: metrics.json (`dvc metrics`), details.json, and tables of what the figures show."""
 
 import json
 from collections.abc import Sequence
@@ -21,8 +21,20 @@ BARS = ("network", "classes", "v_score", "deviation")
 CONFUSION = ("actual", "predicted")
 
 
-def write_metrics(scores: Sequence[Scores], vscores: Sequence[VScores], path: Path) -> None:
-    """Nested numbers: section, name, score -> mean, and its deviation where there is one."""
+def write_metrics(scores: Sequence[Scores], path: Path) -> None:
+    """Top-1 accuracy (fraction) and its standard deviation of every network, by section and name.
+
+    So few that they lie in git, and that tables of experiments can be read.
+    """
+    content: dict[str, Any] = {}
+    for one in scores:
+        found = _summary("top1_accuracy", one.get("top1_accuracy"))
+        content.setdefault(one.run.section, {})[one.run.name] = found
+    _write_json(content, path)
+
+
+def write_details(scores: Sequence[Scores], vscores: Sequence[VScores], path: Path) -> None:
+    """Every number: section, name, score -> mean, and its standard deviation where there is one."""
     content: dict[str, Any] = {}
     for one in scores:
         entry = content.setdefault(one.run.section, {}).setdefault(one.run.name, {})
@@ -32,6 +44,10 @@ def write_metrics(scores: Sequence[Scores], vscores: Sequence[VScores], path: Pa
         entry = content[v.run.section][v.run.name].setdefault("v_score", {})
         features = "l2" if v.normalised else "raw"
         entry |= _summary(f"{v.group}_{v.split}_{features}", v.v_score)
+    _write_json(content, path)
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
     path.write_text(text + "\n", encoding="ascii", newline="\n")
 

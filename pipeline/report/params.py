@@ -8,10 +8,7 @@ from pipeline.params import Above, AtLeast, Between
 
 @dataclass(frozen=True, kw_only=True)
 class VScoreParams:
-    """Groups of classes (by name) whose features are clustered; k-means restarts and seed.
-
-    Training stages keep the penultimate features of exactly these classes.
-    """
+    """Groups of classes (by name) whose features are clustered; k-means restarts and seed."""
 
     groups: dict[str, tuple[str, ...]]
     seed: Annotated[int, AtLeast(0)] = 0
@@ -42,7 +39,10 @@ class TsneParams:
 
 @dataclass(frozen=True, kw_only=True)
 class Floors:
-    """Test accuracies (fractions) that every network of a kind must reach; null: none."""
+    """Test accuracies (fractions) that every network of a kind is to reach; null: none.
+
+    A network that does not is named in the report; `decant gate` fails for it.
+    """
 
     teachers: Annotated[float, Between(0, 1)] | None = None
     baselines: Annotated[float, Between(0, 1)] | None = None

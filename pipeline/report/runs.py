@@ -1,4 +1,4 @@
-"""The networks of a params.yaml, as their training stages left them: records, logits, features, curves."""
+"""The networks of a params.yaml, as their training stages left them: records, logits, weights, curves."""
 
 import csv
 import json
@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from pipeline.npy import read_array
 from pipeline.results import (
     CURVES,
-    FEATURES,
     RECORD,
     TEST_LOGITS,
     TRAIN_SAMPLE,
-    ClassFeatures,
+    WEIGHTS,
     ResultsError,
-    load_features,
     read_record,
 )
 from pipeline.tensors import read_tensors
@@ -42,7 +40,7 @@ class Run:
     """One entry of a section of params.yaml with all its replicates.
 
     `kept` holds the numbers of a network that was trained elsewhere and of which no more is at hand
-    (`kept`): it has no logits and no features.
+    (`kept`): it has no logits and no weights.
     """
 
     section: str
@@ -130,9 +128,9 @@ class Run:
             raise ResultsError(f"{path} holds {', '.join(tensors)}; pull or make it again")
         return TrainSample(tensors["logits"].numpy(), tensors["labels"].numpy())
 
-    def features(self, replicate: int) -> ClassFeatures:
-        """Penultimate features of the V-score classes."""
-        return load_features(self._file(replicate, FEATURES))
+    def weights_file(self, replicate: int) -> Path:
+        """Where the weights of a replicate lie."""
+        return self._file(replicate, WEIGHTS)
 
     def curves(self, replicate: int) -> dict[str, list[float]]:
         """The columns of curves.csv; NaN where an epoch was not evaluated."""
@@ -155,7 +153,7 @@ class Run:
         return [
             f"replicate-{replicate}/{name}"
             for replicate in range(self.count)
-            for name in (TEST_LOGITS, CURVES, FEATURES)
+            for name in (TEST_LOGITS, CURVES, WEIGHTS)
             if not (self.folder / f"replicate-{replicate}" / name).exists()
         ]
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clusters import v_score
+from pipeline.report.features import ClassFeatures, FeaturesOf
 from pipeline.report.numbers import deviation, mean, spread
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, describe
@@ -35,12 +36,14 @@ def vscore_runs(
     runs: Sequence[Run],
     groups: Mapping[str, Collection[int]],
     params: VScoreParams,
+    features: FeaturesOf,
     workers: int,
 ) -> list[VScores]:
     """V-scores of every run, split and group of classes, of raw and L2-normalised features.
 
     Args:
         groups: name -> class numbers.
+        features: of all classes of the groups; not asked for kept runs.
         workers: computed at the same time, each on one thread, so that the results do not depend on it.
     """
     settings = [
@@ -51,7 +54,7 @@ def vscore_runs(
         for normalised in (False, True)
     ]
     return in_threads(
-        lambda setting: _vscores(*setting, groups[setting[1]], params), settings, workers
+        lambda setting: _vscores(*setting, groups[setting[1]], params, features), settings, workers
     )
 
 
@@ -62,12 +65,13 @@ def _vscores(
     normalised: bool,
     classes: Collection[int],
     params: VScoreParams,
+    features: FeaturesOf,
 ) -> VScores:
     if run.kept is not None:
         return _kept_vscores(run, group, split, normalised)
     found = [
         v_score(
-            *group_features(run, replicate, split, classes),
+            *group_features(features(run, replicate), split, classes),
             normalise=normalised,
             seed=params.seed,
             n_init=params.n_init,
@@ -94,10 +98,9 @@ def _kept_vscores(run: Run, group: str, split: str, normalised: bool) -> VScores
 
 
 def group_features(
-    run: Run, replicate: int, split: str, classes: Collection[int]
+    stored: ClassFeatures, split: str, classes: Collection[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Features f4 [n, D] and labels i4 [n] of one group's images in the `train` or `test` split."""
-    stored = run.features(replicate)
     features = stored.train_features if split == "train" else stored.test_features
     labels = stored.train_labels if split == "train" else stored.test_labels
     rows = class_rows(labels, list(classes))

@@ -1,0 +1,180 @@
+"""Penultimate features of some classes' images: computed from weights once, then read from a cache.
+
+Training keeps none, so that other classes can be looked at without training anything again. A cached
+file belongs to weights (their digest, which the record has), images, classes and what computed it; one
+that is damaged is made anew.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.batches import ImageBank
+from pipeline.checkpoints import CheckpointError, load_into, load_weights, weights_digest
+from pipeline.models import build
+from pipeline.models.network import Network
+from pipeline.predict import clean_bank, place, predict_clean
+from pipeline.prepared import Channels, ImageData, Split
+from pipeline.publish import work_key
+from pipeline.report.runs import Run
+from pipeline.report.workers import in_threads
+from pipeline.results import ResultsError, class_rows
+from pipeline.tensors import read_tensors, save_tensors
+
+PREDICT_BATCH = 500
+
+
+@dataclass(frozen=True)
+class ClassFeatures:
+    """Penultimate features of the images of some classes.
+
+    Attributes:
+        train_features: f2 [n, D], train_labels: i4 [n]; test_features: f2 [m, D], test_labels: i4 [m].
+    """
+
+    train_features: NDArray[np.float16]
+    train_labels: NDArray[np.int32]
+    test_features: NDArray[np.float16]
+    test_labels: NDArray[np.int32]
+
+    @property
+    def sha256(self) -> str:
+        """Digest (hex) of all arrays: what a cached file must still hold."""
+        digest = hashlib.sha256()
+        for name, array in vars(self).items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode("ascii"))
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+FeaturesOf = Callable[[Run, int], ClassFeatures]  # run, replicate
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Features of the images of `classes` (numbers), for any run and replicate.
+
+    Attributes:
+        folder: of the cached files.
+        device: on which they are computed.
+        computed_by: versions and code; another one's files are not used.
+    """
+
+    data: ImageData
+    classes: Sequence[int]
+    folder: Path
+    device: torch.device
+    computed_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, run: Run, replicate: int) -> ClassFeatures:
+        """The features of a replicate, read where they are cached.
+
+        Raises ResultsError where its weights are not there, or are not those that its record names.
+        """
+        path = self.path(run, replicate)
+        features = _read(path, self._labels)
+        if features is None:
+            features = self._compute(run, replicate)
+            save(features, path)
+        return features
+
+    def fill(self, runs: Iterable[Run], workers: int) -> None:
+        """Compute what is not there yet, on a CPU in threads."""
+        replicates = [(run, replicate) for run in runs for replicate in range(run.count)]
+        lacking = [one for one in replicates if not self.path(*one).exists()]
+        in_threads(lambda one: self(*one), lacking, 1 if self.device.type == "cuda" else workers)
+
+    def lacking(self, runs: Iterable[Run]) -> list[Run]:
+        """Runs of which some features have to be computed."""
+        return [
+            run for run in runs if any(not self.path(run, r).exists() for r in range(run.count))
+        ]
+
+    def path(self, run: Run, replicate: int) -> Path:
+        """The cached file of a replicate."""
+        facts = {
+            "weights": run.record["replicates"][replicate]["weights_sha256"],
+            "network": run.network,
+            "dataset": self.data.fingerprint,
+            "normalisation": normalisation(run, self.data),
+            "classes": sorted(self.classes),
+            "device": self.device.type,
+            **self.computed_by,
+        }
+        return self.folder / f"{work_key(facts)}.safetensors"
+
+    @property
+    def _labels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        train, test = self.data.train.labels, self.data.test.labels
+        return train[class_rows(train, self.classes)], test[class_rows(test, self.classes)]
+
+    def _compute(self, run: Run, replicate: int) -> ClassFeatures:
+        network = place(_load(run, replicate, len(self.data.class_names)), self.device)
+        banks = (
+            _bank(split, tuple(self.classes), normalisation(run, self.data), self.device)
+            for split in (self.data.train, self.data.test)
+        )
+        train, test = (
+            predict_clean(network, bank, PREDICT_BATCH)[1].astype(np.float16) for bank in banks
+        )
+        train_labels, test_labels = self._labels
+        return ClassFeatures(train, train_labels, test, test_labels)
+
+
+def normalisation(run: Run, data: ImageData) -> tuple[Channels, Channels]:
+    """Mean and standard deviation per channel (of pixel/255) that a network's images are given with."""
+    return data.mean, data.std
+
+
+def save(features: ClassFeatures, path: Path) -> None:
+    """Write a cached file, atomically."""
+    tensors = {name: torch.from_numpy(array) for name, array in vars(features).items()}
+    save_tensors(tensors, path, {"sha256": features.sha256})
+
+
+def _read(path: Path, labels: tuple[NDArray[np.int32], NDArray[np.int32]]) -> ClassFeatures | None:
+    """A cached file's features; None where there is none or it is damaged."""
+    names = {one.name for one in fields(ClassFeatures)}
+    try:
+        tensors, facts = read_tensors(path)
+    except (ValueError, OSError):
+        return None
+    if tensors.keys() != names:
+        return None
+    features = ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
+    expected = zip((features.train_labels, features.test_labels), labels, strict=True)
+    whole = features.sha256 == facts.get("sha256") and all(np.array_equal(*two) for two in expected)
+    return features if whole else None
+
+
+def _load(run: Run, replicate: int, num_classes: int) -> Network:
+    path, network = run.weights_file(replicate), build(run.network, num_classes)
+    try:
+        weights = load_weights(path)
+        load_into(network, weights)
+    except CheckpointError as error:
+        raise ResultsError(f"{error}; pull it (`dvc pull {run.folder}`) or make it again") from None
+    if weights_digest(weights) != run.record["replicates"][replicate]["weights_sha256"]:
+        raise ResultsError(
+            f"{path} holds other weights than its record names: run its stage again (`dvc repro`) or "
+            f"pull it (`dvc pull {run.folder}`)"
+        )
+    return network
+
+
+@lru_cache(maxsize=4)
+def _bank(
+    split: Split,
+    classes: tuple[int, ...],
+    channels: tuple[Channels, Channels],
+    device: torch.device,
+) -> ImageBank:
+    """The images of some classes; made once for all networks that are given them alike."""
+    return clean_bank(split.images[class_rows(split.labels, classes)], *channels, device)
