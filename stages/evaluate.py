@@ -35,7 +35,7 @@ def evaluate(
     With --kept, a network that is not trained here is taken from its kept results, and one that has
     none is left out; else all of them must be there.
     """
-    from pipeline.prepared import load_prepared
+    from pipeline.dataset_params import load_dataset
     from pipeline.report.build import check_replaceable, replace_report, write_report
     from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
@@ -44,7 +44,7 @@ def evaluate(
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")
     networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
-    data = load_prepared(prepared)
+    data = load_dataset(prepared, content)
     instead = None
     if kept is not None:
         if not kept.is_dir():

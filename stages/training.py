@@ -62,6 +62,7 @@ def train_and_publish(
 
 
 def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path, device: torch.device) -> None:
+    seen = data.seen_by(job.facts)
     folders = [Replicate(job, r, work.path).folder for r in range(job.replicates)]
     records = [json.loads((folder / RECORD).read_text()) for folder in folders]
     files = {RECORD: work.path / RECORD, TIMING: work.path / TIMING}
@@ -69,13 +70,15 @@ def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path, device: tor
     timings = [json.loads((folder / TIMING).read_text()) for folder in folders]
     durable_write(files[TIMING], canonical_json({"replicates": timings}))
     for folder in folders:
-        features = class_features(job.network, job.classes, folder, data, device)
+        features = class_features(job.network, job.classes, folder, seen, device)
         for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
             files[f"{folder.name}/{name}"] = folder / name
         files[f"{folder.name}/{FEATURES}"] = features
     work.publish(files, out)
     shown = ", ".join(f"{record['top1_accuracy']:.2%}" for record in records)
-    console.print(f"{job.kind} {job.name}: {shown} on the {data.evaluated_on} set -> {out}")
+    console.print(
+        f"{job.kind} {job.name}: {shown} on the {data.evaluated_on} set of {seen} -> {out}"
+    )
 
 
 def _record(job: Job, data: ImageData, replicates: list[dict[str, Any]]) -> dict[str, Any]:
