@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipeline.batches import Batch, ImageBank, ViewBatches
 from pipeline.checkpoints import load_into, load_weights
+from pipeline.dataset_params import load_dataset
 from pipeline.distill import StudentParams
 from pipeline.fit import TestSet, Trainer, fit
 from pipeline.hard_labels import DrawnEpochs
@@ -31,7 +32,7 @@ from pipeline.models import build
 from pipeline.models.network import Network
 from pipeline.params import section
 from pipeline.predict import clean_bank, place
-from pipeline.prepared import ImageData, load_prepared
+from pipeline.prepared import ImageData
 from pipeline.publish import canonical_json
 from pipeline.report.numbers import mean, signed, spread
 from pipeline.report.style import GREY, INK, figure
@@ -89,7 +90,8 @@ def teacher_of(params: StudentParams, data: ImageData, device: torch.device) -> 
     folder = Path("data/teachers") / params.teacher
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     network = build(record["network"], len(data.class_names))
-    load_into(network, load_weights(folder / "replicate-0" / "weights.safetensors"))
+    path = folder / "replicate-0" / "weights.safetensors"
+    load_into(network, load_weights(path), source=str(path), name=record["network"])
     return place(network, device).eval()
 
 
@@ -228,7 +230,7 @@ def replace_table(path: Path, table: str) -> None:
 def main(replicate: int | None, params_path: Path) -> None:
     """Train students of the live teacher, then write the table and the figure of docs/views.md."""
     content = load_params(params_path)
-    data = load_prepared(PREPARED)
+    data = load_dataset(PREPARED, content)
     count = content["students"][STUDENT]["replicates"]
     live = live_folder(content, data)
     for number in range(count) if replicate is None else (replicate,):

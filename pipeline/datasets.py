@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import imagefolder
+from pipeline.dataset_params import DatasetParams, channel_statistics
 from pipeline.prepared import (
-    Channels,
     DatasetError,
     ImageData,
     Images,
@@ -36,75 +36,17 @@ __all__ = [
     "DatasetParams",
     "ImageData",
     "Split",
+    "channel_statistics",
     "load_prepared",
     "load_raw",
     "save_prepared",
 ]
 
-DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder"]
 Indices = NDArray[np.int64]
 
 MAX_IMAGE_BYTES = 8 * 2**30
-_COUNTED_BYTES = 2**26  # of images whose pixels are counted at a time
 # Each draw has a random stream of its own: another validation fraction leaves the test split alone.
 _STREAMS = {"test": 1, "validation": 2, "subset": 3}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetParams:
-    """Which images are used, and how they are split: the section `dataset` of params.yaml.
-
-    `image_size` is in pixels (square). `test_fraction` is for data without a test set of its own.
-    `validation_fraction` above 0 holds that part of the training set out, to be used in place of
-    the test set everywhere. `subset_fraction` is the part of the remaining training set that is
-    kept; with the same seed a smaller subset lies within a larger one. `mean` and `std` (of
-    pixel/255, per channel) are measured on the training images where null.
-    """
-
-    name: DatasetName
-    image_size: int
-    test_fraction: float | None = None
-    validation_fraction: float = 0.0
-    subset_fraction: float = 1.0
-    seed: int = 0
-    mean: Channels | None = None
-    std: Channels | None = None
-
-    def __post_init__(self) -> None:
-        problems = [f"{key}: {text}" for key, text in self._problems().items()]
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def _problems(self) -> dict[str, str]:
-        problems: dict[str, str] = {}
-        cifar = self.name in ("cifar10", "cifar100")
-        if cifar and self.image_size != 32:
-            problems["image_size"] = (
-                f"CIFAR images are 32 pixels wide; set 32, found {self.image_size}"
-            )
-        elif not 8 <= self.image_size <= 512:
-            problems["image_size"] = f"allowed are 8 to 512 pixels, found {self.image_size}"
-        if cifar and self.test_fraction is not None:
-            problems["test_fraction"] = "CIFAR has a test set of its own; set null"
-        elif self.name == "digits" and self.test_fraction is None:
-            problems["test_fraction"] = (
-                "digits has no test set of its own; set the part to hold out"
-            )
-        elif self.test_fraction is not None and not 0 < self.test_fraction < 1:
-            problems["test_fraction"] = f"must lie between 0 and 1, found {self.test_fraction}"
-        if not 0 <= self.validation_fraction < 1:
-            found = self.validation_fraction
-            problems["validation_fraction"] = f"must be at least 0 and below 1, found {found}"
-        if not 0 < self.subset_fraction <= 1:
-            found = self.subset_fraction
-            problems["subset_fraction"] = f"must be above 0 and at most 1, found {found}"
-        if not 0 <= self.seed < 2**63:
-            problems["seed"] = f"must be a whole number from 0, found {self.seed}"
-        if self.mean is not None and not all(0 <= value <= 1 for value in self.mean):
-            problems["mean"] = f"means of pixel/255 lie between 0 and 1, found {self.mean}"
-        if self.std is not None and not all(0 < value <= 1 for value in self.std):
-            problems["std"] = f"deviations of pixel/255 lie above 0 and up to 1, found {self.std}"
-        return problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,25 +123,6 @@ def stratified_part(labels: Labels, fraction: float, seed: int, stream: str) -> 
         members = order[labels[order] == label]
         parts.append(members[: max(1, math.floor(fraction * len(members) + 0.5))])
     return np.sort(np.concatenate(parts))
-
-
-def channel_statistics(images: Images) -> tuple[Channels, Channels]:
-    """Mean and population standard deviation of pixel/255 for each channel of u1 [N,H,W,3].
-
-    Computed from histograms in exact integers, so that the result depends on the pixels alone.
-    """
-    mean, std = [], []
-    for channel in range(3):
-        # bincount copies what it counts as 8-byte numbers: a few images at a time.
-        parts = np.array_split(images[..., channel], 1 + images.size // _COUNTED_BYTES)
-        found = [np.bincount(part.ravel(), minlength=256) for part in parts]
-        counts = [int(count) for count in np.sum(found, axis=0)]
-        number = sum(counts)
-        total = sum(value * count for value, count in enumerate(counts))
-        squares = sum(value * value * count for value, count in enumerate(counts))
-        mean.append(total / (255 * number))
-        std.append(math.sqrt(number * squares - total * total) / (255 * number))
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
 def _hold_out(

@@ -17,7 +17,6 @@ from pipeline.batches import Batch, EpochData
 from pipeline.fit import LossFunction
 from pipeline.losses import check_options, needs_features, own_code_sha256, resolve
 from pipeline.params import AtLeast, Between, Seed
-from pipeline.store.manifest import TeacherInfo
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views import (
     GROUPS,
@@ -234,12 +233,13 @@ def views_read(group: ViewGroup, views: int | None) -> int:
     return group.views if views is None else views
 
 
-def _origin(group: ViewGroup) -> tuple[str | TeacherInfo, Augmentation]:
+def _origin(group: ViewGroup) -> tuple[tuple[object, ...], Augmentation]:
     """What plain and mixed views have to share for one student to read both."""
     header = group.manifest.header
     assert header.recipe is not None, "views have a recipe"
     # Logits that were imported carry no digest of weights: all that is said has to be the same.
-    return header.teacher.weights_sha256 or header.teacher, header.recipe.augmentation
+    teacher = header.teacher.weights_sha256 or header.teacher, header.teacher.normalisation
+    return teacher, header.recipe.augmentation
 
 
 def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:

@@ -79,8 +79,9 @@ def groups_of(params: DumpParams) -> list[GroupName]:
     return ["clean", *(group for group in GROUPS if params.group(group) is not None)]
 
 
-def teacher_info(record: Mapping[str, Any]) -> TeacherInfo:
-    """What a manifest says of the teacher, from the record of its training."""
+def teacher_info(record: Mapping[str, Any], data: ImageData) -> TeacherInfo:
+    """What a manifest says of the teacher, from the record of its training on a data set."""
+    seen = data.seen_by(record).normalisation
     replicate = record["replicates"][0]
     mixup = record["entry"].get("mixup")
     return TeacherInfo(
@@ -89,6 +90,7 @@ def teacher_info(record: Mapping[str, Any]) -> TeacherInfo:
         weights_sha256=replicate["weights_sha256"],
         training={**record["training"], "mixup": mixup, "seed": replicate["seed"]},
         top1_accuracy=replicate["top1_accuracy"],
+        normalisation=None if seen == data.normalisation else seen,
     )
 
 
@@ -151,7 +153,8 @@ def dump_group(
     Args:
         network: the teacher, on the device; run in eval mode and in its own precision, which is the
             header's.
-        header: what the manifest states; its group and recipe say what is computed.
+        header: what the manifest states; its group and recipe say what is computed, its teacher under
+            which normalisation.
         folder: the store's root in the work folder.
         on_progress: called with the images done and to do of what was missing.
         exact: the same teacher in float32; needed where the header's precision is a lower one, what
@@ -159,6 +162,7 @@ def dump_group(
 
     Returns the group's files: path inside the store -> finished file.
     """
+    data = data.normalised(header.teacher.normalisation)
     if header.group == "clean":
         clean = CleanWriter(folder, header, feature_dim=network.feature_dim)
         for name in clean.missing_splits():

@@ -15,6 +15,7 @@ from pipeline.batches import Batch, EpochData
 from pipeline.checkpoints import load_into, load_weights, weights_digest
 from pipeline.models.network import Network
 from pipeline.params import Above, AtLeast, Between, Seed
+from pipeline.prepared import Channels, Normalisation, normalisation_problems
 from pipeline.views import Augmentation, EpochPlan, ViewRecipe, draw_view, mixed_rows
 
 
@@ -28,10 +29,29 @@ class Mixup:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """Weights that were trained elsewhere: a safetensors file and the sha256 of its bytes."""
+    """Weights that were trained elsewhere: a safetensors file and the digest of its weights.
+
+    `mean` and `std` are of the normalisation that they were trained under; both null: the data set's.
+    """
 
     path: str
     sha256: str
+    mean: Channels | None = None
+    std: Channels | None = None
+
+    def __post_init__(self) -> None:
+        problems = normalisation_problems(self.mean, self.std)
+        if (self.mean is None) != (self.std is None):
+            problems["std" if self.std is None else "mean"] = "mean and std go together, give both"
+        if problems:
+            raise ValueError("; ".join(f"{key}: {text}" for key, text in problems.items()))
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The weights' own normalisation, if one is given."""
+        if self.mean is None or self.std is None:
+            return None
+        return Normalisation(self.mean, self.std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +122,12 @@ def hard_label_loss(logits: Tensor, features: Tensor, batch: Batch, epoch: Tenso
     return cross_entropy(logits, batch.targets)
 
 
-def read_weights(file: WeightsFile, network: Network) -> None:
-    """Read weights that were trained elsewhere into a network.
+def read_weights(file: WeightsFile, network: Network, name: str) -> None:
+    """Read weights that were trained elsewhere into a network; `name` is the network's.
 
     Raises ValueError where they do not fit, or are not the ones that the parameters name.
     """
-    load_into(network, load_weights(Path(file.path)))
+    load_into(network, load_weights(Path(file.path)), source=file.path, name=name)
     digest = weights_digest(network)
     if digest != file.sha256:
         raise ValueError(

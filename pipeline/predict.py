@@ -82,7 +82,10 @@ def clean_bank(
 
 
 def predict_clean(
-    network: Network, bank: ImageBank, batch_size: int
+    network: Network,
+    bank: ImageBank,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits f4 [N, C] and features f4 [N, D] of a bank's images as they are."""
     places = bank.as_they_are
@@ -90,4 +93,4 @@ def predict_clean(
     def images_of(rows: Tensor) -> Tensor:
         return bank.normalise(bank.cut(places.index_select(0, rows)))
 
-    return predict(network, images_of, bank.count, batch_size, bank.device)
+    return predict(network, images_of, bank.count, batch_size, bank.device, on_batch)

@@ -12,14 +12,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.npy import read_array
+from pipeline.params import Above, Between, read
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -27,9 +28,34 @@ Channels = tuple[float, float, float]
 
 SCHEMA = 1
 
+_Mean = Annotated[float, Between(0, 1)]
+_Deviation = Annotated[float, Above(0)]
+
 
 class DatasetError(ValueError):
     """A data set that is missing, damaged or not what was asked for; says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to an image before a network sees it: (pixel / 255 - mean) / std, per channel."""
+
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Deviation, _Deviation, _Deviation]
+
+    def __str__(self) -> str:
+        mean, std = (" ".join(f"{x:.4g}" for x in values) for values in (self.mean, self.std))
+        return f"mean {mean}, std {std}"
+
+
+def normalisation_problems(mean: Channels | None, std: Channels | None) -> dict[str, str]:
+    """What is wrong with a given mean and std, by name."""
+    problems = {}
+    if mean is not None and not all(0 <= value <= 1 for value in mean):
+        problems["mean"] = f"means of pixel/255 lie between 0 and 1, found {mean}"
+    if std is not None and not all(0 < value <= 1 for value in std):
+        problems["std"] = f"deviations of pixel/255 lie above 0 and up to 1, found {std}"
+    return problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +84,32 @@ class ImageData:
     fingerprint: str
     evaluated_on: Literal["test", "validation"]
     notes: Mapping[str, Any]
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The data set's own."""
+        return Normalisation(self.mean, self.std)
+
+    def normalised(self, normalisation: Normalisation | None) -> Self:
+        """The same images under another normalisation; None: under the data set's own."""
+        if normalisation is None:
+            return self
+        return replace(self, mean=normalisation.mean, std=normalisation.std)
+
+    def seen_by(self, record: Mapping[str, Any]) -> Self:
+        """The images as the network of a training stage's record sees them.
+
+        `record["normalisation"]` is there where that is not the data set's own: of weights that were
+        trained elsewhere. Raises `DatasetError` where it is malformed.
+        """
+        problems: list[str] = []
+        found = read(Normalisation | None, record.get("normalisation"), "normalisation", problems)
+        if problems:
+            raise DatasetError(f"the record of {record.get('name')}: {'; '.join(problems)}")
+        return self.normalised(found)
+
+    def __str__(self) -> str:
+        return f"{self.name}, normalised with {self.normalisation}"
 
 
 def fingerprint(train: Split, test: Split, class_names: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ so that changing one leaves what is done of the others, and more views add to th
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +37,13 @@ if TYPE_CHECKING:
 @stage_options
 def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: Path | None) -> None:
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
+    from pipeline.dataset_params import load_dataset
     from pipeline.dump import DumpParams, dump_group, group_header, groups_of, teacher_info
     from pipeline.inference import ready
     from pipeline.params import section
     from pipeline.predict import place
-    from pipeline.prepared import load_prepared
     from pipeline.results import read_record
+    from pipeline.store.manifest import header_facts
     from pipeline.store.version import write_versions
     from pipeline.views import Augmentation
     from stages.devices import pick_device, set_up
@@ -54,7 +54,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     machine = load_machine(content)
     params = section(content, DumpParams, "dumps", teacher)
     augmentation = section(content, Augmentation, "augmentation")
-    data = load_prepared(prepared)
+    data = load_dataset(prepared, content)
     device = pick_device(machine)
     set_up(device, machine.threads)
     record = read_record(teachers / teacher)
@@ -65,9 +65,11 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     files: dict[str, Path] = {}
     with ExitStack() as stack, ProgressDisplay("images") as display:
         for group in groups_of(params):
-            header = group_header(group, params, augmentation, data, teacher_info(record), device)
+            header = group_header(
+                group, params, augmentation, data, teacher_info(record, data), device
+            )
             views = None if group == "clean" else params.group(group)
-            facts = {"header": asdict(header), "features": views is None or views.features}
+            facts = {"header": header_facts(header), "features": views is None or views.features}
             work = stack.enter_context(open_work(facts, device))
 
             def show(done: int, total: int, group: str = group) -> None:
@@ -95,7 +97,7 @@ def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Netw
 
     path = folder / "replicate-0" / WEIGHTS
     network = build(record["network"], classes)
-    load_into(network, load_weights(path))
+    load_into(network, load_weights(path), source=str(path), name=record["network"])
     digest, stated = weights_digest(network), record["replicates"][0]["weights_sha256"]
     if digest != stated:
         raise ValueError(

@@ -45,7 +45,7 @@ def evaluate(
     none is left out; else all of them must be there. A network that misses its floor is named in the
     report and here; `decant gate` fails for it.
     """
-    from pipeline.prepared import load_prepared
+    from pipeline.dataset_params import load_dataset
     from pipeline.report.build import check_replaceable, replace_report, write_report
     from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
@@ -58,7 +58,7 @@ def evaluate(
     if tidy:
         for old, new in networks.tidy():
             console.print(f"{old}: not in {params_path}, moved to {new}", markup=False)
-    data = load_prepared(prepared)
+    data = load_dataset(prepared, content)
     instead = None
     if kept is not None:
         if not kept.is_dir():

@@ -1,9 +1,11 @@
 """What training a teacher and training a baseline have in common."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset_params import load_dataset
 from pipeline.hard_labels import (
     BaselineParams,
     DrawnEpochs,
@@ -13,7 +15,7 @@ from pipeline.hard_labels import (
 )
 from pipeline.models import build
 from pipeline.params import section
-from pipeline.prepared import ImageData, load_prepared
+from pipeline.prepared import ImageData
 from pipeline.views import Augmentation
 from stages.common import load_machine
 from stages.jobs import Job, resolve_training
@@ -35,7 +37,7 @@ def train_on_hard_labels(
         content: the whole parameter file.
         graph: see `Trainer`.
     """
-    data = load_prepared(prepared)
+    data = load_dataset(prepared, content)
     jobs = {out: _job(kind, name, content, data) for name, out in outputs.items()}
     train_and_publish(jobs, data, load_machine(content), graph=graph)
 
@@ -44,11 +46,13 @@ def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
     count = len(data.train.labels)
-    weights = None
+    weights, facts = None, {}
     if params.weights is not None:
         network = build(params.network, len(data.class_names))
-        read_weights(params.weights, network)
+        read_weights(params.weights, network, params.network)
         weights = network.state_dict()
+        if params.weights.normalisation not in (None, data.normalisation):
+            facts["normalisation"] = asdict(params.weights.normalisation)
     return Job(
         kind=kind,
         name=name,
@@ -63,4 +67,5 @@ def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
         ),
         loss=hard_label_loss,
         weights=weights,
+        facts=facts,
     )

@@ -1,51 +1,133 @@
-"""A .pth checkpoint of the field's zoo in; checked safetensors weights out, with their accuracy."""
+"""A checkpoint that was trained elsewhere in; checked safetensors weights out, with their accuracy."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.common import PREPARED, console, load_machine, load_params, path_option, stage_options
+from stages.common import (
+    PREPARED,
+    Machine,
+    console,
+    load_machine,
+    load_params,
+    path_option,
+    stage_options,
+)
+from stages.normalising import given_normalisation, normalisation_options
+
+if TYPE_CHECKING:  # for a quick --help
+    from pipeline.models import Network
+    from pipeline.prepared import ImageData, Normalisation
 
 IMPORTED = Path("data/imported")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--arch", required=True, help="Name of the network, e.g. resnet56.")
+@click.option("--arch", required=True, help="Name of the network, e.g. resnet56 or ShuffleV1.")
+@click.option(
+    "--key",
+    help="Which weights are meant where FILE holds several, e.g. state_dict_ema.  [default: those that "
+    "fit the network, before any averages of them]",
+)
+@normalisation_options
 @path_option("--prepared", PREPARED, "Prepared data set that the accuracy is measured on.")
 @path_option("--out", None, "File to write.  [default: data/imported/ARCH.safetensors]")
 @stage_options
 def import_teacher(
-    file: Path, arch: str, params_path: Path, prepared: Path, out: Path | None
+    file: Path,
+    arch: str,
+    key: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    params_path: Path,
+    prepared: Path,
+    out: Path | None,
 ) -> None:
-    """Convert the checkpoint FILE (.pth) to safetensors and measure its accuracy.
+    """Convert the checkpoint FILE (.pth or .safetensors) and measure its accuracy.
 
-    Every name and shape is checked against the network. Nothing in FILE is executed.
+    Every name, shape and number is checked against the network. Nothing in FILE is executed. Give
+    --mean and --std where the network was trained under another normalisation than the data set's: an
+    accuracy under a wrong one can be points too low, or tens of points.
     """
-    from pipeline.checkpoints import load_into, read_pth, save_weights, weights_digest
-    from pipeline.metrics import top1_accuracy
-    from pipeline.models import build
-    from pipeline.predict import clean_bank, place, predict_clean
-    from pipeline.prepared import load_prepared
-    from stages.devices import pick_device, set_up
+    from pipeline.checkpoints import load_into, save_weights
+    from pipeline.dataset_params import load_dataset
+    from pipeline.foreign import read_foreign
+    from pipeline.models import build, own_name
 
-    machine = load_machine(load_params(params_path))
-    device = pick_device(machine)
-    set_up(device, machine.threads)
-    data = load_prepared(prepared)
-    network = build(arch, len(data.class_names))
-    load_into(network, read_pth(file))
-    place(network, device)
-    bank = clean_bank(data.test.images, data.mean, data.std, device)
-    logits, _ = predict_clean(network, bank, 500)
-    accuracy = top1_accuracy(logits, data.test.labels)
-    target = out or IMPORTED / f"{arch}.safetensors"
+    own = given_normalisation(mean, std)
+    content = load_params(params_path)
+    data = load_dataset(prepared, content)
+    name = own_name(arch)
+    network = build(name, len(data.class_names))
+    network.check_image_size(*data.train.images.shape[1:3])
+    if name != arch:
+        console.print(f"{arch} is called {name} here", markup=False)
+    weights = read_foreign(file, network, name=name, key=key)
+    for note in weights.notes:
+        console.print(f"{file}: {note}", markup=False)
+    load_into(network, weights.state, source=str(file), name=name)
+    target = out or IMPORTED / f"{name}.safetensors"
+    check_free(target, network)
+    seen = data.normalised(own)
+    accuracy = measure(network, seen, load_machine(content), name)
     target.parent.mkdir(parents=True, exist_ok=True)
     save_weights(network, target)
-    console.print(f"{arch}: {accuracy:.2%} on the {data.evaluated_on} set -> {target}")
+    whose = "as given" if own is not None else "the data set's own"
+    where = f"the {data.evaluated_on} set of {seen} ({whose})"
+    console.print(f"{name}: {accuracy:.2%} on {where} -> {target}", markup=False)
+    if own is None:
+        console.print(
+            "If the network was trained under another normalisation, give that: --mean R G B --std R G B"
+        )
     console.print("To use it, give a teacher of params.yaml these lines:")
-    console.print(f"    weights:\n      path: {target}")
-    console.print(f"      sha256: {weights_digest(network.state_dict())}")
+    console.print(entry(name, target, network, own if own != data.normalisation else None))
+
+
+def check_free(target: Path, network: "Network") -> None:
+    """Raise ValueError where other weights lie at a target: an entry of params.yaml may name them."""
+    from pipeline.checkpoints import CheckpointError, load_weights, weights_digest
+
+    if not target.exists():
+        return
+    try:
+        same = weights_digest(load_weights(target)) == weights_digest(network)
+    except CheckpointError:
+        same = False
+    if not same:
+        raise ValueError(
+            f"{target}: there are other weights already; give --out {target.with_stem('NAME')}, or "
+            "delete that file if no teacher of params.yaml names it"
+        )
+
+
+def measure(network: "Network", data: "ImageData", machine: Machine, name: str) -> float:
+    """The fraction of the test images that a network gets right, which it sees as `data` has them."""
+    from pipeline.metrics import top1_accuracy
+    from pipeline.predict import clean_bank, place, predict_clean
+    from stages.devices import pick_device, set_up
+    from stages.progress import counter
+
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    place(network, device)
+    bank = clean_bank(data.test.images, data.mean, data.std, device)
+    with counter(f"{name} on the {data.evaluated_on} set", "images", bank.count) as count:
+        logits, _ = predict_clean(network, bank, 500, count)
+    return top1_accuracy(logits, data.test.labels)
+
+
+def entry(name: str, path: Path, network: "Network", own: "Normalisation | None") -> str:
+    """The lines of a teacher's entry in params.yaml."""
+    from pipeline.checkpoints import weights_digest
+
+    facts: Mapping[str, Any] = {"path": path, "sha256": weights_digest(network)}
+    if own is not None:
+        facts = {**facts, "mean": list(own.mean), "std": list(own.std)}
+    lines = [f"    network: {name}", "    weights:", *(f"      {k}: {v}" for k, v in facts.items())]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

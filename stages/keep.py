@@ -29,7 +29,7 @@ def keep(
     FOLDER` makes tables and figures of them where the networks themselves are not at hand. Files of
     networks that are not trained here stay as they are.
     """
-    from pipeline.prepared import load_prepared
+    from pipeline.dataset_params import load_dataset
     from pipeline.report.build import class_groups
     from pipeline.report.kept import keep_run
     from pipeline.report.params import EvaluationParams
@@ -40,7 +40,7 @@ def keep(
     content = load_params(params_path)
     params = section(content, EvaluationParams, "evaluation")
     networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
-    data, workers = load_prepared(prepared), load_machine(content).cores
+    data, workers = load_dataset(prepared, content), load_machine(content).cores
     runs = networks.load(data, lambda part, name: None)
     computed = features_of(runs, content, params, data, features)
     scores = score_runs(runs, data.test.labels, workers)

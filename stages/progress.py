@@ -1,6 +1,8 @@
 """Progress of a stage: bars in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -26,6 +28,20 @@ class Tick:
     done: int
     total: int
     note: str = ""
+
+
+@contextmanager
+def counter(job: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows one job; gives what is called with how much more of it is done."""
+    done = 0
+    with ProgressDisplay(unit) as display:
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            display.show(Tick(job, done, total))
+
+        yield count
 
 
 class ProgressDisplay:

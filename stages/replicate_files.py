@@ -1,5 +1,6 @@
 """The files of one trained replicate, in its own folder of the work folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ def write_replicate(
     curves: Curves,
     data: ImageData,
     test: TestSet,
+    on_batch: Callable[[int], None] = lambda images: None,
 ) -> None:
-    """Write all that a replicate leaves; its record comes last, and its checkpoint goes."""
+    """Write all that a replicate leaves; its record comes last, and its checkpoint goes.
+
+    `on_batch` is called with the number of images of each batch that was looked at.
+    """
     device = test.bank.device
-    _write_train_sample(own, network, data, device)
-    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH)
+    _write_train_sample(own, network, data, device, on_batch)
+    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH, on_batch)
     save_weights(network, own / WEIGHTS)
     durable_write(own / CURVES, curves.to_csv().encode("ascii"))
     _save_array(own / TEST_LOGITS, logits)
@@ -57,10 +62,16 @@ def write_replicate(
     (own / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _write_train_sample(own: Path, network: Network, data: ImageData, device: torch.device) -> None:
+def _write_train_sample(
+    own: Path,
+    network: Network,
+    data: ImageData,
+    device: torch.device,
+    on_batch: Callable[[int], None],
+) -> None:
     rows = sample_rows(data.train.labels)
     bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
-    logits, _ = predict_clean(network, bank, PREDICT_BATCH)
+    logits, _ = predict_clean(network, bank, PREDICT_BATCH, on_batch)
     save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
 
 

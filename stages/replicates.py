@@ -5,7 +5,7 @@ company, a replicate ends with the same weights on the same kind of device.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,14 +21,14 @@ from pipeline.models.network import Network
 from pipeline.predict import clean_bank, place
 from pipeline.prepared import ImageData
 from pipeline.publish import canonical_json, durable_write
-from pipeline.results import TIMING
+from pipeline.results import TIMING, sample_rows
 from pipeline.together import MOST_AT_ONCE, Run, fit_together
 from pipeline.views import Augmentation
 from stages.common import Machine, console
 from stages.devices import describe_device, set_up, versions
 from stages.jobs import Job
 from stages.processes import Report, run_in_processes
-from stages.progress import ProgressDisplay
+from stages.progress import ProgressDisplay, Tick
 from stages.replicate_files import CHECKPOINT, write_replicate
 from stages.step_reporter import StepReporter
 
@@ -182,15 +182,33 @@ class _Training:
             "steps": "graph" if trainer.player.records else "eager",
             "replicates_at_once": at_once,
         }
-        self._write(trainer.network, trainer.curves, self.reporter.images, how)
+        self._write(trainer.network, trainer.curves, self.reporter.images, how, self.trainings.test)
 
     def use_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the files of a network that was trained elsewhere."""
-        network = self._network()
+        """Write the files of a network that was trained elsewhere, under its own normalisation."""
+        network, device = self._network(), self.trainings.device
         network.load_state_dict(weights)
-        self._write(place(network, self.trainings.device), Curves(), 0, {})
+        self.data = self.data.seen_by(self.job.facts)
+        bank = clean_bank(self.data.test.images, self.data.mean, self.data.std, device)
+        test = TestSet(bank, self.data.test.labels)
+        done, total = 0, len(test.labels) + len(sample_rows(self.data.train.labels))
 
-    def _write(self, network: Network, curves: Curves, images: int, how: dict[str, Any]) -> None:
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            self.report(Tick(self.job.name, done, total))
+
+        self._write(place(network, device), Curves(), 0, {}, test, count)
+
+    def _write(
+        self,
+        network: Network,
+        curves: Curves,
+        images: int,
+        how: dict[str, Any],
+        test: TestSet,
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> None:
         seconds = time.monotonic() - self.began
         timing = {
             "replicate": self.replicate.number,
@@ -201,5 +219,5 @@ class _Training:
             "versions": versions(),
         }
         durable_write(self.own / TIMING, canonical_json(timing))
-        number, seed, test = self.replicate.number, self.replicate.seed, self.trainings.test
-        write_replicate(self.own, number, seed, network, curves, self.data, test)
+        number, seed = self.replicate.number, self.replicate.seed
+        write_replicate(self.own, number, seed, network, curves, self.data, test, on_batch)

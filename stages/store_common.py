@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stages.common import STORES, VERSIONS, guarded
+from stages.common import STORES, VERSIONS, guarded, load_params, path_option
 
 if TYPE_CHECKING:
     from pipeline.store.errors import StaleStoreError
@@ -19,6 +19,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 Row = Sequence[str]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+params_option = path_option(
+    "--params", "params.yaml", "Parameter file that --prepared was made from, if there is one."
+)
+
+
+def params_beside(path: Path) -> dict[str, Any] | None:
+    """The parameter file, unchecked; None where there is none: a store is looked at anywhere."""
+    return load_params(path) if path.exists() else None
 
 
 def store_argument(name: str) -> Callable[[F], F]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stages.common import PREPARED, path_option
-from stages.store_common import store_options
+from stages.normalising import given_normalisation, normalisation_options
+from stages.store_common import params_beside, params_option, store_options
 
 if TYPE_CHECKING:
     from pipeline.store.importing import Given, GroupName, Stated
@@ -35,9 +36,13 @@ _WORK = ".importing"
     type=click.FloatRange(min=0),
     help="Largest difference of a logit that recomputing may show.",
 )
+@normalisation_options
 @click.option("--lossy", is_flag=True, help="The logits are worse than float16 of a float32 pass.")
+@params_option
 @store_options
-def import_logits(files: tuple[Path, ...], out: Path, prepared: Path, **stated: Any) -> None:
+def import_logits(
+    files: tuple[Path, ...], out: Path, prepared: Path, params: Path, **stated: Any
+) -> None:
     """Make a store of FILES: npz, one a view, as `decant store export` writes them.
 
     A view's file holds logits [N, C], crop_yx [N, 2] and flip [N], of a mixed view also partner,
@@ -45,7 +50,7 @@ def import_logits(files: tuple[Path, ...], out: Path, prepared: Path, **stated: 
     the order in which they are named. A file of the clean images holds train_logits, train_labels,
     test_logits and test_labels. What the files do not say has to be stated by options.
     """
-    from pipeline.prepared import load_prepared
+    from pipeline.dataset_params import load_dataset
     from pipeline.store.importing import Stated, look_at
     from pipeline.store.manifest import describe_dataset
     from pipeline.store.verify import verify_store
@@ -55,7 +60,8 @@ def import_logits(files: tuple[Path, ...], out: Path, prepared: Path, **stated: 
     if out.exists():
         raise ValueError(f"{out}: there is something already; name a new store, or delete that one")
     there = (prepared / "dataset.json").exists()
-    dataset = describe_dataset(load_prepared(prepared)) if there else None
+    dataset = describe_dataset(load_dataset(prepared, params_beside(params))) if there else None
+    stated["normalisation"] = given_normalisation(stated.pop("mean"), stated.pop("std"))
     given = [look_at(path) for path in files]
     groups = write(given, out, Stated(**stated), dataset)
     problems = verify_store(out, deep=True)

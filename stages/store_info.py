@@ -98,7 +98,6 @@ def origin(facts: Facts) -> list[tuple[str, str]]:
     """Where a store comes from, and its size."""
     teacher, dataset, shares = facts["teacher"], facts["dataset"], facts["shares"]
     mixup = teacher["training"].get("mixup")
-    mean, std = (" ".join(f"{x:.4g}" for x in dataset[name]) for name in ("mean", "std"))
     span = "none: it holds no views" if shares is None else f"{shares[0]:g}"
     if shares is not None and shares[0] != shares[1]:
         span += f" to {shares[1]:g}"
@@ -106,16 +105,29 @@ def origin(facts: Facts) -> list[tuple[str, str]]:
         ("Teacher", f"{teacher['name']} ({teacher['network']}), top-1 {accuracy(teacher)}"),
         ("  trained with", "mixup" if mixup else "no mixup"),
         ("  weights", teacher["weights_sha256"] or "not known: the logits were imported"),
+        *teacher_normalised(teacher),
         (
             "Data set",
             f"{dataset['name']}: {dataset['train_images']:,} training and "
             f"{dataset['test_images']:,} test images, {dataset['classes']} classes",
         ),
         ("  fingerprint", dataset["fingerprint"]),
-        ("  normalised", f"mean {mean}, std {std}"),
+        ("  normalised", normalisation(dataset)),
         ("Mixup shares", span),
         ("Size on disk", f"{bytes_text(facts['bytes'])} in {facts['files']:,} files"),
     ]
+
+
+def teacher_normalised(teacher: Facts) -> list[tuple[str, str]]:
+    """A teacher's own normalisation, where it has one."""
+    own = teacher.get("normalisation")
+    return [("  normalised", normalisation(own))] if own else []
+
+
+def normalisation(facts: Facts) -> str:
+    """Mean and standard deviation of pixel/255."""
+    mean, std = (" ".join(f"{x:.4g}" for x in facts[name]) for name in ("mean", "std"))
+    return f"mean {mean}, std {std}"
 
 
 def accuracy(teacher: Facts) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from stages.common import PREPARED, Machine, path_option
 from stages.store_common import (
     bytes_text,
     json_option,
+    params_beside,
+    params_option,
     print_json,
     print_table,
     shown,
@@ -21,6 +24,8 @@ from stages.store_common import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.models.network import Network
+    from pipeline.prepared import ImageData
     from pipeline.store.recompute import Recomputed
     from pipeline.store.verify import Problem
 
@@ -54,6 +59,7 @@ _BATCH = 256
 )
 @click.option("--device", default="auto", show_default=True, help="Where to recompute.")
 @path_option("--prepared", PREPARED, "Prepared data set, for --teacher.")
+@params_option
 @json_option
 @store_options
 def verify(
@@ -65,6 +71,7 @@ def verify(
     seed: int | None,
     device: str,
     prepared: Path,
+    params: Path,
     as_json: bool,
 ) -> None:
     """Find everything that is wrong with STORE: exit code 0 where it is good, 1 where it is bad.
@@ -74,6 +81,8 @@ def verify(
     that it is the version of this commit. With --teacher, random rows are recomputed from the stored
     plan and compared.
     """
+    from pipeline.dataset_params import load_dataset
+    from pipeline.store.describe import describe_store
     from pipeline.store.verify import problem, verify_store
 
     if teacher is None and (rows, tolerance, seed) != (None, None, None):
@@ -82,35 +91,50 @@ def verify(
     seed = secrets.randbits(32) if seed is None else seed
     problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
     found: list[Recomputed] = []
+    seen = ""
     if teacher is not None and not problems:
+        data = load_dataset(prepared, params_beside(params))
         machine = Machine(data_root="", device=device)
-        found = recomputed(store, teacher, prepared, machine, rows or 1000, seed, tolerance)
+        comparison = comparing(store, teacher, data, machine, rows or 1000, seed, tolerance)
+        found = list(comparison if as_json else counted(comparison, store))
+        seen = str(data.seen_by(describe_store(store)["teacher"]))
     good = not problems and all(group.good for group in found)
     if as_json:
         groups = [asdict(group) for group in found]
         told = [asdict(problem) for problem in problems]
         facts = {"store": str(store), "good": good, "deep": deep, "problems": told}
-        print_json({**facts, "recomputed": groups, "seed": seed if found else None})
+        print_json(
+            {**facts, "recomputed": groups, "seed": seed if found else None, "images": seen or None}
+        )
     else:
-        report(store, deep, problems, found, seed)
+        report(store, deep, problems, found, seed, seen)
     sys.exit(0 if good else 1)
 
 
-def recomputed(
+def counted(comparison: "Iterator[Recomputed]", store: Path) -> "Iterator[Recomputed]":
+    """The same, telling how far it is."""
+    from pipeline.store.describe import describe_store
+    from stages.progress import counter
+
+    with counter("recomputing", "groups", len(describe_store(store)["groups"])) as count:
+        count(0)
+        for group in comparison:
+            count(1)
+            yield group
+
+
+def comparing(
     store: Path,
     teacher: Path,
-    prepared: Path,
+    data: "ImageData",
     machine: Machine,
     rows: int,
     seed: int,
     tolerance: float | None,
-) -> "list[Recomputed]":
+) -> "Iterator[Recomputed]":
     """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
-    from pipeline.checkpoints import load_into, load_weights, read_pth, weights_digest
-    from pipeline.models import build
+    from pipeline.checkpoints import weights_digest
     from pipeline.predict import place
-    from pipeline.prepared import load_prepared
-    from pipeline.results import WEIGHTS
     from pipeline.store.describe import describe_store
     from pipeline.store.manifest import describe_dataset
     from pipeline.store.read import open_store
@@ -118,11 +142,8 @@ def recomputed(
     from stages.devices import pick_device, set_up
 
     facts: dict[str, Any] = describe_store(store)
-    data = load_prepared(prepared)
     opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
-    path = teacher / "replicate-0" / WEIGHTS if teacher.is_dir() else teacher
-    network = build(facts["teacher"]["network"], len(data.class_names))
-    load_into(network, read_pth(path) if path.suffix == ".pth" else load_weights(path))
+    path, network = load_teacher(teacher, facts["teacher"], data)
     digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
     if stated is not None and digest != stated:
         raise ValueError(
@@ -134,11 +155,47 @@ def recomputed(
     set_up(device, machine.threads)
     place(network, device)
     options = {"rows": rows, "seed": seed, "batch_size": _BATCH}
-    return list(recompute(opened, network, data, device, tolerance=tolerance, **options))
+    return recompute(opened, network, data, device, tolerance=tolerance, **options)
+
+
+def load_teacher(
+    teacher: Path, stated: dict[str, Any], data: "ImageData"
+) -> "tuple[Path, Network]":
+    """A teacher's file of weights, and its network as a store states it.
+
+    Raises ValueError where the weights do not fit, or where a teacher's folder says that it sees
+    images under another normalisation than the store says.
+    """
+    from pipeline.checkpoints import load_into, load_weights
+    from pipeline.foreign import read_foreign
+    from pipeline.models import build
+    from pipeline.results import RECORD, WEIGHTS, read_record
+
+    name = stated["network"]
+    network = build(name, len(data.class_names))
+    if not teacher.is_dir():
+        weights = read_foreign(teacher, network, name=name).state
+        load_into(network, weights, source=str(teacher), name=name)
+        return teacher, network
+    path = teacher / "replicate-0" / WEIGHTS
+    load_into(network, load_weights(path), source=str(path), name=name)
+    if (teacher / RECORD).exists():
+        own, stores = (data.seen_by(x).normalisation for x in (read_record(teacher), stated))
+        if own != stores:
+            raise ValueError(
+                f"{teacher}: its network sees images under {own}, the store's rows are of {stores}; "
+                f"dump it again: `dvc repro dump@{stated['name']}`"
+            )
+    return path, network
 
 
 def report(
-    store: Path, deep: bool, problems: "list[Problem]", found: "list[Recomputed]", seed: int
+    store: Path,
+    deep: bool,
+    problems: "list[Problem]",
+    found: "list[Recomputed]",
+    seed: int,
+    seen: str,
 ) -> None:
     """Print what was found."""
     from pipeline.store.describe import describe_store
@@ -162,7 +219,9 @@ def report(
         f"{bytes_text(facts['bytes'])})\nchecked: {checked}"
     )
     if found:
-        click.echo(f"\nRecomputed with the teacher (random rows, --seed {seed}):")
+        click.echo(
+            f"\nRecomputed with the teacher (random rows, --seed {seed}) from {shown(seen)}:"
+        )
         header = (
             "Group",
             "Rows",

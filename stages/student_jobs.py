@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset_params import load_dataset
 from pipeline.distill import (
     Method,
     StoredEpochs,
@@ -13,7 +14,7 @@ from pipeline.distill import (
     teacher_facts,
 )
 from pipeline.params import section
-from pipeline.prepared import ImageData, load_prepared
+from pipeline.prepared import ImageData
 from pipeline.store.check import read_manifest
 from pipeline.store.manifest import DatasetInfo, describe_dataset
 from pipeline.store.read import Store, open_store
@@ -41,7 +42,7 @@ def train_students(
         stores: folder of the stores.
         graph: see `Trainer`.
     """
-    data = load_prepared(prepared)
+    data = load_dataset(prepared, content)
     opened = open_stores(outputs, content, data, stores)
     jobs = {
         out: _job(name, content, data, opened[store_key(content, name)])

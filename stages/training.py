@@ -58,6 +58,7 @@ def train_and_publish(
 
 
 def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> None:
+    seen = data.seen_by(job.facts)
     folders = [Replicate(job, r, work.path).folder for r in range(job.replicates)]
     records = [json.loads((folder / RECORD).read_text()) for folder in folders]
     files = {RECORD: work.path / RECORD, TIMING: work.path / TIMING}
@@ -69,7 +70,9 @@ def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> None:
             files[f"{folder.name}/{name}"] = folder / name
     work.publish(files, out)
     shown = ", ".join(f"{record['top1_accuracy']:.2%}" for record in records)
-    console.print(f"{job.kind} {job.name}: {shown} on the {data.evaluated_on} set -> {out}")
+    console.print(
+        f"{job.kind} {job.name}: {shown} on the {data.evaluated_on} set of {seen} -> {out}"
+    )
 
 
 def _record(job: Job, data: ImageData, replicates: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from report_samples import sample_data, write_run
 
-from pipeline.checkpoints import CheckpointError, load_weights, read_pth
+from pipeline.checkpoints import CheckpointError, load_weights
+from pipeline.foreign import read_content, read_foreign
 from pipeline.imagefolder import read_images
 from pipeline.npy import read_array
 from pipeline.params import ParamsError, load_yaml
@@ -191,13 +192,14 @@ def test_compressed_checkpoints_are_not_unpacked(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     assert packed.stat().st_size < plain.stat().st_size / 100
-    assert read_pth(plain).keys() == {"w"}
-    refused(CheckpointError, "torch compresses none", lambda: read_pth(packed))
+    assert read_content(plain).keys() == {"w"}
+    refused(CheckpointError, "torch compresses none", lambda: read_content(packed))
 
 
 def test_weights_without_numbers_are_no_weights(tmp_path: Path) -> None:
     torch.save({"w": torch.empty(3, device="meta")}, tmp_path / "w.pth")
-    refused(CheckpointError, "no weights", lambda: read_pth(tmp_path / "w.pth"))
+    network = torch.nn.Linear(1, 1)
+    refused(CheckpointError, "no weights", lambda: read_foreign(tmp_path / "w.pth", network))
 
 
 # --- parameters -----------------------------------------------------------------------------------

@@ -225,6 +225,7 @@ def test_verify_of_a_good_store(tmp_path: Path) -> None:
         "problems": [],
         "recomputed": [],
         "seed": None,
+        "images": None,
     }
 
 

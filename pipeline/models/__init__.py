@@ -7,6 +7,7 @@ All take images of 32x32 pixels and more, all but `mobilenetv2` also 16x16 (see
 """
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 
 import torch
@@ -30,7 +31,7 @@ from pipeline.models.shufflenetv2 import shufflenetv2
 from pipeline.models.vgg import vgg8, vgg11, vgg13, vgg16, vgg19
 from pipeline.models.wrn import wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 
-__all__ = ["MODELS", "Network", "build", "check_image_size"]
+__all__ = ["MODELS", "Network", "build", "check_image_size", "own_name"]
 
 MODELS: dict[str, Callable[[int], Network]] = {
     "resnet8": resnet8,
@@ -58,6 +59,26 @@ MODELS: dict[str, Callable[[int], Network]] = {
 }
 
 
+# Other names that the field has for them, in lower case; what follows from rules is not listed.
+_OTHER_NAMES = {
+    "mobile_half": "mobilenetv2",
+    "shufflev1": "shufflenetv1",
+    "shufflev2": "shufflenetv2",
+    **{f"vgg{depth}_bn": f"vgg{depth}" for depth in (8, 11, 13, 16, 19)},
+}
+
+
+def own_name(name: str) -> str:
+    """The project's name of a network that the field calls so: `ShuffleV1`, `WRN-40-2`, `vgg8_bn`.
+
+    An unknown name is returned as it is.
+    """
+    plain = name.lower().replace("-", "_")
+    plain = plain.removeprefix("cifar100_").removeprefix("cifar10_")
+    plain = _OTHER_NAMES.get(plain, plain)
+    return plain if plain in MODELS else name
+
+
 def build(name: str, num_classes: int) -> Network:
     """Build the network of that name; its weights are drawn from torch's global generator.
 
@@ -65,7 +86,9 @@ def build(name: str, num_classes: int) -> Network:
     two classes.
     """
     if name not in MODELS:
-        raise ValueError(f"unknown network {name!r}; choose one of: {', '.join(MODELS)}")
+        close = [own_name(name)] if own_name(name) in MODELS else get_close_matches(name, MODELS, 1)
+        hint = f"did you mean {close[0]}? Choose" if close else "choose"
+        raise ValueError(f"unknown network {name!r}; {hint} one of: {', '.join(MODELS)}")
     if num_classes < 2:
         raise ValueError(f"{name}: num_classes must be 2 or more, found {num_classes}")
     return MODELS[name](num_classes)

@@ -103,12 +103,17 @@ class FeatureCache:
             "weights": run.record["replicates"][replicate]["weights_sha256"],
             "network": run.network,
             "dataset": self.data.fingerprint,
-            "normalisation": normalisation(run, self.data),
+            "normalisation": self._channels(run),
             "classes": sorted(self.classes),
             "device": self.device.type,
             **self.computed_by,
         }
         return self.folder / f"{work_key(facts)}.safetensors"
+
+    def _channels(self, run: Run) -> tuple[Channels, Channels]:
+        """Mean and standard deviation per channel of the images that the network is given."""
+        seen = self.data.seen_by(run.record)
+        return seen.mean, seen.std
 
     @property
     def _labels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -118,7 +123,7 @@ class FeatureCache:
     def _compute(self, run: Run, replicate: int) -> ClassFeatures:
         network = place(_load(run, replicate, len(self.data.class_names)), self.device)
         banks = (
-            _bank(split, tuple(self.classes), normalisation(run, self.data), self.device)
+            _bank(split, tuple(self.classes), self._channels(run), self.device)
             for split in (self.data.train, self.data.test)
         )
         train, test = (
@@ -126,11 +131,6 @@ class FeatureCache:
         )
         train_labels, test_labels = self._labels
         return ClassFeatures(train, train_labels, test, test_labels)
-
-
-def normalisation(run: Run, data: ImageData) -> tuple[Channels, Channels]:
-    """Mean and standard deviation per channel (of pixel/255) that a network's images are given with."""
-    return data.mean, data.std
 
 
 def save(features: ClassFeatures, path: Path) -> None:

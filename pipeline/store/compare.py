@@ -1,7 +1,6 @@
 """How two stores differ: in what their manifests state, in their plans, and in their logits."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from pipeline.store.difference import Difference, measure, merge
 from pipeline.store.layout import GROUPS, SPLITS
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
 
 Facts = dict[str, Any]
@@ -65,7 +64,7 @@ def _compare_group(name: str, first: Store, second: Store, views: int | None) ->
 def manifest_facts(manifest: Manifest) -> Facts:
     """What a manifest states of a group, flat: its header, size and digests, not its files."""
     facts = {
-        **asdict(manifest.header),
+        **header_facts(manifest.header),
         "views": manifest.views,
         "feature_dim": manifest.feature_dim,
         "measured_error": dict(manifest.measured_error),

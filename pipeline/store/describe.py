@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.store.check import presence_errors, read_manifest, root_errors
 from pipeline.store.errors import GroupMissingError, StoreError
 from pipeline.store.layout import GROUPS, MANIFEST, METADATA, group_arrays
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import Manifest, header_facts
 
 _SHARES = {("plain",): (0.0, 0.0), ("mixed",): (1.0, 1.0), ("plain", "mixed"): (0.0, 1.0)}
 
@@ -68,7 +68,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         "files": sum(facts["files"] for facts in groups.values() if "files" in facts)
         + (folder / METADATA).exists(),
         "dataset": asdict(headers[0].dataset) if headers else None,
-        "teacher": asdict(headers[0].teacher) if headers else None,
+        "teacher": header_facts(headers[0])["teacher"] if headers else None,
         "groups": groups,
     }
 

@@ -13,7 +13,6 @@ facts in their schema's metadata.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.publish import canonical_json, durable_write
 from pipeline.store.layout import SPLITS
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import Manifest, header_facts
 from pipeline.store.npz import npz_bytes
 from pipeline.store.read import CleanGroup, Store, ViewGroup
 
@@ -49,7 +48,7 @@ def export_store(
 def facts_text(manifest: Manifest, view: int | None) -> str:
     """What an exported file says of itself: JSON."""
     facts = {
-        "header": asdict(manifest.header),
+        "header": header_facts(manifest.header),
         "measured_error": dict(manifest.measured_error),
         "view": view,
         "views": manifest.views,

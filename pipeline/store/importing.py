@@ -13,6 +13,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from pipeline.params import read
+from pipeline.prepared import Normalisation
 from pipeline.store.export import FACTS
 from pipeline.store.layout import SPLITS
 from pipeline.store.manifest import TOLERANCE, DatasetInfo, Header, TeacherInfo
@@ -36,6 +37,7 @@ class Stated:
         precision: of the forward pass ("unknown").
         tolerance: largest difference of a logit that a recomputation may show (0.02).
         lossy: whether the logits are worse than the float16 of a float32 forward pass.
+        normalisation: the teacher's own (the data set's).
     """
 
     teacher: str | None = None
@@ -46,6 +48,7 @@ class Stated:
     precision: str | None = None
     tolerance: float | None = None
     lossy: bool = False
+    normalisation: Normalisation | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def make_header(
             weights_sha256=None,
             training=teacher.training if teacher else {},
             top1_accuracy=_first(stated.top1_accuracy, teacher and teacher.top1_accuracy),
+            normalisation=_normalisation(stated, teacher, dataset),
         ),
         recipe=_recipe(files, stated, dataset.train_images),
         batch_size=None,
@@ -178,6 +182,14 @@ def make_header(
         lossy=stated.lossy or (facts is not None and facts.lossy),
         versions=facts.versions if facts else {},
     )
+
+
+def _normalisation(
+    stated: Stated, teacher: TeacherInfo | None, dataset: DatasetInfo
+) -> Normalisation | None:
+    """The teacher's own; None where it is the data set's."""
+    own = _first(stated.normalisation, teacher and teacher.normalisation)
+    return None if own == Normalisation(dataset.mean, dataset.std) else own
 
 
 def _first(*values: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 from pipeline.params import Above, AtLeast, Between, read
+from pipeline.prepared import Normalisation
 from pipeline.publish import canonical_json
 from pipeline.store.codecs import Codec
 from pipeline.store.layout import GroupShape
@@ -112,13 +113,18 @@ def describe_dataset(data: _ImageData) -> DatasetInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherInfo:
-    """Whose logits these are; `weights_sha256` is None where they were computed elsewhere."""
+    """Whose logits these are; `weights_sha256` is None where they were computed elsewhere.
+
+    `normalisation` is the teacher's own, None where it is the data set's. It is what the teacher saw;
+    students see the data set's.
+    """
 
     name: Name
     network: str
     weights_sha256: Digest | None
     training: Mapping[str, Any]
     top1_accuracy: Annotated[float, Between(0, 1)] | None
+    normalisation: Normalisation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +219,21 @@ def group_shape(header: Header, views: int, feature_dim: int | None) -> GroupSha
     )
 
 
+def header_facts(header: Header) -> dict[str, Any]:
+    """A header as a manifest states it.
+
+    A teacher without a normalisation of its own has no key for it, as in manifests written before there
+    was one: the same inputs give the same bytes.
+    """
+    facts = asdict(header)
+    if header.teacher.normalisation is None:
+        del facts["teacher"]["normalisation"]
+    return facts
+
+
 def check_header(header: Header) -> None:
     """Raise ValueError where a header could not be read back from a manifest."""
     problems: list[str] = []
-    read(Header, json.loads(canonical_json(asdict(header))), "header", problems)
+    read(Header, json.loads(canonical_json(header_facts(header))), "header", problems)
     if problems:
         raise ValueError("\n".join(problems))

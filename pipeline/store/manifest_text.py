@@ -16,7 +16,7 @@ from pipeline.params import read
 from pipeline.publish import canonical_json
 from pipeline.store.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
-from pipeline.store.manifest import FileFacts, Header, Manifest, group_shape
+from pipeline.store.manifest import FileFacts, Header, Manifest, group_shape, header_facts
 
 MAX_MANIFEST_BYTES = 2**22
 MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
@@ -52,7 +52,7 @@ def write_manifest(
     arrays = group_arrays(group_shape(header, views, feature_dim))
     content = {
         "schema": SCHEMA,
-        "header": asdict(header),
+        "header": header_facts(header),
         "views": views,
         "feature_dim": feature_dim,
         "plan_sha256": plan_digest(arrays, files),

@@ -80,7 +80,8 @@ def recompute(
     """Compare `rows` random rows of every opened group with a new forward pass.
 
     Args:
-        store: belongs to `data`.
+        store: belongs to `data`; the teacher sees the images under its own normalisation, where it has
+            one.
         network: the teacher, on the device.
         seed: of the choice of rows; one that the store's maker could not know.
         tolerance: the largest absolute difference allowed of logits and features. None: what the
@@ -165,6 +166,7 @@ def _view_rows(
     """Stored and recomputed numbers of random rows of random views."""
     recipe = group.manifest.header.recipe
     assert recipe is not None
+    data = data.normalised(group.manifest.header.teacher.normalisation)
     bank = ImageBank(data.train.images, data.mean, data.std, recipe.augmentation, device)
     batches = ViewBatches(bank, data.train.labels, network.num_classes)
     places = group.views * group.num_images
@@ -190,6 +192,7 @@ def _clean_rows(
 ) -> Iterator[_Rows]:
     """Stored and recomputed numbers of random images of both splits, half of the rows each."""
     has_features = store.clean.manifest.feature_dim is not None
+    data = data.normalised(store.clean.manifest.header.teacher.normalisation)
     for name in SPLITS:
         split = data.train if name == "train" else data.test
         bank = clean_bank(split.images, data.mean, data.std, device)

@@ -33,7 +33,14 @@ from pipeline.store.layout import (
     root_metadata,
 )
 from pipeline.store.lossy import decode_logits, encode_logits
-from pipeline.store.manifest import FileFacts, Header, Manifest, check_header, group_shape
+from pipeline.store.manifest import (
+    FileFacts,
+    Header,
+    Manifest,
+    check_header,
+    group_shape,
+    header_facts,
+)
 from pipeline.store.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
 
 _MANIFEST_BYTES_A_FILE = 200  # no entry is longer
@@ -109,7 +116,7 @@ class UnfinishedGroup(ABC):
         for leftover in self._root.rglob(TEMPORARY + "*"):
             leftover.unlink()
         header = self._beside("header")
-        raw = canonical_json(asdict(self.header))
+        raw = canonical_json(header_facts(self.header))
         if header.exists() and header.read_bytes() != raw:
             what = "holds work of another teacher, recipe or version"
             raise StaleWorkError(self.folder, self.header.group, what)
