@@ -232,17 +232,6 @@ def test_a_thin_picture_is_not_blown_up(tmp_path: Path) -> None:
     )
 
 
-def test_damaged_exif_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
-
-    def fail(image: Image.Image) -> None:
-        raise struct.error("required argument is not an integer")
-
-    monkeypatch.setattr("pipeline.imagefolder.ImageOps.exif_transpose", fail)
-    with pytest.raises(DatasetError, match=r"x\.jpg cannot be read"):
-        read_images([tmp_path / "x.jpg"], 8)
-
-
 # --- the terminal ---------------------------------------------------------------------------------
 
 
