@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import imagefolder
+from pipeline.image_files import UnreadableImagesError, read_images
 from pipeline.prepared import (
     Channels,
     DatasetError,
@@ -251,10 +252,10 @@ def _read_both(
             images = pool.read(indices, lambda: progress(next(done), total))
             images = np.ascontiguousarray(images)
             splits.append(Split(images=images, labels=pool.labels[indices].astype(np.int32)))
-        except imagefolder.UnreadableImagesError as error:
+        except UnreadableImagesError as error:
             problems += error.problems
     if problems:
-        raise imagefolder.UnreadableImagesError(problems, total)
+        raise UnreadableImagesError(problems, total)
     return splits[0], splits[1]
 
 
@@ -310,7 +311,7 @@ def _imagefolder(params: DatasetParams, root: Path) -> _Source:
     def pool(listing: imagefolder.Listing) -> _Pool:
         def read(indices: Indices, progress: Callable[[], None]) -> Images:
             paths = [listing.paths[index] for index in indices]
-            return imagefolder.read_images(paths, params.image_size, progress)
+            return read_images(paths, params.image_size, progress)
 
         return _Pool(listing.labels, read)
 

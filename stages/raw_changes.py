@@ -59,10 +59,11 @@ def warn_of_raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> No
         content: the whole parameter file.
         arguments: of the command that goes on, which may be the one that takes them in.
     """
-    params = section(content, DatasetParams, "dataset")
     forced = {"-f", "--force"} & set(arguments)
-    if params.name != "imagefolder" or (forced and "prepare" in arguments):
+    own_images = content.get("dataset", {}).get("name") == "imagefolder"
+    if not own_images or (forced and "prepare" in arguments):
         return
+    params = section(content, DatasetParams, "dataset")
     root = load_machine(content).raw
     before = _read(_note_of(PREPARED)) if (PREPARED / "dataset.json").is_file() else None
     if not root.is_dir() or before is None or before["dataset"] != _facts(params):

@@ -13,7 +13,7 @@ from PIL import Image
 from report_samples import sample_data, write_run
 
 from pipeline.checkpoints import CheckpointError, load_weights, read_pth
-from pipeline.imagefolder import read_images
+from pipeline.image_files import read_images
 from pipeline.npy import read_array
 from pipeline.params import ParamsError, load_yaml
 from pipeline.prepared import DatasetError, load_prepared, save_prepared

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.imagefolder import find_images, read_images
+from pipeline.image_files import read_images
+from pipeline.imagefolder import find_images
 from pipeline.prepared import DatasetError
 
 
