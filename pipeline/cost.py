@@ -146,9 +146,7 @@ def class_sizes(params: DatasetParams, root: Path) -> tuple[list[int], list[int]
     if params.name != "imagefolder":
         train, test = CLASS_SIZES[params.name]
         return list(train), None if test is None else list(test)
-    found = imagefolder.find_images(root)
-    if found.test is None and params.test_fraction is None:
-        raise ValueError(f"{root} has no folder `test`; set dataset.test_fraction, e.g. 0.2")
+    found = imagefolder.find_images(root, params.test_fraction)
     sizes = [
         None if part is None else np.bincount(part.labels, minlength=len(found.class_names))
         for part in (found.train, found.test)

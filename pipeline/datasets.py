@@ -8,6 +8,7 @@ floor(fraction * n + 1/2) of them, and at least one. It depends on labels and se
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from PIL import Image
 
 from pipeline import imagefolder
 from pipeline.dataset_params import DatasetParams, channel_statistics
+from pipeline.image_files import UnreadableImagesError, read_images
 from pipeline.prepared import (
     DatasetError,
     ImageData,
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 Indices = NDArray[np.int64]
+Progress = Callable[[int, int], None]
 
 MAX_IMAGE_BYTES = 8 * 2**30
 # Each draw has a random stream of its own: another validation fraction leaves the test split alone.
@@ -54,7 +57,7 @@ class _Pool:
     """Labelled images of which only some may be wanted: `read` decodes those at some indices."""
 
     labels: Labels
-    read: Callable[[Indices], Images]
+    read: Callable[[Indices, Callable[[], None]], Images]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +70,18 @@ class _Source:
     notes: dict[str, Any]
 
 
-def load_raw(params: DatasetParams, root: Path, *, download: bool) -> ImageData:
+def load_raw(
+    params: DatasetParams,
+    root: Path,
+    *,
+    download: bool,
+    progress: Progress = lambda done, total: None,
+) -> ImageData:
     """Read, resize, split and subset the raw data set.
 
     `root` is the folder that torchvision's CIFAR or the class folders are in (digits comes with
-    scikit-learn and needs none). With `download`, CIFAR is fetched into it if absent. Raises
+    scikit-learn and needs none). With `download`, CIFAR is fetched into it if absent. `progress`
+    is called with the image files that have been decoded, and with all that will be. Raises
     `DatasetError` where data is missing, damaged, too small for the split or too large for memory.
     """
     source = _open_source(params, root, download=download)
@@ -92,7 +102,7 @@ def load_raw(params: DatasetParams, root: Path, *, download: bool) -> ImageData:
         kept = kept[stratified_part(source.train.labels[kept], fraction, params.seed, "subset")]
         notes["subset"] = _note(kept, fraction)
     _check_memory(len(kept) + len(held_out), params.image_size)
-    train, test = _read(source.train, kept), _read(test_pool, held_out)
+    train, test = _read_both((source.train, kept), (test_pool, held_out), progress)
     mean, std = channel_statistics(train.images)
     if params.std is None and min(std) == 0:
         raise DatasetError("a channel is the same in all training images; give dataset.std a value")
@@ -153,9 +163,23 @@ def _note(indices: Indices, fraction: float) -> dict[str, Any]:
     return {"fraction": fraction, "images": len(indices), "indices_sha256": digest}
 
 
-def _read(pool: _Pool, indices: Indices) -> Split:
-    images = np.ascontiguousarray(pool.read(indices))
-    return Split(images=images, labels=pool.labels[indices].astype(np.int32))
+def _read_both(
+    train: tuple[_Pool, Indices], test: tuple[_Pool, Indices], progress: Progress
+) -> tuple[Split, Split]:
+    """Decode both parts; what cannot be read in either is told at once."""
+    splits, problems = [], []
+    total = len(train[1]) + len(test[1])
+    done = itertools.count(1)
+    for pool, indices in (train, test):
+        try:
+            images = pool.read(indices, lambda: progress(next(done), total))
+            images = np.ascontiguousarray(images)
+            splits.append(Split(images=images, labels=pool.labels[indices].astype(np.int32)))
+        except UnreadableImagesError as error:
+            problems += error.problems
+    if problems:
+        raise UnreadableImagesError(problems, total)
+    return splits[0], splits[1]
 
 
 def _check_memory(count: int, image_size: int) -> None:
@@ -183,7 +207,7 @@ def _digits(image_size: int) -> _Source:
     digits = load_digits()
     small = ((digits.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
 
-    def read(indices: Indices) -> Images:
+    def read(indices: Indices, _: Callable[[], None]) -> Images:
         size = (image_size, image_size)
         grey = [
             np.asarray(Image.fromarray(small[index]).resize(size, Image.Resampling.BILINEAR))
@@ -199,24 +223,21 @@ def _cifar(name: Literal["cifar10", "cifar100"], root: Path, *, download: bool) 
     from pipeline.cifar import read_cifar
 
     class_names, train, test = read_cifar(name, root, download=download)
-    train_pool = _Pool(train.labels, lambda indices: train.images[indices])
-    test_pool = _Pool(test.labels, lambda indices: test.images[indices])
+    train_pool = _Pool(train.labels, lambda indices, _: train.images[indices])
+    test_pool = _Pool(test.labels, lambda indices, _: test.images[indices])
     return _Source(class_names, train_pool, test_pool, {})
 
 
 def _imagefolder(params: DatasetParams, root: Path) -> _Source:
-    found = imagefolder.find_images(root)
-    if found.test is None and params.test_fraction is None:
-        raise DatasetError(f"{root} has no folder `test`; set dataset.test_fraction, e.g. 0.2")
-    if found.test is not None and params.test_fraction is not None:
-        raise DatasetError(f"{root} has a folder `test`; set dataset.test_fraction: null")
+    folder = imagefolder.find_images(root, params.test_fraction)
 
     def pool(listing: imagefolder.Listing) -> _Pool:
-        def read(indices: Indices) -> Images:
+        def read(indices: Indices, progress: Callable[[], None]) -> Images:
             paths = [listing.paths[index] for index in indices]
-            return imagefolder.read_images(paths, params.image_size)
+            return read_images(paths, params.image_size, progress)
 
         return _Pool(listing.labels, read)
 
-    test = None if found.test is None else pool(found.test)
-    return _Source(found.class_names, pool(found.train), test, {"files_ignored": found.ignored})
+    test = None if folder.test is None else pool(folder.test)
+    notes = {"files_ignored": folder.ignored}
+    return _Source(folder.class_names, pool(folder.train), test, notes)

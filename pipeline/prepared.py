@@ -11,6 +11,7 @@ images, so that whoever has it trains on exactly what the teacher saw::
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,6 +187,39 @@ def load_prepared(folder: Path) -> ImageData:
             f"recorded {data.fingerprint[:12]}...)",
         )
     return data
+
+
+def read_class_names(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Name and class names of a prepared data set, without reading its images.
+
+    Raises `DatasetError` where there is none, or a damaged one.
+    """
+    facts = _read_facts(folder)
+    names = facts.get("class_names")
+    if not isinstance(names, list):
+        raise _damaged(folder / "dataset.json", "entry missing or malformed: class_names")
+    return str(facts.get("name")), tuple(str(name) for name in names)
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one spelling (NFC): editors and file systems differ in it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_name_problem(name: str) -> str | None:
+    """Why no store takes this name of a class; None where stores take it.
+
+    Letters that cannot be seen make two names look like one, on the screen and in params.yaml.
+    """
+    if len(name) > 200:
+        return "has more than 200 letters"
+    for letter in name:
+        if "\ud800" <= letter <= "\udfff":  # how Python shows bytes that are not UTF-8
+            return "is not UTF-8"
+        if not letter.isprintable():
+            shown = unicodedata.name(letter, "a control character").lower()
+            return f"holds a letter that cannot be seen, U+{ord(letter):04X} ({shown})"
+    return None
 
 
 def _damaged(path: Path, what: str) -> DatasetError:

@@ -1,5 +1,6 @@
 """Everything that can be wrong with a parameter file, found before any work starts."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.class_names import CLASS_NAMES
@@ -8,14 +9,16 @@ from pipeline.distill import Method, StudentParams, groups_of
 from pipeline.dump import DumpParams
 from pipeline.fit import TrainingParams
 from pipeline.hard_labels import BaselineParams, TeacherParams
+from pipeline.imagefolder import find_images
 from pipeline.losses import needs_features
 from pipeline.models import build, check_image_size
 from pipeline.paper.published import check_dataset
 from pipeline.params import ParamsError, check_names, describe, read
+from pipeline.prepared import DatasetError, read_class_names
 from pipeline.report.params import EvaluationParams
 from pipeline.results import class_numbers
 from pipeline.views import Augmentation
-from stages.common import Machine
+from stages.common import PREPARED, Machine
 
 SECTIONS: dict[str, Any] = {
     "machine": Machine,
@@ -158,10 +161,25 @@ class Checker:
             return
         if evaluation.paper_tables:
             self._attempt("evaluation.paper_tables", check_dataset, dataset.name)
-        if dataset.name in CLASS_NAMES:
-            for name, classes in evaluation.vscore.groups.items():
-                where = f"evaluation.vscore.groups.{name}"
-                try:
-                    class_numbers(classes, CLASS_NAMES[dataset.name], where)
-                except ValueError as error:
-                    self.problems.append(str(error))
+        names = CLASS_NAMES.get(dataset.name) or self._image_classes(dataset)
+        for name, classes in evaluation.vscore.groups.items() if names else ():
+            try:
+                class_numbers(classes, names, f"evaluation.vscore.groups.{name}")
+            except ValueError as error:
+                self.problems.append(str(error))
+
+    def _image_classes(self, dataset: DatasetParams) -> tuple[str, ...]:
+        """Classes of the folder of images, or else of what was prepared from it; () if unknown."""
+        machine = self.sections["machine"]
+        if machine is not None and machine.raw.is_dir():
+            try:
+                return find_images(machine.raw, dataset.test_fraction).class_names
+            except DatasetError as error:
+                # Another's results need no raw images, and may be all that is wanted here.
+                if not PREPARED.exists() and not Path("dvc.lock").exists():
+                    self.problems += [f"dataset: {line}" for line in str(error).splitlines()]
+        try:
+            name, class_names = read_class_names(PREPARED)
+        except DatasetError:
+            return ()
+        return class_names if name == dataset.name else ()

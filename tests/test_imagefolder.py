@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.imagefolder import find_images, read_images
+from pipeline.image_files import read_images
+from pipeline.imagefolder import find_images
 from pipeline.prepared import DatasetError
 
 
@@ -16,7 +17,7 @@ def test_classes_and_files_come_in_the_order_of_their_names(tmp_path):
     make(
         tmp_path, "train/b/2.png", "train/b/10.png", "train/a/x.png", "test/a/y.png", "test/b/z.png"
     )
-    found = find_images(tmp_path)
+    found = find_images(tmp_path, None)
     assert found.class_names == ("a", "b")
     assert [path.name for path in found.train.paths] == ["x.png", "10.png", "2.png"]
     assert found.train.labels.tolist() == [0, 1, 1]
@@ -26,7 +27,7 @@ def test_classes_and_files_come_in_the_order_of_their_names(tmp_path):
 
 def test_folders_of_classes_alone_have_no_test_set(tmp_path):
     make(tmp_path, "a/x.png", "b/y.JPG")
-    found = find_images(tmp_path)
+    found = find_images(tmp_path, 0.2)
     assert found.test is None
     assert found.class_names == ("a", "b")
     assert len(found.train.paths) == 2
@@ -34,13 +35,13 @@ def test_folders_of_classes_alone_have_no_test_set(tmp_path):
 
 def test_train_without_test_has_no_test_set(tmp_path):
     make(tmp_path, "train/a/x.png", "train/b/y.png")
-    assert find_images(tmp_path).test is None
+    assert find_images(tmp_path, 0.2).test is None
 
 
 def test_other_files_are_counted_and_hidden_ones_are_not_images(tmp_path):
     make(tmp_path, "a/x.png", "a/.hidden.png", "b/y.png", ".git/z.png")
     (tmp_path / "a" / "notes.txt").write_text("hello")
-    found = find_images(tmp_path)
+    found = find_images(tmp_path, 0.2)
     assert found.class_names == ("a", "b")
     assert [path.name for path in found.train.paths] == ["x.png", "y.png"]
     assert found.ignored == 2
@@ -48,26 +49,26 @@ def test_other_files_are_counted_and_hidden_ones_are_not_images(tmp_path):
 
 def test_missing_root_says_how_to_mend(tmp_path):
     with pytest.raises(DatasetError, match=r"absent: set machine.data_root .*DECANT_DATA"):
-        find_images(tmp_path / "absent")
+        find_images(tmp_path / "absent", 0.2)
 
 
 def test_one_class_is_refused(tmp_path):
     make(tmp_path, "a/x.png")
     with pytest.raises(DatasetError, match="holds 1 class folders"):
-        find_images(tmp_path)
+        find_images(tmp_path, 0.2)
 
 
 def test_class_without_images_is_named(tmp_path):
     make(tmp_path, "a/x.png", "b/y.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="empty holds no image file"):
-        find_images(tmp_path)
+        find_images(tmp_path, 0.2)
 
 
 def test_other_classes_in_the_test_folder_are_named(tmp_path):
     make(tmp_path, "train/a/x.png", "train/b/y.png", "test/a/z.png", "test/c/z.png")
     with pytest.raises(DatasetError, match=r"different classes: b, c \(2 in all\)"):
-        find_images(tmp_path)
+        find_images(tmp_path, None)
 
 
 def test_unreadable_image_is_named(tmp_path):

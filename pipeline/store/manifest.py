@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 from pipeline.params import Above, AtLeast, Between, read
-from pipeline.prepared import Normalisation
+from pipeline.prepared import Normalisation, class_name_problem
 from pipeline.publish import canonical_json
 from pipeline.store.codecs import Codec
 from pipeline.store.layout import GroupShape
@@ -69,10 +69,9 @@ class DatasetInfo:
             raise ValueError(
                 f"class_names: {len(self.class_names)} names of {self.classes} classes"
             )
-        if bad := [name for name in self.class_names if not name.isprintable() or len(name) > 200]:
-            raise ValueError(
-                f"class_names: not printable, or over 200 characters: {bad[0][:200]!r}"
-            )
+        for name in self.class_names:
+            if problem := class_name_problem(name):
+                raise ValueError(f"class_names: {name[:200]!a} {problem}")
 
 
 class _Split(Protocol):
