@@ -21,10 +21,6 @@ FILE = "non-finite.safetensors"
 HUGE_LOGIT = 6e3
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
-
-
 @dataclass(frozen=True)
 class BadStep:
     """A step whose loss, or whose weights afterwards, were no numbers.
@@ -64,6 +60,27 @@ class BadStep:
             f"{seen}, and the loss is {float(loss):.4g}: its gradient, or the step along it, is none. In "
             "a loss of your own look for a root or a norm of zero; else lower training.learning_rate"
         )
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+    def __init__(self, where: str, bad_step: BadStep | None = None) -> None:
+        super().__init__(where)
+        self.bad_step = bad_step
+
+    def explained(self, folder: Path | None) -> "NonFiniteLossError":
+        """The same with the likely cause, and with the step kept in a folder (None: nowhere)."""
+        if self.bad_step is None:
+            return self
+        text = f"{self}; likely because {self.bad_step.cause()}. The last good checkpoint is kept"
+        if folder is not None:
+            path = self.bad_step.save(folder)
+            text += (
+                f", and in {path} the batch, its views and the network as they were before that step: "
+                f"{how_to_open(path)}"
+            )
+        return NonFiniteLossError(text, self.bad_step)
 
 
 def how_to_open(path: Path) -> str:
