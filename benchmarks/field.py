@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.machine import cores
 from benchmarks.setting import BATCH
 from benchmarks.teachers import teacher as random_teacher
 from benchmarks.timing import fastest, on_threads
 from pipeline.models import build
 from pipeline.prepared import ImageData, Split
 from pipeline.torchvision_compat import torchvision
+from stages.common import available_cores
 
 TEMPERATURE, GAMMA, ALPHA = 4.0, 0.1, 0.9
 
@@ -128,7 +128,7 @@ def best_crew(
         loop = FieldLoop(teacher, student, data, crew.workers, device)
         return on_threads(crew.threads, partial(loop.run, steps))
 
-    return fastest({crew: trial(crew) for crew in possible_crews(cores())})
+    return fastest({crew: trial(crew) for crew in possible_crews(available_cores())})
 
 
 def possible_crews(count: int) -> list[Crew]:

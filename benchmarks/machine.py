@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from stages.common import available_cores
+
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "zarr", "numcodecs", "click")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
@@ -17,7 +19,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     flags = _cpuinfo("flags").split()
     facts: dict[str, Any] = {
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": cores(),
+        "cores": available_cores(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -31,11 +33,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 def describe_versions() -> dict[str, str]:
     """Versions of what computes."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def load_average() -> float:

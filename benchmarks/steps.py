@@ -10,10 +10,10 @@ import torch
 from benchmarks.engine import STUDENT, cached_run, image_bank, online_run, plain_run
 from benchmarks.field import Crew, FieldLoop, best_crew
 from benchmarks.figures import Measured
-from benchmarks.machine import cores
 from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import Rounds, fastest, on_threads, take_turns
 from pipeline.batches import ImageBank
+from stages.common import available_cores
 
 TEACHERS = ("resnet56", "resnet110")
 NEAR_IDEAL = 0.97  # of the ratio of a step that is nothing but the student
@@ -86,7 +86,7 @@ def epoch_figure(setting: Setting, teacher: str, crew: Crew) -> Measured:
     field = FieldLoop(teacher, STUDENT, setting.data, crew.workers, setting.device)
     cached = cached_run(setting, image_bank(setting))
     turn = partial(cached.steps, setting.steps)
-    threads = fastest({count: on_threads(count, turn) for count in sorted({1, cores()})})
+    threads = fastest({count: on_threads(count, turn) for count in sorted({1, available_cores()})})
     share = setting.steps / steps  # of an epoch, in a turn
     contenders: dict[str, Callable[[], object]] = {
         "field": on_threads(crew.threads, partial(field.run, setting.steps)),

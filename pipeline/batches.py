@@ -263,6 +263,11 @@ class ViewBatches:
     def _answers(self, name: str, rows: Tensor) -> Tensor | None:
         return self._tables[name].index_select(0, rows).float() if name in self._tables else None
 
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """The rows of the tables `places`, `labels` and `weights`, see `stage`: which views they are."""
+        names = {"places", "labels", "weights"} & self._tables.keys()
+        return {name: self._tables[name].index_select(1, rows) for name in names}
+
     def images(self, rows: Tensor) -> Tensor:
         """Augmented, normalised and mixed images of the rows: f4 [B, 3, H, W].
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
+TAKEN_OUT = -1e37
+
 
 def dkd(
     student_logits: Tensor,
@@ -63,8 +65,9 @@ def _decoupled(
 def _split(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of (class, all others) [B,2], and of each class among the others [B,C]."""
     is_class = torch.arange(logits.shape[1], device=logits.device) == classes
-    # Finite, so that 0 * (log q - log p) of the class that is taken out is 0, not NaN.
-    others = logits.masked_fill(is_class, -1e4)
+    # Finite, so that 0 * (log q - log p) of the class that is taken out is 0, not NaN; and far below
+    # all logits, also those of a low temperature.
+    others = logits.masked_fill(is_class, TAKEN_OUT)
     total = logits.logsumexp(dim=1, keepdim=True)
     pair = (logits.gather(1, classes) - total, others.logsumexp(dim=1, keepdim=True) - total)
     return torch.cat(pair, dim=1), log_softmax(others, dim=1)

@@ -26,9 +26,10 @@ from torch.nn.utils import get_total_norm
 
 from pipeline.batches import Batch, EpochData, EpochSource, ImageBank, StagedEpoch, ViewBatches
 from pipeline.curves import Curves
-from pipeline.graphs import StepPlayer, Warn, recorder_for, warn
+from pipeline.graphs import Snapshot, StepPlayer, Warn, recorder_for, warn
 from pipeline.metrics import nll, top1_accuracy
 from pipeline.models.network import Network
+from pipeline.non_finite import BadStep, NonFiniteLossError, copies
 from pipeline.params import Above, AtLeast, Between
 from pipeline.predict import place, predict_clean
 from pipeline.schedules import Schedule
@@ -67,10 +68,6 @@ class TrainingParams:
             raise ValueError(
                 f"schedule.milestones {late} lie beyond the {self.epochs} epochs of training"
             )
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
 class Trainer:
@@ -116,6 +113,7 @@ class Trainer:
             weight_decay=params.weight_decay,
         )
         self._counters = NormCounters(self.network)
+        self._epoch_start: Snapshot | None = None
         recorder = recorder_for(self.device) if graph else None
         self.player = StepPlayer(self._step, self._step_state, recorder, warn)
         if self.device.type == "cuda":  # all of it is there, whichever stream steps run on
@@ -151,6 +149,7 @@ class Trainer:
         self.batches.start(data)
         self._start_tables()
         self.player.prepare(self.sizes, self.batches.layout)
+        self._epoch_start = Snapshot(self._step_state())
         self.images_in_epoch = self.steps_in_epoch = 0
         for step, size in enumerate(self.sizes):
             self.player.run(size)
@@ -171,6 +170,17 @@ class Trainer:
     def _step(self, size: int) -> None:
         rows, progress = self.tables.begin_step(size)
         batch = self.batches.batch(rows)
+        logits, features = self._forward(batch)
+        loss = self.loss(logits, features, batch, progress)
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+        finally:
+            self.optimiser.zero_grad(set_to_none=True)
+        self.tables.end_step(size, loss)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and features of a batch in training, f4."""
         lower = self.params.precision == "bfloat16"
         # Weights that autocast has cast are not kept: a recording would hold on to them.
         autocast = torch.autocast(
@@ -178,13 +188,7 @@ class Trainer:
         )
         with autocast, self._counters.paused():
             logits, features = self.network.forward_features(batch.images)
-        loss = self.loss(logits.float(), features.float(), batch, progress)
-        try:
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-        finally:
-            self.optimiser.zero_grad(set_to_none=True)
-        self.tables.end_step(size, loss)
+        return logits.float(), features.float()
 
     def _step_state(self) -> Iterable[Tensor]:
         """Everything that a step changes."""
@@ -216,17 +220,43 @@ class Trainer:
         bad = np.flatnonzero(~np.isfinite(losses))
         state = [t for t in self.network.state_dict().values() if t.is_floating_point()]
         if len(bad):
-            what, step = f"loss became {losses[bad[0]]}", bad[0] + 1
+            what, step = f"loss became {losses[bad[0]]}", int(bad[0])
         elif not bool(get_total_norm(state, math.inf).isfinite()):
             # No later step has seen them yet, but a checkpoint of them would be worth nothing.
-            what, step = "weights became infinite or NaN", len(losses)
+            what, step = "weights became infinite or NaN", len(losses) - 1
         else:
             return
         raise NonFiniteLossError(
-            f"the {what} in epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}; lower "
-            "training.learning_rate (the last good checkpoint is kept, and a run with the same "
-            "parameters goes on from there)"
+            f"the {what} in epoch {self.epoch + 1}, step {step + 1} of {self.steps_per_epoch}",
+            self.again(step, what),
         )
+
+    @torch.no_grad()
+    def again(self, step: int, what: str) -> BadStep:
+        """Go back to the start of the epoch and forward to a step, and look at that one."""
+        assert self._epoch_start is not None
+        self._epoch_start.restore()
+        for size in self.sizes[:step]:
+            with torch.enable_grad():
+                self.player.run(size)
+        before = copies("network.", self.network.state_dict()) | copies(
+            "momentum.", self._momentum()
+        )
+        rows, progress = self.tables.begin_step(self.sizes[step])
+        batch = self.batches.batch(rows)
+        self.network.train()
+        logits, features = self._forward(batch)
+        loss = self.loss(logits, features, batch, progress).detach()
+        seen = {**vars(batch), "rows": rows, **self.batches.views(rows)}
+        outputs = {"student.logits": logits, "student.features": features, "loss": loss}
+        facts = {
+            "what": what,
+            "epoch": str(self.epoch + 1),
+            "step": str(step + 1),
+            "learning_rate": str(float(self.tables.learning_rate)),
+            "seed": str(self.seed),
+        }
+        return BadStep(what, before | copies("batch.", seen) | copies("", outputs), facts)
 
     def save(self, path: Path) -> None:
         """Write the whole state to a safetensors file, atomically."""
@@ -263,7 +293,9 @@ class TestSet:
         """Top-1 accuracy (fraction) and negative log-likelihood (nats, mean)."""
         logits, _ = predict_clean(network, self.bank, EVALUATION_BATCH)
         if not np.isfinite(logits).all():
-            raise NonFiniteLossError("the network's logits on the test set are not finite")
+            raise NonFiniteLossError(
+                "the network's logits on the test set are not finite; lower training.learning_rate"
+            )
         return top1_accuracy(logits, self.labels), nll(logits, self.labels)
 
 
@@ -287,7 +319,10 @@ def training(
             for loss in trainer.steps(data):
                 on_step(trainer, loss)
                 yield
-            trainer.finish_epoch(test)
+            try:
+                trainer.finish_epoch(test)
+            except NonFiniteLossError as error:
+                raise error.explained(None if checkpoint is None else checkpoint.parent) from None
             if checkpoint is not None:
                 trainer.save(checkpoint)
 
@@ -302,7 +337,8 @@ def fit(
     """Train until the last epoch and return the curves.
 
     Args:
-        checkpoint: file that is written after every epoch and gone on from where it exists.
+        checkpoint: file that is written after every epoch and gone on from where it exists; beside it
+            the step is kept whose loss is no number (`pipeline.non_finite`).
         on_step: called after each step with its loss (reading it waits for the device: do it rarely).
 
     Raises NonFiniteLossError where the loss stops being a number.

@@ -6,6 +6,9 @@ nats, mean over the batch. Inputs are float32 (or wider). Targets are one-hot, o
 sums to 1. `epoch` is the training's progress: 2.5 is the middle of the third epoch. No
 hyper-parameter has a default: its number lives in params.yaml.
 
+Value and gradient are finite for all logits and features that a store can hold (float16), equal ones
+and all temperatures that `check_options` accepts included; a student's may be as large as 1e15.
+
 Throughout, CE(z, y) = -sum_c y_c log softmax(z)_c, and KL(t || s) = sum_c p_c (log p_c - log q_c)
 with p = softmax(t), q = softmax(s); `gamma` is the weight of CE, T a temperature.
 
@@ -18,6 +21,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 
@@ -26,6 +30,13 @@ from pipeline.own import code_sha256, import_own
 from pipeline.relations import dist, rkd
 
 Loss = Callable[..., Tensor]
+
+# The square of a deviation below this one is no normal float32.
+NO_DEVIATION = 1.1e-19
+# Sums of squares of larger numbers may overflow in float32.
+HUGE = 2.0**48
+# Beyond, float32 leaves nothing of T^2 * KL, or of the logits.
+TEMPERATURES = (1e-3, 1e3)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
@@ -86,7 +97,9 @@ def rescaled(
     """gamma * CE(s', y) + alpha * KL(t' || s'), where z' = z / std(z).
 
     std is the unbiased standard deviation over the classes of one image, without an epsilon; the
-    gradient flows through the student's.
+    gradient flows through the student's. A row without deviation (its logits are equal, or float32
+    cannot hold the square of what they differ by) is not divided: it counts as uniform, and its
+    gradient is that of the logits as they are. So value and gradient are finite for every finite row.
 
     Choi et al., "Understanding the Role of Mixup in Knowledge Distillation", WACV 2023.
     """
@@ -143,14 +156,32 @@ def mse(
 
 
 def unit_deviation(logits: Tensor) -> Tensor:
-    """Divide each row of [B,C] by its unbiased standard deviation."""
-    return logits / logits.std(dim=1, keepdim=True)
+    """Divide each row of [B,C] by its unbiased standard deviation, if it has one.
+
+    A row whose deviation is below 1e-19 stays as it is: equal logits, or nearly so, are uniform.
+    """
+    scaled = within_range(logits)
+    deviation = scaled.std(dim=1, keepdim=True)
+    # Equal logits may have a deviation, of rounding. Where it is 0, so is its gradient in torch.
+    least, most = logits.detach().aminmax(dim=1, keepdim=True)
+    flat = (deviation < NO_DEVIATION) | (least == most)
+    return torch.where(flat, logits, scaled / deviation.masked_fill(flat, 1.0))
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Shift and scale each row of [B,C] to mean 0 and unbiased standard deviation 1."""
+    """Shift and scale each row of [B,C] to mean 0 and unbiased standard deviation 1; equal logits to 0."""
+    logits = within_range(logits)
     centred = logits - logits.mean(dim=1, keepdim=True)
     return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
+
+
+def within_range(logits: Tensor) -> Tensor:
+    """Rows of [B,C] whose squares would overflow, divided by their largest; all others as they are.
+
+    Only for what does not depend on a row's scale: the divisor passes no gradient.
+    """
+    largest = logits.detach().abs().amax(dim=1, keepdim=True)
+    return logits / largest.masked_fill(largest < HUGE, 1.0)
 
 
 LOSSES: dict[str, Loss] = {
@@ -236,8 +267,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Check a method's hyper-parameters against the signature of its loss.
 
     Raises ValueError listing all that are unknown, missing, not numbers or out of range
-    (temperatures are above 0, all others of the built-in losses at least 0), or where the loss
-    itself is unknown.
+    (temperatures are from 0.001 to 1000, all others of the built-in losses at least 0), or where the
+    loss itself is unknown.
     """
     accepted = {
         key: parameter
@@ -263,8 +294,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 def _number_problems(key: str, value: object, *, built_in: bool) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return [f"{key} must be a number, found {value!r}"]
-    if built_in and key == "temperature" and value <= 0:
-        return [f"{key} must be above 0, found {value!r}"]
+    least, most = TEMPERATURES
+    if built_in and key == "temperature" and not least <= value <= most:
+        return [f"{key} must be from {least:g} to {most:g}, found {value!r}"]
     if built_in and value < 0:
         return [f"{key} must be at least 0, found {value!r}"]
     return []

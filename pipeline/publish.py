@@ -197,7 +197,13 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError as error:
         # Another file system, too many links, or a file system or owner that allows none.
-        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP):
+        if error.errno not in (
+            errno.EXDEV,
+            errno.EMLINK,
+            errno.EPERM,
+            errno.EOPNOTSUPP,
+            errno.ENOTSUP,
+        ):
             raise
         shutil.copyfile(source, target)
         with target.open("rb") as file:

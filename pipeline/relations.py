@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 # Guards divisions by the norm of a constant row, as in the authors' code, or by no distance at all.
 EPSILON = 1e-8
+# The square of a distance below this one is no normal float32.
+NO_DISTANCE = 1.1e-19
 
 
 def dist(
@@ -94,6 +96,6 @@ def _geometry(features: Tensor) -> tuple[Tensor, Tensor]:
     distances = vector_norm(differences, dim=2)
     mean = distances.sum() / (distances > 0).sum().clamp(min=1)
     # Equal features have no direction; dividing by 1 keeps their gradient finite.
-    directions = differences / distances.masked_fill(distances == 0, 1.0)[:, :, None]
+    directions = differences / distances.masked_fill(distances < NO_DISTANCE, 1.0)[:, :, None]
     cosines = directions @ directions.transpose(1, 2)
     return distances / mean.clamp(min=EPSILON), cosines

@@ -52,11 +52,18 @@ class Machine:
     @property
     def cores(self) -> int:
         """Processor cores that this process may use."""
-        return len(os.sched_getaffinity(0))
+        return available_cores()
 
     def processes(self, jobs: int) -> int:
         """How many of the jobs run at the same time on a CPU."""
         return max(1, min(jobs, self.workers or self.cores))
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; all of the machine's where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def load_params(path: Path) -> dict[str, Any]:

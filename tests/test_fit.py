@@ -15,7 +15,9 @@ from pipeline.batches import EpochData, clean_epoch
 from pipeline.fit import NonFiniteLossError, fit, training
 from pipeline.hard_labels import DrawnEpochs, hard_label_loss
 from pipeline.models import build
+from pipeline.non_finite import FILE
 from pipeline.schedules import Schedule
+from pipeline.tensors import read_tensors
 from pipeline.views import Augmentation, epoch_order
 
 
@@ -279,8 +281,11 @@ def test_a_loss_that_is_no_number_stops_the_run(setup, tmp_path, bad):
         fit(good, setup.test, checkpoint=checkpoint, on_step=stop_in_epoch(1))
     kept = checkpoint.read_bytes()
     trainer = setup.trainer(count=200, loss=diverging(bad, 1.5))
-    with pytest.raises(NonFiniteLossError, match=rf"became {bad} in epoch 2, step 3 of 4; lower"):
+    with pytest.raises(
+        NonFiniteLossError, match=rf"became {bad} in epoch 2, step 3 of 4; "
+    ) as caught:
         fit(trainer, setup.test, checkpoint=checkpoint)
+    assert "lower learning rate cannot help" in str(caught.value)  # the logits are ordinary ones
     assert checkpoint.read_bytes() == kept
     resumed = setup.trainer(count=200)
     resumed.load(checkpoint)
@@ -300,7 +305,76 @@ def test_a_diverged_first_epoch_leaves_no_checkpoint(setup, tmp_path):
     trainer = setup.trainer(count=200, loss=diverging(math.nan, 0))
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 1 of 4"):
         fit(trainer, setup.test, checkpoint=tmp_path / "state")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_the_step_that_went_wrong_is_kept(setup, tmp_path):
+    """What the file holds is what a training has that stops before the step, and gives its loss again."""
+    source = taught(200)
+    broken = setup.trainer(count=200, source=source, loss=diverging(math.nan, 1.5))
+    with pytest.raises(NonFiniteLossError) as caught:
+        fit(broken, setup.test, checkpoint=tmp_path / "state")
+    tensors, facts = read_tensors(tmp_path / FILE)
+    assert f"load_file('{tmp_path / FILE}')" in str(caught.value)
+    assert (facts["epoch"], facts["step"], facts["what"]) == ("2", "3", "loss became nan")
+
+    good = setup.trainer(count=200, source=source)
+    steps = training(good, setup.test)
+    for _ in range(4 + 2):
+        next(steps)
+    for name, value in state(good).items():
+        key = name.replace("momentum of ", "momentum.")
+        if not name.endswith("num_batches_tracked"):  # counted at the end of an epoch
+            assert torch.equal(tensors[key if key in tensors else f"network.{name}"], value), name
+    rows = torch.from_numpy(epoch_order(11, 1, 200)[2 * 64 : 3 * 64])
+    assert torch.equal(tensors["batch.rows"], rows)
+    batches = setup.batches(200)
+    batches.start(source(1))
+    batch = batches.batch(rows)
+    for name in ("images", "targets", "teacher_logits"):
+        assert torch.equal(tensors[f"batch.{name}"], getattr(batch, name)), name
+    assert tensors["batch.places"].shape == (2, 64, 1)
+    logits, features = good.network.train().forward_features(tensors["batch.images"])
+    assert torch.equal(logits, tensors["student.logits"])
+    assert torch.equal(features, tensors["student.features"])
+    assert tensors["loss"].isnan()
+
+
+def rooted(logits, features, batch, epoch):
+    """A loss with a root of zero in its gradient, in the last step."""
+    root = torch.sqrt((logits * 0).sum()) if epoch == 0.75 else 0.0
+    return hard_label_loss(logits, features, batch, epoch) + root
+
+
+def divided(logits, features, batch, epoch):
+    """A user's loss without an epsilon, of a teacher with a constant row."""
+    teacher = batch.teacher_logits
+    return ((teacher / (teacher.amax(dim=1) - teacher.amin(dim=1))[:, None] - logits) ** 2).mean()
+
+
+def with_constant_rows(epoch):
+    data = taught(200)(epoch)
+    data.teacher_logits[:] = 1.5
+    return data
+
+
+@pytest.mark.parametrize(
+    ("loss", "learning_rate", "cause"),
+    [
+        (rooted, 0.05, "its gradient, or the step along it, is none"),
+        (
+            divided,
+            0.05,
+            "64 of 64 rows of the teacher's are constant: the loss itself makes no number",
+        ),
+        (hard_label_loss, 1e18, "training has diverged; lower training.learning_rate"),
+    ],
+)
+def test_the_likely_cause_is_named(setup, loss, learning_rate, cause):
+    params = replace(PARAMS, learning_rate=learning_rate)
+    trainer = setup.trainer(params, count=200, source=with_constant_rows, loss=loss)
+    with pytest.raises(NonFiniteLossError, match=cause):
+        fit(trainer, setup.test)
 
 
 def test_weights_that_are_no_numbers_reach_no_checkpoint(setup, tmp_path):
@@ -312,10 +386,10 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(setup, tmp_path):
 
     trainer = setup.trainer(replace(PARAMS, evaluate_every=3), count=200, loss=loss)
     with pytest.raises(
-        NonFiniteLossError, match=r"weights became .* in epoch 1, step 4 of 4; lower"
+        NonFiniteLossError, match=r"weights became .* in epoch 1, step 4 of 4; likely"
     ):
         fit(trainer, setup.test, checkpoint=tmp_path / "state")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_a_network_in_eval_mode_is_trained_all_the_same(setup):

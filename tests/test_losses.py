@@ -472,7 +472,7 @@ def test_no_loss_has_a_default_and_all_share_their_first_six_arguments(name):
         ("kd_soft_only", {"temperature": "4"}, "temperature must be a number, found '4'"),
         ("kd_soft_only", {"temperature": True}, "temperature must be a number, found True"),
         ("kd_soft_only", {"temperature": math.nan}, "temperature must be a number, found nan"),
-        ("kd_soft_only", {"temperature": 0}, "temperature must be above 0, found 0"),
+        ("kd_soft_only", {"temperature": 0}, "temperature must be from 0.001 to 1000, found 0"),
         ("mse", {"gamma": 0.5, "alpha": -1.0}, r"alpha must be at least 0, found -1\.0"),
         ("hinton", {}, "no loss 'hinton'; valid: kd, kd_soft_only, rescaled, zscore, dkd"),
         (3, {}, "no loss '?3"),
