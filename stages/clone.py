@@ -59,14 +59,13 @@ class Clone:
         outs = [out["path"] for out in self.lock.stages[stage].get("outs") or ()]
         return all((self.lock.root / path).exists() for path in ([part] if part else outs))
 
-    def lose(self, fetched: Iterable[str]) -> None:
-        """Note what could not be fetched."""
-        for name in fetched:
-            path = Path(name)
-            is_part = path.is_relative_to(STORES)
-            stage = f"dump@{path.relative_to(STORES).parts[0]}".removesuffix(".zarr")
-            if not self.is_here(stage if is_part else name, path if is_part else None):
-                self.lost.add(stage if is_part else name)
+    def lose(self, names: Iterable[str]) -> None:
+        """Note what could not be fetched, of what `wanted` gave."""
+        for name in names:
+            part = Path(name) if Path(name).is_relative_to(STORES) else None
+            stage = name if part is None else store_stage(str(part.relative_to(STORES)))
+            if not self.is_here(stage, part):
+                self.lost.add(stage)
 
     def uncached(self) -> list[str]:
         """Stages whose results are on this disk as recorded, and in no cache (`dvc gc`, perhaps)."""
@@ -82,18 +81,23 @@ class Clone:
 def needs(stage: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Path | None]]:
     """The stages whose results a stage reads, each with the part of them that is read."""
     kind, _, name = stage.partition("@")
-    if kind == "prepare":
+    if kind != "check":
         yield "check", None
-    elif kind != "check":
+    if kind not in ("check", "prepare"):
         yield "prepare", None
     if kind == "dump":
         yield f"train_teacher@{name}", None
     elif kind == "train_student":
         store = str(entries(params, "students").get(name, {}).get("store"))
-        yield f"dump@{store.partition('/')[0].removesuffix('.zarr')}", STORES / store
+        yield store_stage(store), STORES / store
     elif kind == GOAL:
         for section in ("teachers", "baselines", "students"):
             yield from ((f"{SECTIONS[section]}@{key}", None) for key in entries(params, section))
+
+
+def store_stage(store: str) -> str:
+    """The stage that makes a store, as a student names it (`T.zarr/plain`)."""
+    return f"dump@{store.partition('/')[0].removesuffix('.zarr')}"
 
 
 def stages_of(targets: Sequence[str], lock: Lock) -> list[str]:

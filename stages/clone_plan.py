@@ -31,8 +31,10 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         console.print(f"Older than this commit, or here in part: dvc pull {' '.join(old)}")
         bring("pull", old)
     clone = Clone(Lock(Path.cwd(), lock.params), goals)
+    if not remote:
+        clone.lost |= set(lacking(lock).values())
     to_run = fetch(clone, "pull" if remote else "checkout")
-    if clone.lost:
+    if clone.lost & set(to_run):
         announce(params_path, clone, to_run, remote=remote, yes=yes)
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
