@@ -18,6 +18,7 @@ from stages.common import (
     STORES,
     TEACHERS,
     VERSIONS,
+    WORK,
     console,
     load_machine,
     load_params,
@@ -63,6 +64,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     exact, as_asked = ready(network, size, "float32"), ready(network, size, params.precision)
     target = out or STORES / f"{teacher}.zarr"
     files: dict[str, Path] = {}
+    computed: set[str] = set()
     with ExitStack() as stack, ProgressDisplay("images") as display:
         for group in groups_of(params):
             header = group_header(
@@ -73,6 +75,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
             work = stack.enter_context(open_work(facts, device))
 
             def show(done: int, total: int, group: str = group) -> None:
+                computed.add(group)
                 display.show(Tick(f"{teacher} {group}", done, total))
 
             teaching = as_asked if header.precision == params.precision else exact
@@ -83,6 +86,11 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     if out is None:
         write_versions(target, groups_of(params), VERSIONS / target.name)
     console.print(f"store of {teacher}: {', '.join(groups_of(params))} -> {target}")
+    if kept := [group for group in groups_of(params) if group not in {"clean", *computed}]:
+        console.print(
+            f"store of {teacher}: all {' and '.join(kept)} views were dumped before (kept in "
+            f"{WORK}); `decant clean` first dumps them anew"
+        )
 
 
 def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Network":

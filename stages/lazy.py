@@ -1,6 +1,9 @@
 """A command group whose commands are imported when they run, so that help and completion are quick."""
 
 import importlib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +16,12 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: dict[str, tuple[str, str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+
+    def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
+        """Run a command line: by the code of the project that one stands in, where it has any."""
+        if args is None:
+            run_code_of(Path.cwd())
+        return super().main(args, *rest, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which they were given."""
@@ -40,3 +49,17 @@ class LazyGroup(click.Group):
         """List the commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in self.lazy.items()])
+
+
+def run_code_of(project: Path) -> None:
+    """Replace this process by the project's own `decant`, where that is not the one that runs.
+
+    With one environment for several clones, the installed command is the code of the clone that was
+    installed, and DVC's stages are the code of the clone that they run in.
+    """
+    own = project / "stages" / "cli.py"
+    if not own.is_file() or own.samefile(Path(__file__).parent / "cli.py"):
+        return
+    path = os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = path
+    os.execv(sys.executable, [sys.executable, "-m", "stages.cli", *sys.argv[1:]])

@@ -1,8 +1,6 @@
 """A number of views in; params.yaml changed in that one place, and the new views dumped, out."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.params import ParamsError, load_yaml
 from pipeline.publish import durable_write
 from stages.common import stage_options
-from stages.repro import prepare_clone
+from stages.repro import reproduce
 from stages.store_common import shown
 
 GROUPS = ("plain", "mixed")
@@ -54,9 +52,8 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     if edit_only:
         click.echo(f"To dump them: decant repro {target}")
         return
-    command = ["dvc", "repro", *prepare_clone(params_path, (target,), [target]), target]
-    click.echo(f"Running {' '.join(command)}")
-    sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
+    click.echo(f"Running decant repro {target}")
+    reproduce(params_path, [target])
 
 
 def extended(content: dict[str, Any], name: str, views: int, group: str | None) -> list[str]:

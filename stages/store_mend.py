@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from stages.dvc_command import run_dvc
 from stages.store_common import shown, store_argument, store_options
-from stages.upstream import cache_folder, run_dvc
+from stages.upstream import cache_folder
 
 if TYPE_CHECKING:
     from pipeline.store.verify import Problem

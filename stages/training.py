@@ -55,6 +55,14 @@ def train_and_publish(
         run_replicates(list(missing.values()), data, device, machine, graph=graph)
         for out, job in jobs.items():
             _publish(job, works[out], data, out)
+            kept = sum(
+                works[out].path / f"replicate-{r}" not in missing for r in range(job.replicates)
+            )
+            if kept:
+                console.print(
+                    f"{job.kind} {job.name}: {kept} of {job.replicates} were trained before (kept in "
+                    f"{works[out].path}); `decant clean` first trains them anew"
+                )
 
 
 def _publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> None:

@@ -4,17 +4,15 @@ A clone of a teammate's holds a part of the results, and some of them older than
 `git pull`. `dvc repro` alone would compute what is not there, and take what is there for the right one.
 """
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.common import PREPARED, STORES, VERSIONS
+from stages.dvc_command import run_dvc
 from stages.locked import DONE, Lock
 
-LACKING = ("--pull", "--allow-missing")
-_SECTIONS = {
+SECTIONS = {
     "teachers": "train_teacher",
     "baselines": "train_baseline",
     "dumps": "dump",
@@ -27,10 +25,16 @@ def current_stages(params: Mapping[str, Any]) -> set[str]:
     """Names of the pipeline's stages under these parameters."""
     each = {
         f"{stage}@{name}"
-        for section, stage in _SECTIONS.items()
-        for name in params.get(section) or ()
+        for section, stage in SECTIONS.items()
+        for name in entries(params, section)
     }
     return {"check", "prepare", "evaluate", *each}
+
+
+def entries(params: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The entries of a section; none where there is no such section."""
+    value = params.get(section)
+    return value if isinstance(value, dict) else {}
 
 
 def lacking(lock: Lock) -> dict[Path, str]:
@@ -41,16 +45,23 @@ def lacking(lock: Lock) -> dict[Path, str]:
         for out in lock.stages[name].get("outs") or ()
         if VERSIONS not in Path(out["path"]).parents  # those are in git
     }
+    held = in_caches({path: md5 for path, (_, md5) in named.items()})
+    return {path: name for path, (name, _) in named.items() if path not in held}
+
+
+def in_caches(results: Mapping[Path, str]) -> set[Path]:
+    """Which of some results, by their digests, DVC's cache on this machine holds."""
+    left = dict(results)
     for cache in (_CACHE, None):
+        if not left:
+            break
         folder = cache_folder() if cache is None else cache
-        named = {
-            path: (name, md5)
-            for path, (name, md5) in named.items()
+        left = {
+            path: md5
+            for path, md5 in left.items()
             if not (folder / "files" / "md5" / md5[:2] / md5[2:]).exists()
         }
-        if not named:
-            break
-    return {path: name for path, (name, _) in named.items()}
+    return results.keys() - left.keys()
 
 
 def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:
@@ -111,7 +122,8 @@ def _is_outdated(name: str) -> bool:
 
 def has_remote() -> bool:
     """Whether the project has a default DVC remote."""
-    return run_dvc("config", "core.remote").returncode == 0
+    # An option that is not set is no failure to DVC: nothing is printed.
+    return bool(run_dvc("config", "core.remote").stdout.strip())
 
 
 def cache_folder() -> Path:
@@ -123,9 +135,3 @@ def cache_folder() -> Path:
             "from where it came"
         )
     return Path(done.stdout.strip())
-
-
-def run_dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a DVC command and keep what it says to itself."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
