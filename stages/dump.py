@@ -46,7 +46,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     from pipeline.results import read_record
     from pipeline.store.version import write_versions
     from pipeline.views import Augmentation
-    from stages.devices import pick_device, set_up
+    from stages.devices import pick_device, precision_warning, set_up
     from stages.progress import ProgressDisplay, Tick
     from stages.work import open_work
 
@@ -57,6 +57,9 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     data = load_prepared(prepared)
     device = pick_device(machine)
     set_up(device, machine.threads)
+    warning = precision_warning({params.precision}, device, f"dumps.{teacher}.precision")
+    if warning:
+        console.print(warning)
     record = read_record(teachers / teacher)
     network = place(load_teacher(teachers / teacher, record, len(data.class_names)), device)
     size = data.train.images.shape[1:3]
