@@ -21,6 +21,7 @@ from pipeline.models.network import Network
 from pipeline.predict import place
 from pipeline.prepared import ImageData
 from pipeline.views import GROUPS
+from stages.devices import has_bfloat16
 
 DUMPED = "resnet56"
 DUMP_BATCH = 256
@@ -99,7 +100,8 @@ class Forward:
 def dump_figures(setting: Setting) -> dict[str, Measured]:
     """The dump of resnet56 against its bare forward pass, and in bfloat16 against eager NCHW.
 
-    The bare forward pass is that of the very network that is dumped: folded, channels last.
+    The latter is left out where the processor has no bfloat16
+    instructions. The bare forward pass is that of the very network that is dumped: folded, channels last.
     """
     data = first_images(setting.data, setting.dump_images)
     eager = teacher(DUMPED, len(data.class_names)).to(setting.device)
@@ -108,9 +110,10 @@ def dump_figures(setting: Setting) -> dict[str, Measured]:
     batches = list(_batches(data, setting))
     dump = Dump(network, data, setting)
     lower = Dump(ready(placed, size, "bfloat16"), data, setting)
+    in_lower = has_bfloat16(setting.device)
     contenders = {
         "dump": dump.run,
-        "dump_bf16": lower.run,
+        **({"dump_bf16": lower.run} if in_lower else {}),
         "forward": Forward(network, batches).run,
         "eager_nchw": Forward(eager, [images.contiguous() for images in batches]).run,
     }
@@ -125,12 +128,14 @@ def dump_figures(setting: Setting) -> dict[str, Measured]:
         **rates,
         "finish_ms": {group: seconds * 1e3 for group, seconds in dump.finish_s.items()},
     }
-    return {
-        "dump_vs_forward": Measured.of(found, "forward", "dump", processor_time=False, facts=facts),
-        "dump_bf16_vs_eager_float32": Measured.of(
-            found, "eager_nchw", "dump_bf16", processor_time=False, facts=facts
-        ),
+    figures = {
+        "dump_vs_forward": Measured.of(found, "forward", "dump", processor_time=False, facts=facts)
     }
+    if in_lower:
+        figures["dump_bf16_vs_eager_float32"] = Measured.of(
+            found, "eager_nchw", "dump_bf16", processor_time=False, facts=facts
+        )
+    return figures
 
 
 def _batches(data: ImageData, setting: Setting) -> Iterator[Tensor]:

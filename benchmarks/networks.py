@@ -19,7 +19,7 @@ from benchmarks.setting import BATCH, CLASSES, IMAGE_SIZE
 from benchmarks.timing import Rounds, take_turns
 from pipeline.models import build
 from pipeline.predict import place
-from stages.devices import set_up
+from stages.devices import has_bfloat16, set_up
 
 NETWORKS = (
     "resnet20",
@@ -37,6 +37,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 def faster_precision(network: str, device: torch.device, rounds: int = 5) -> str:
     """The precision in which a training step of channels-last images takes less time here."""
+    if not has_bfloat16(device):
+        return "float32"  # which takes no half an hour to find out
     contenders = {
         precision: training_step(network, "channels last", precision, device)
         for precision in PRECISIONS

@@ -14,17 +14,22 @@ from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import Rounds, fastest, on_threads, take_turns
 from pipeline.batches import ImageBank
 from stages.common import available_cores
+from stages.devices import has_bfloat16
 
 TEACHERS = ("resnet56", "resnet110")
 NEAR_IDEAL = 0.97  # of the ratio of a step that is nothing but the student
 
 
 def step_figures(setting: Setting) -> dict[str, Measured]:
-    """Cached steps against those with a live teacher and against plain cross-entropy."""
+    """Cached steps against those with a live teacher and against plain cross-entropy.
+
+    Also in the other precision, unless that is bfloat16 and the processor has no instructions for it.
+    """
     bank = image_bank(setting)
     found = take_step_turns(setting, bank, setting.precision)
     other = "float32" if setting.precision == "bfloat16" else "bfloat16"
-    in_other = take_step_turns(setting, bank, other)
+    measured = other == "float32" or has_bfloat16(setting.device)
+    in_other = take_step_turns(setting, bank, other) if measured else None
     figures = {}
     for teacher in TEACHERS:
         ideal = 1 + found.ratio(f"{teacher} alone", "plain").median
@@ -36,15 +41,14 @@ def step_figures(setting: Setting) -> dict[str, Measured]:
             facts={
                 "precision": setting.precision,
                 "step_ms": _per_step_ms(found, setting),
-                f"ratio_in_{other}": in_other.ratio(f"online {teacher}", "cached").median,
-                f"step_ms_in_{other}": _per_step_ms(in_other, setting),
+                **_in_other(in_other, other, f"online {teacher}", "cached", setting),
             },
         )
     figures["cached_vs_plain_step"] = Measured.of(
         found,
         "cached",
         "plain",
-        facts={f"ratio_in_{other}": in_other.ratio("cached", "plain").median},
+        facts=_in_other(in_other, other, "cached", "plain", setting),
     )
     return figures
 
@@ -110,6 +114,17 @@ def epoch_figure(setting: Setting, teacher: str, crew: Crew) -> Measured:
             "precision": setting.precision,
         },
     )
+
+
+def _in_other(
+    found: Rounds | None, precision: str, slow: str, fast: str, setting: Setting
+) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        f"ratio_in_{precision}": found.ratio(slow, fast).median,
+        f"step_ms_in_{precision}": _per_step_ms(found, setting),
+    }
 
 
 def _per_step_ms(found: Rounds, setting: Setting) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,31 @@ def set_up(device: torch.device, threads: int) -> None:
         # Choosing by timing could choose another algorithm, and other last bits, in a resumed run.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by instructions of its own.
+
+    A processor without them converts each number back and forth: a convolution of AVX2 alone takes seven
+    times as long as in float32.
+    """
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # Not mkldnn's question, which any AVX-512 answers with yes.
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def precision_warning(precisions: Collection[str], device: torch.device, key: str) -> str | None:
+    """What to tell who is about to compute in `precisions`, set under `key` of params.yaml."""
+    if "bfloat16" not in precisions or has_bfloat16(device):
+        return None
+    return (
+        "WARNING: this processor has no bfloat16 instructions: `precision: bfloat16` takes several times "
+        f"as long as float32 here. Set {key}: float32"
+    )
 
 
 def keep_freed_memory() -> None:

@@ -47,7 +47,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     from pipeline.store.manifest import header_facts
     from pipeline.store.version import write_versions
     from pipeline.views import Augmentation
-    from stages.devices import pick_device, set_up
+    from stages.devices import pick_device, precision_warning, set_up
     from stages.progress import ProgressDisplay, Tick
     from stages.work import open_work
 
@@ -58,6 +58,9 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     data = load_dataset(prepared, content)
     device = pick_device(machine)
     set_up(device, machine.threads)
+    warning = precision_warning({params.precision}, device, f"dumps.{teacher}.precision")
+    if warning:
+        console.print(warning)
     record = read_record(teachers / teacher)
     network = place(load_teacher(teachers / teacher, record, len(data.class_names)), device)
     size = data.train.images.shape[1:3]

@@ -33,7 +33,7 @@ class Plan:
 
     `processes` train replicates at the same time; `rates` are those of the networks that were
     measured, by name, and under "" the one for all others; `free_bytes` is the room on the disk of
-    the workspace.
+    the workspace. `warning` is of a precision that this machine is slow in.
     """
 
     profile: str
@@ -43,6 +43,7 @@ class Plan:
     rates: Mapping[str, Rate]
     stages: tuple[PlannedStage, ...]
     free_bytes: int
+    warning: str | None = None
 
     def of(self, *kinds: str) -> list[PlannedStage]:
         """The stages of some kinds."""
@@ -94,6 +95,7 @@ class Plan:
             "machine": {
                 "device": self.device,
                 "processes": self.processes,
+                "warning": self.warning,
                 "rates": {name: asdict(rate) for name, rate in self.rates.items()},
             },
             "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},

@@ -66,7 +66,7 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     from pipeline.cost import Costs
     from pipeline.rate import Rate
     from stages.checker import check_all
-    from stages.devices import describe_device, pick_device, set_up
+    from stages.devices import describe_device, pick_device, precision_warning, set_up
     from stages.estimate import Plan, free_bytes, timed
     from stages.locked import Lock
 
@@ -85,6 +85,11 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     # A stated rate is that of a device as a whole.
     on_cores = device.type == "cpu" and stated_rate is None
     processes = machine.processes(machine.cores) if on_cores else 1
+    overrides = [entry.training for entry in costs.teachers.values()]
+    overrides += [entry.training for entry in costs.baselines.values()]
+    overrides += [entry.training for entry in costs.students.values()]
+    precisions: set[str] = {costs.training(values).precision for values in overrides}
+    precisions |= {dump.precision for dump in costs.dumps.values()}
     states = [lock.state(stage.name) for stage in stages]
     return Plan(
         profile=str(source),
@@ -94,6 +99,7 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
         rates=rates,
         stages=tuple(timed(stages, states, rates, processes)),
         free_bytes=free_bytes(STORES),
+        warning=precision_warning(precisions, device, "precision") if on_cores else None,
     )
 
 

@@ -25,7 +25,7 @@ from pipeline.results import TIMING, sample_rows
 from pipeline.together import MOST_AT_ONCE, Run, fit_together
 from pipeline.views import Augmentation
 from stages.common import Machine, console
-from stages.devices import describe_device, set_up, versions
+from stages.devices import describe_device, precision_warning, set_up, versions
 from stages.jobs import Job
 from stages.processes import Report, run_in_processes
 from stages.progress import ProgressDisplay, Tick
@@ -64,6 +64,10 @@ def run_replicates(
     set_up(device, machine.threads)
     if not replicates:
         return
+    trained = {r.job.training.precision for r in replicates if r.job.weights is None}
+    warning = precision_warning(trained, device, "training.precision")
+    if warning:
+        console.print(warning)
     processes = 1 if device.type == "cuda" else machine.processes(len(replicates))
     if processes > 1:
         # A pool of threads does not outlive forking: the processes would wait for it forever.
