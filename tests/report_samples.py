@@ -19,6 +19,7 @@ from pipeline.results import (
     RECORD,
     TEST_LOGITS,
     WEIGHTS,
+    ResultsError,
     class_rows,
     dataset_facts,
     read_record,
@@ -211,7 +212,11 @@ def cache_features(root: Path, content: dict[str, Any]) -> Path:
     data, folder = load_prepared(root / "prepared"), root / "features"
     cache = feature_cache(load_machine(content), params, data, folder)
     for path in root.glob("*/*/record.json"):
-        run = Run(path.parent.parent.name, path.parent.name, path.parent, read_record(path.parent))
+        try:
+            record = read_record(path.parent)
+        except ResultsError:
+            continue  # a test's damage
+        run = Run(path.parent.parent.name, path.parent.name, path.parent, record)
         for replicate in range(run.count):
             whole = sample_features(run, replicate)
             chosen = []

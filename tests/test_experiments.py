@@ -129,6 +129,7 @@ def test_other_classes_train_nothing(project):
     assert set(details["students"]["plain"]["v_score"]) > {"others_test_raw"}
 
 
+@pytest.mark.slow
 def test_exp_run_with_other_values_has_right_metrics(project):
     before = metrics(project)
     project.run("dvc", "exp", "run", "-S", "methods.kd.temperature=0.05", "--name", "cold")
@@ -164,6 +165,7 @@ def loss(student_logits, student_features, teacher_logits, teacher_features, tar
 """
 
 
+@pytest.mark.slow
 def test_a_queued_sweep_ends_well_and_is_applied(project):
     project.run(
         *("dvc", "exp", "run", "--queue", "--name", "sweep"),

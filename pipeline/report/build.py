@@ -83,7 +83,7 @@ class Report:
     def warn(self, lines: Sequence[str]) -> None:
         """Say in the report and on the terminal what a reader must not overlook."""
         self.blocks += [Heading("Warnings"), *map(Paragraph, lines)] if lines else []
-        self.summary += [f"warning: {line}" for line in lines]
+        self.summary += ["".join(f"warning: {line}\n" for line in lines)] if lines else []
 
     def finish(self) -> None:
         """Write report.md, report.html and summary.txt."""
