@@ -19,7 +19,7 @@ from benchmarks.networks import faster_precision
 from benchmarks.setting import Setting, find_images, write_store
 from benchmarks.startup import startup_figure
 from benchmarks.steps import epoch_figures, step_figures
-from stages.devices import set_up
+from pipeline.compute import set_up
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, QUICK_IMAGES = 50_000, 512

@@ -34,9 +34,9 @@ from benchmarks.setting import (
     write_store,
 )
 from benchmarks.steps import TEACHERS
-from pipeline.cost import TRAINING_PASSES, network_cost
-from pipeline.models import build
-from stages.devices import set_up
+from pipeline.compute import set_up
+from pipeline.models.registry import build
+from pipeline.planning.cost import TRAINING_PASSES, network_cost
 
 WARM_UP = 3
 WIDTH = 130  # characters of the tables

@@ -14,14 +14,15 @@ from benchmarks.figures import Measured
 from benchmarks.setting import AUGMENTATION, Setting, first_images, view_header
 from benchmarks.teachers import teacher
 from benchmarks.timing import take_turns
-from pipeline.batches import ImageBank, ViewBatches, clean_epoch
-from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group
-from pipeline.inference import ready
+from pipeline.compute import has_bfloat16
+from pipeline.core.dataset import ImageData
+from pipeline.dump.dump import dump_group
+from pipeline.dump.params import DumpParams, MixedViews, PlainViews
+from pipeline.dump.ready import ready
 from pipeline.models.network import Network
-from pipeline.predict import place
-from pipeline.prepared import ImageData
-from pipeline.views import GROUPS
-from stages.devices import has_bfloat16
+from pipeline.views.batches import ImageBank, ViewBatches, clean_epoch
+from pipeline.views.plans import GROUPS
+from pipeline.views.predict import place
 
 DUMPED = "resnet56"
 DUMP_BATCH = 256

@@ -8,14 +8,15 @@ from torch import Tensor
 
 from benchmarks.setting import AUGMENTATION, BATCH, Setting
 from benchmarks.teachers import teacher
-from pipeline.batches import Batch, EpochSource, ImageBank, ViewBatches
-from pipeline.distill import Method, StoredEpochs
-from pipeline.fit import LossFunction, Trainer, TrainingParams
-from pipeline.hard_labels import DrawnEpochs, hard_label_loss
-from pipeline.models import build
-from pipeline.predict import place
-from pipeline.schedules import Schedule
+from pipeline.distill.epochs import StoredEpochs
+from pipeline.distill.method import Method
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.models.registry import build
 from pipeline.store.read import Store
+from pipeline.training.loop import LossFunction, Trainer
+from pipeline.training.params import Schedule, TrainingParams
+from pipeline.views.batches import Batch, EpochSource, ImageBank, ViewBatches
+from pipeline.views.predict import place
 
 STUDENT = "resnet20"
 KD: dict[str, Any] = {"loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.setting import BATCH
 from benchmarks.teachers import teacher as random_teacher
 from benchmarks.timing import fastest, on_threads
-from pipeline.models import build
-from pipeline.prepared import ImageData, Split
-from pipeline.torchvision_compat import torchvision
-from stages.common import available_cores
+from pipeline.core.dataset import ImageData, Split
+from pipeline.models.registry import build
+from pipeline.raw.torchvision_compat import torchvision
+from stages.shared.options import available_cores
 
 TEMPERATURE, GAMMA, ALPHA = 4.0, 0.1, 0.9
 

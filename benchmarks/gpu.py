@@ -14,9 +14,9 @@ from benchmarks.setting import Setting
 from benchmarks.steps import epoch_figure
 from benchmarks.teachers import teacher
 from benchmarks.timing import Ratio, take_turns
-from pipeline.batches import ImageBank
-from pipeline.inference import ready
-from pipeline.predict import place
+from pipeline.dump.ready import ready
+from pipeline.views.batches import ImageBank
+from pipeline.views.predict import place
 
 TOGETHER = 4
 TEACHER = "resnet56"

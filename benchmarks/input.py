@@ -14,7 +14,7 @@ from benchmarks.field import field_transform
 from benchmarks.figures import Measured
 from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import take_turns
-from pipeline.batches import EpochData, ViewBatches
+from pipeline.views.batches import EpochData, ViewBatches
 
 BATCHES_PER_TURN = (
     64  # of a turn of eight, ours would spend half on what a cache has lost meanwhile

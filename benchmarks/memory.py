@@ -21,15 +21,16 @@ from rich.table import Table
 
 from benchmarks.engine import STUDENT, kd_loss, stored, training
 from benchmarks.setting import AUGMENTATION, find_images, view_header, write_store
-from pipeline.batches import ImageBank, ViewBatches
-from pipeline.dump import DumpParams, MixedViews, dump_group
-from pipeline.fit import TestSet, Trainer
-from pipeline.models import build
-from pipeline.predict import clean_bank, place
-from pipeline.prepared import load_prepared, save_prepared
-from pipeline.store.manifest import describe_dataset
+from pipeline.core.dataset import load_prepared, save_prepared
+from pipeline.dump.dump import dump_group
+from pipeline.dump.params import DumpParams, MixedViews
+from pipeline.models.registry import build
+from pipeline.store.format.manifest import describe_dataset
 from pipeline.store.read import open_store
-from pipeline.views import GROUPS
+from pipeline.training.loop import TestSet, Trainer
+from pipeline.views.batches import ImageBank, ViewBatches
+from pipeline.views.plans import GROUPS
+from pipeline.views.predict import clean_bank, place
 
 CPU = torch.device("cpu")
 TEACHER = "resnet56"

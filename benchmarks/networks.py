@@ -17,9 +17,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.setting import BATCH, CLASSES, IMAGE_SIZE
 from benchmarks.timing import Rounds, take_turns
-from pipeline.models import build
-from pipeline.predict import place
-from stages.devices import has_bfloat16, set_up
+from pipeline.compute import has_bfloat16, set_up
+from pipeline.models.registry import build
+from pipeline.views.predict import place
 
 NETWORKS = (
     "resnet20",

@@ -21,21 +21,22 @@ from rich.console import Console
 
 from benchmarks.engine import kd_loss, stored
 from benchmarks.setting import AUGMENTATION, find_images
-from pipeline.batches import EpochSource, ImageBank, ViewBatches
-from pipeline.dump import DumpParams, PlainViews, dump_group, group_header
-from pipeline.fit import LossFunction, TestSet, Trainer, TrainingParams, fit
-from pipeline.hard_labels import DrawnEpochs, hard_label_loss
-from pipeline.inference import LOWER, Precision, ready
-from pipeline.metrics import top1_accuracy
-from pipeline.models import build
+from pipeline.compute import set_up
+from pipeline.core.dataset import ImageData
+from pipeline.core.files import WorkFolder
+from pipeline.dump.dump import dump_group, group_header
+from pipeline.dump.params import DumpParams, PlainViews
+from pipeline.dump.ready import LOWER, Precision, ready
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.network import Network
-from pipeline.predict import clean_bank, predict_clean
-from pipeline.prepared import ImageData
-from pipeline.publish import WorkFolder
-from pipeline.schedules import Schedule
-from pipeline.store.manifest import TeacherInfo
+from pipeline.models.registry import build
+from pipeline.results.metrics import top1_accuracy
+from pipeline.store.format.manifest import TeacherInfo
 from pipeline.store.read import Store, open_store
-from stages.devices import set_up
+from pipeline.training.loop import LossFunction, TestSet, Trainer, fit
+from pipeline.training.params import Schedule, TrainingParams
+from pipeline.views.batches import EpochSource, ImageBank, ViewBatches
+from pipeline.views.predict import clean_bank, predict_clean
 
 TEACHER, STUDENT = "resnet20", "resnet8"
 PRECISIONS: tuple[Precision, Precision] = ("float32", LOWER)

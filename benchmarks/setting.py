@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.datasets import DatasetError, DatasetParams, load_raw
-from pipeline.prepared import ImageData, Images, Labels, Split, fingerprint
-from pipeline.publish import WorkFolder
-from pipeline.store.manifest import Header, TeacherInfo, describe_dataset
+from pipeline.core.dataset import ImageData, Images, Labels, Split, fingerprint
+from pipeline.core.files import WorkFolder
+from pipeline.raw.load import DatasetError, DatasetParams, load_raw
+from pipeline.store.format.manifest import Header, TeacherInfo, describe_dataset
 from pipeline.store.read import Store, open_store
-from pipeline.store.write import GroupWriter
-from pipeline.views import GROUPS, Augmentation, Group, ViewRecipe, draw_view
+from pipeline.store.write.writers import GroupWriter
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import GROUPS, Group, ViewRecipe, draw_view
 
 CLASSES = 100
 IMAGE_SIZE = 32

@@ -12,9 +12,9 @@ from benchmarks.field import Crew, FieldLoop, best_crew
 from benchmarks.figures import Measured
 from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import Rounds, fastest, on_threads, take_turns
-from pipeline.batches import ImageBank
-from stages.common import available_cores
-from stages.devices import has_bfloat16
+from pipeline.compute import has_bfloat16
+from pipeline.views.batches import ImageBank
+from stages.shared.options import available_cores
 
 TEACHERS = ("resnet56", "resnet110")
 NEAR_IDEAL = 0.97  # of the ratio of a step that is nothing but the student

@@ -33,9 +33,9 @@ from benchmarks.setting import (
     write_store,
 )
 from benchmarks.timing import take_turns
-from pipeline.store.write import GroupWriter
-from pipeline.views import draw_view
-from stages.devices import set_up
+from pipeline.compute import set_up
+from pipeline.store.write.writers import GroupWriter
+from pipeline.views.plans import draw_view
 
 RESULTS = Path(__file__).parent / "results" / "store.json"
 IMAGES, QUICK_IMAGES = 50_000, 512

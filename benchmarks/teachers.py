@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from benchmarks.setting import BATCH, IMAGE_SIZE
-from pipeline.models import build
 from pipeline.models.network import Network
+from pipeline.models.registry import build
 
 
 def teacher(name: str, classes: int) -> Network:

@@ -21,25 +21,26 @@ import click
 import torch
 from torch import Tensor
 
-from pipeline.batches import Batch, ImageBank, ViewBatches
-from pipeline.checkpoints import load_into, load_weights
-from pipeline.dataset_params import load_dataset
-from pipeline.distill import StudentParams
-from pipeline.fit import TestSet, Trainer, fit
-from pipeline.hard_labels import DrawnEpochs
-from pipeline.losses import LOSSES
-from pipeline.models import build
+from pipeline.compute import pick_device, set_up
+from pipeline.core.dataset import ImageData
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.files import PREPARED, canonical_json
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.distill.params import StudentParams
+from pipeline.hard_labels.epochs import DrawnEpochs
+from pipeline.losses.registry import LOSSES
 from pipeline.models.network import Network
-from pipeline.params import section
-from pipeline.predict import clean_bank, place
-from pipeline.prepared import ImageData
-from pipeline.publish import canonical_json
+from pipeline.models.registry import build
+from pipeline.models.weights import load_into, load_weights
 from pipeline.report.numbers import mean, signed, spread
 from pipeline.report.style import GREY, INK, figure
-from pipeline.views import Augmentation
-from stages.common import PREPARED, load_machine, load_params
-from stages.devices import pick_device, set_up
-from stages.jobs import resolve_training
+from pipeline.training.jobs import resolve_training
+from pipeline.training.loop import TestSet, Trainer, fit
+from pipeline.views.batches import Batch, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.predict import clean_bank, place
+from stages.shared.options import load_params
 
 DOCS = Path(__file__).parent
 LIVE = Path("data/live")

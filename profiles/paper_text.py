@@ -104,7 +104,7 @@ methods:
   # DKD (Zhao et al., CVPR 2022): T 4, alpha 1, CE weight 1, 20 epochs of warm-up (mdistiller/engine/cfg.py
   # of megvii-research/mdistiller); beta for each pair from its configs/cifar100/dkd, 8 where a file names
   # none. resnet110-resnet20 and resnet50-vgg8 have no file: the value of the teacher's other pair.
-  # Mixed targets: both classes' losses, weighted as in the target (see pipeline/decoupled.py).
+  # Mixed targets: both classes' losses, weighted as in the target (see pipeline/losses/decoupled.py).
   dkd-beta2: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 2.0, warmup_epochs: 20}
   dkd-beta6: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 6.0, warmup_epochs: 20}
   dkd-beta8: {loss: dkd, temperature: 4.0, gamma: 1.0, alpha: 1.0, beta: 8.0, warmup_epochs: 20}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stages.common import load_params, path_option, stage_options
+from stages.shared.options import load_params, path_option, stage_options
 
 CHECKED = Path("data/checked.txt")
 
@@ -17,7 +17,7 @@ CHECKED = Path("data/checked.txt")
 @stage_options
 def check(params_path: Path, out: Path) -> None:
     """Validate all of params.yaml at once."""
-    from stages.checker import check_all
+    from pipeline.checker import check_all
 
     check_all(load_params(params_path), params_path)
     out.parent.mkdir(parents=True, exist_ok=True)

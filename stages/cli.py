@@ -5,13 +5,21 @@ Subcommands are named here and imported only when they run, so that help and com
 
 import click
 
-from stages.lazy import LazyGroup
+from stages.shared.lazy import LazyGroup
 
 # name: (module, attribute, one line of help)
 COMMANDS = {
-    "use": ("stages.use", "use", "Make a ready-made profile the project's params.yaml."),
-    "plan": ("stages.plan", "plan", "Show what a profile will cost, before anything runs."),
-    "repro": ("stages.repro", "repro", "Rebuild what is out of date, then show the results."),
+    "use": ("stages.commands.use", "use", "Make a ready-made profile the project's params.yaml."),
+    "plan": (
+        "stages.commands.plan",
+        "plan",
+        "Show what a profile will cost, before anything runs.",
+    ),
+    "repro": (
+        "stages.commands.repro",
+        "repro",
+        "Rebuild what is out of date, then show the results.",
+    ),
     "check": ("stages.check", "check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),
     "train-teacher": ("stages.train_teacher", "train_teacher", "Train a teacher."),
@@ -19,20 +27,24 @@ COMMANDS = {
     "dump": ("stages.dump", "dump", "Dump a teacher's logits and features into its store."),
     "train-student": ("stages.train_student", "train_student", "Train students from a store."),
     "evaluate": ("stages.evaluate", "evaluate", "Make tables, V-scores, figures and the report."),
-    "gate": ("stages.gate", "gate", "Fail where a network misses its floor: for CI."),
-    "keep": ("stages.keep", "keep", "Write the numbers of what is trained as small files."),
+    "gate": ("stages.commands.gate", "gate", "Fail where a network misses its floor: for CI."),
+    "keep": (
+        "stages.commands.keep",
+        "keep",
+        "Write the numbers of what is trained as small files.",
+    ),
     "import-teacher": (
-        "stages.import_teacher",
+        "stages.commands.import_teacher",
         "import_teacher",
         "Convert a .pth checkpoint of the field's zoo.",
     ),
     "store": (
-        "stages.store",
+        "stages.store.group",
         "store",
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
-    "compare": ("stages.compare", "compare", "Show how the results of two runs differ."),
-    "clean": ("stages.clean", "clean", "Remove finished work that is kept for reuse."),
+    "compare": ("stages.commands.compare", "compare", "Show how the results of two runs differ."),
+    "clean": ("stages.commands.clean", "clean", "Remove finished work that is kept for reuse."),
 }
 
 

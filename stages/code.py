@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGES = ("pipeline", "stages")
 # The `decant` command itself, which only finds a stage: with it or without, the same work is done.
-FINDERS = ("stages/cli.py", "stages/lazy.py")
+FINDERS = ("stages/cli.py", "stages/shared/lazy.py")
 
 
 def imported_files() -> list[Path]:

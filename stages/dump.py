@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.common import (
-    PREPARED,
-    STORES,
-    TEACHERS,
-    VERSIONS,
-    WORK,
-    console,
-    load_machine,
-    load_params,
-    path_option,
-    stage_options,
-)
+from pipeline.core.files import PREPARED, STORES, TEACHERS, VERSIONS, WORK
+from pipeline.core.machine import load_machine
+from stages.shared.options import console, load_params, path_option, stage_options
 
 if TYPE_CHECKING:
     from pipeline.models.network import Network
@@ -38,17 +29,19 @@ if TYPE_CHECKING:
 @stage_options
 def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: Path | None) -> None:
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
-    from pipeline.dataset_params import load_dataset
-    from pipeline.dump import DumpParams, dump_group, group_header, groups_of, teacher_info
-    from pipeline.inference import ready
-    from pipeline.params import section
-    from pipeline.predict import place
-    from pipeline.results import read_record
-    from pipeline.store.manifest import header_facts
-    from pipeline.store.version import write_versions
-    from pipeline.views import Augmentation
-    from stages.devices import pick_device, precision_warning, set_up
-    from stages.progress import ProgressDisplay, Tick
+    from pipeline.compute import pick_device, precision_warning, set_up
+    from pipeline.core.dataset_params import load_dataset
+    from pipeline.core.params import section
+    from pipeline.dump.dump import dump_group, group_header, groups_of, teacher_info
+    from pipeline.dump.params import DumpParams
+    from pipeline.dump.ready import ready
+    from pipeline.results.record import read_record
+    from pipeline.store.format.manifest import header_facts
+    from pipeline.store.format.version import write_versions
+    from pipeline.training.progress import Tick
+    from pipeline.views.params import Augmentation
+    from pipeline.views.predict import place
+    from stages.shared.progress import ProgressDisplay
     from stages.work import open_work
 
     content = load_params(params_path)
@@ -102,9 +95,9 @@ def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Netw
     Raises ValueError where its weights are not those that its record tells of, whose sha256 the
     store will carry.
     """
-    from pipeline.checkpoints import load_into, load_weights, weights_digest
-    from pipeline.models import build
-    from pipeline.results import WEIGHTS
+    from pipeline.models.registry import build
+    from pipeline.models.weights import load_into, load_weights, weights_digest
+    from pipeline.results.record import WEIGHTS
 
     path = folder / "replicate-0" / WEIGHTS
     network = build(record["network"], classes)

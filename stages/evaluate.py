@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from pipeline.params import section
-from stages.common import console, load_machine, load_params, path_option, stage_options
-from stages.networks import Networks, features_option, network_options
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from stages.shared.networks import Networks, features_option, network_options
+from stages.shared.options import console, load_params, path_option, stage_options
 
 
 @click.command()
@@ -45,11 +46,11 @@ def evaluate(
     none is left out; else all of them must be there. A network that misses its floor is named in the
     report and here; `decant gate` fails for it.
     """
-    from pipeline.dataset_params import load_dataset
+    from pipeline.core.dataset_params import load_dataset
     from pipeline.report.build import check_replaceable, replace_report, write_report
     from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
-    from stages.features import features_of
+    from stages.shared.features import features_of
 
     check_replaceable(out)
     content = load_params(params_path)

@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.params import section
-from pipeline.publish import WorkFolder, work_key
-from stages.common import (
-    PREPARED,
-    WORK,
-    console,
-    load_machine,
-    load_params,
-    path_option,
-    printable,
-    stage_options,
-)
-from stages.progress import ProgressDisplay, Tick
+from pipeline.core.files import PREPARED, WORK, WorkFolder, work_key
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.training.progress import Tick
+from stages.shared.options import console, load_params, path_option, printable, stage_options
+from stages.shared.progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from pipeline.datasets import DatasetParams, Progress
-    from stages.raw_changes import Files
+    from pipeline.raw.load import DatasetParams, Progress
+    from stages.shared.raw_changes import Files
 
 QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 
@@ -39,9 +32,9 @@ QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 @stage_options
 def prepare(params_path: Path, out: Path) -> None:
     """Decode, split and resize the data set."""
-    from pipeline.datasets import DatasetParams, load_raw
-    from pipeline.prepared import DatasetError, save_prepared
-    from stages.raw_changes import note_raw_files
+    from pipeline.core.dataset import DatasetError, save_prepared
+    from pipeline.raw.load import DatasetParams, load_raw
+    from stages.shared.raw_changes import note_raw_files
 
     content = load_params(params_path)
     machine = load_machine(content)
@@ -76,8 +69,8 @@ def list_images(params: "DatasetParams", root: Path) -> "Files | None":
 
     None for other data sets, whose files are known beforehand.
     """
-    from pipeline.imagefolder import find_images
-    from stages.raw_changes import latest_changes, raw_files
+    from pipeline.raw.imagefolder import find_images
+    from stages.shared.raw_changes import latest_changes, raw_files
 
     if params.name != "imagefolder":
         return None

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from stages.common import (
-    PREPARED,
-    STORES,
+from pipeline.core.files import PREPARED, STORES
+from stages.shared.options import (
     chosen_outputs,
     load_params,
     names_argument,
@@ -36,7 +35,7 @@ def train_student(
     no_graph: bool,
 ) -> None:
     """Train the replicates of students of params.yaml from their teachers' stores."""
-    from stages.student_jobs import train_students
+    from pipeline.distill.students import train_students
 
     content = load_params(params_path)
     outputs = chosen_outputs(content, "student", names, everything, out)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from stages.common import (
-    PREPARED,
+from pipeline.core.files import PREPARED
+from stages.shared.options import (
     chosen_outputs,
     load_params,
     names_argument,
@@ -30,7 +30,7 @@ def train_teacher(
     no_graph: bool,
 ) -> None:
     """Train teachers of params.yaml, or read their weights from a file."""
-    from stages.hard_labels import train_on_hard_labels
+    from pipeline.hard_labels.jobs import train_on_hard_labels
 
     content = load_params(params_path)
     outputs = chosen_outputs(content, "teacher", names, everything, out)

@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 
-from pipeline.publish import WorkFolder, work_key
+from pipeline.compute import versions
+from pipeline.core.files import WORK, WorkFolder, work_key
 from stages.code import code_digest
-from stages.common import WORK
-from stages.devices import versions
 
 
 def open_work(facts: dict[str, Any], device: torch.device) -> WorkFolder:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from pipeline.datasets import DatasetParams, load_raw
+from pipeline.core.dataset import ImageData, Split, fingerprint
 from pipeline.models.network import Network
-from pipeline.prepared import ImageData, Split, fingerprint
+from pipeline.raw.load import DatasetParams, load_raw
 
 torch.set_num_threads(1)
 

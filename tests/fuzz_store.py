@@ -17,13 +17,13 @@ from pathlib import Path
 import atheris
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
-MODULES = ["pipeline.store", "pipeline.params", "pipeline.views"]
+MODULES = ["pipeline.store", "pipeline.core.params", "pipeline.views.plans"]
 with atheris.instrument_imports(include=MODULES):
     import hostile_stores
     from store_samples import CODECS
 
-    from pipeline.store.export import export_store
     from pipeline.store.read import open_store
+    from pipeline.store.tools.export import export_store
 
 EXTRA_BYTES = 2**30
 INPUT_BYTES = 600

@@ -23,17 +23,17 @@ import numpy as np
 from numcodecs import zstd
 from store_samples import CODECS, make_store, tree
 
-from pipeline.publish import canonical_json
-from pipeline.store.check import is_complete
-from pipeline.store.codecs import Codec, crc32c
-from pipeline.store.compare import compare_stores
-from pipeline.store.describe import describe_store
-from pipeline.store.errors import StoreError
-from pipeline.store.layout import GROUPS, GroupShape, group_arrays, metadata_files
-from pipeline.store.manifest_text import parse_manifest
-from pipeline.store.npz import NpzError, NpzReader
+from pipeline.core.files import canonical_json
+from pipeline.store.format.check import is_complete
+from pipeline.store.format.codecs import Codec, crc32c
+from pipeline.store.format.errors import StoreError
+from pipeline.store.format.layout import GROUPS, GroupShape, group_arrays, metadata_files
+from pipeline.store.format.manifest_text import parse_manifest
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
+from pipeline.store.tools.compare import compare_stores
+from pipeline.store.tools.describe import describe_store
+from pipeline.store.tools.npz import NpzError, NpzReader
+from pipeline.store.tools.verify import verify_store
 
 VIEWS = 3
 NAMES = tuple(CODECS)
@@ -436,7 +436,7 @@ def attack_manifest(raw: bytes, group: str) -> None:
 
 def attack_npz(path: Path) -> None:
     """Read a file as exported logits; only refusals are caught."""
-    from pipeline.store.importing import feature_width, look_at, read_outputs, read_plan
+    from pipeline.store.tools.importing import feature_width, look_at, read_outputs, read_plan
 
     with contextlib.suppress(NpzError):
         given = look_at(path)

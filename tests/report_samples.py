@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.fit import Curves
-from pipeline.params import section
-from pipeline.prepared import ImageData, Split, fingerprint, load_prepared, save_prepared
-from pipeline.publish import canonical_json, durable_write
+from pipeline.core.dataset import ImageData, Split, fingerprint, load_prepared, save_prepared
+from pipeline.core.files import canonical_json, durable_write
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
 from pipeline.report.features import ClassFeatures, save
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
-from pipeline.results import (
+from pipeline.results.record import (
     CURVES,
     RECORD,
     TEST_LOGITS,
@@ -24,9 +24,9 @@ from pipeline.results import (
     dataset_facts,
     read_record,
 )
-from pipeline.tensors import read_tensors
-from stages.common import load_machine
-from stages.features import feature_cache
+from pipeline.results.tensors import read_tensors
+from pipeline.training.loop import Curves
+from stages.shared.features import feature_cache
 
 NAMES = ("zero", "one", "two", "three", "four", "five")
 GROUPS = {"similar": ["one", "two", "three"], "different": ["zero", "four", "five"]}

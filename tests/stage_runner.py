@@ -118,7 +118,6 @@ def import_commands():
 
     import torch
 
-    import stages.replicates
     import stages.work  # noqa: F401
 
     torch.set_num_threads(1)
@@ -156,7 +155,7 @@ def child(request, commands):
 
 def watch(log, kill_at):
     """Log file operations and computed parts; make file operation `kill_at` a kill."""
-    import pipeline.dump
+    import pipeline.dump.dump
 
     done = 0
 
@@ -182,7 +181,7 @@ def watch(log, kill_at):
     for name in FILE_OPERATIONS:
         setattr(os, name, watched(name, getattr(os, name)))
     for name in ("predict_epoch", "predict_clean"):
-        setattr(pipeline.dump, name, logged(getattr(pipeline.dump, name)))
+        setattr(pipeline.dump.dump, name, logged(getattr(pipeline.dump.dump, name)))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.publish import WorkFolder
-from pipeline.store.codecs import Codec
-from pipeline.store.manifest import DatasetInfo, Header, TeacherInfo
-from pipeline.store.write import CleanWriter, GroupWriter
-from pipeline.views import View, ViewRecipe, draw_view
+from pipeline.core.files import WorkFolder
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.manifest import DatasetInfo, Header, TeacherInfo
+from pipeline.store.write.writers import CleanWriter, GroupWriter
+from pipeline.views.plans import View, ViewRecipe, draw_view
 
 IMAGES, TEST_IMAGES, CLASSES, FEATURES = 40, 12, 10, 7
 PAD = 2

@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pipeline.batches import (
+from pipeline.views.batches import (
     EpochData,
     ImageBank,
     ViewBatches,
     clean_epoch,
 )
-from pipeline.views import Augmentation, EpochPlan, View, ViewRecipe, draw_view, mixed_rows, plan_of
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import EpochPlan, View, ViewRecipe, draw_view, mixed_rows, plan_of
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.48, 0.51, 0.2), (0.25, 0.2, 0.31)

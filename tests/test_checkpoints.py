@@ -12,15 +12,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from pipeline.checkpoints import (
+from pipeline.models.registry import build
+from pipeline.models.weights import (
     CheckpointError,
     load_into,
     load_weights,
     save_weights,
     weights_digest,
 )
-from pipeline.foreign import read_foreign
-from pipeline.models import build
+from pipeline.tools.foreign import read_foreign
 
 torch.set_num_threads(1)
 

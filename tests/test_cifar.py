@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from pipeline.cifar import read_cifar
-from pipeline.prepared import DatasetError
-from pipeline.torchvision_compat import torchvision
+from pipeline.core.dataset import DatasetError
+from pipeline.raw.cifar import read_cifar
+from pipeline.raw.torchvision_compat import torchvision
 
 NAMES = [f"class-{label}" for label in range(100)]
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from workspaces import Workspace, digits_params
 
-from pipeline.checkpoints import load_weights, save_weights, weights_digest
-from pipeline.compare import compare_folders
+from pipeline.models.weights import load_weights, save_weights, weights_digest
+from pipeline.tools.compare_runs import compare_folders
 from stages.cli import main
 
 WEIGHTS = "data/teachers/resnet8/replicate-0/weights.safetensors"

@@ -16,19 +16,24 @@ import torch
 from PIL import Image, ImageOps
 from store_samples import TEACHER
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches
-from pipeline.distill import Method, StoredEpochs, groups_of
-from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group, view_recipe
-from pipeline.fit import TestSet, Trainer, TrainingParams, fit
-from pipeline.hard_labels import DrawnEpochs, Mixup, hard_label_loss
-from pipeline.losses import LOSSES
-from pipeline.models import Network, build
-from pipeline.predict import clean_bank
-from pipeline.prepared import ImageData, Split, fingerprint
-from pipeline.schedules import Schedule
-from pipeline.store.manifest import Header, describe_dataset
+from pipeline.core.dataset import ImageData, Split, fingerprint
+from pipeline.distill.epochs import StoredEpochs
+from pipeline.distill.method import Method
+from pipeline.distill.params import groups_of
+from pipeline.dump.dump import dump_group, view_recipe
+from pipeline.dump.params import DumpParams, MixedViews, PlainViews
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.hard_labels.params import Mixup
+from pipeline.losses.registry import LOSSES
+from pipeline.models.registry import Network, build
+from pipeline.store.format.manifest import Header, describe_dataset
 from pipeline.store.read import Store, open_store
-from pipeline.views import Augmentation, EpochPlan, draw_view
+from pipeline.training.loop import TestSet, Trainer, fit
+from pipeline.training.params import Schedule, TrainingParams
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import EpochPlan, draw_view
+from pipeline.views.predict import clean_bank
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(pad=2, flip=True)

@@ -8,14 +8,21 @@ import torch
 from PIL import Image
 from store_samples import CLASSES, CODECS, FEATURES, IMAGES, PAD, TEST_IMAGES, make_store
 
-from pipeline.cost import CLASS_SIZES, Costs, ImageCounts, count_images, network_cost, store_bytes
-from pipeline.datasets import DatasetParams, load_raw, stratified_part
-from pipeline.dump import DumpParams, MixedViews, PlainViews
-from pipeline.models import MODELS, build
-from pipeline.params import load_yaml
-from pipeline.rate import measure
+from pipeline.core.params import load_yaml
+from pipeline.dump.params import DumpParams, MixedViews, PlainViews
+from pipeline.models.registry import MODELS, build
+from pipeline.planning.cost import (
+    CLASS_SIZES,
+    Costs,
+    ImageCounts,
+    count_images,
+    network_cost,
+    store_bytes,
+)
+from pipeline.planning.rate import measure
+from pipeline.raw.load import DatasetParams, load_raw, stratified_part
 from pipeline.store.read import open_store
-from pipeline.views import Augmentation
+from pipeline.views.params import Augmentation
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import datasets
-from pipeline.class_names import CLASS_NAMES
-from pipeline.datasets import DatasetError, DatasetParams, channel_statistics, load_raw
+from pipeline.raw import load as datasets
+from pipeline.raw.class_names import CLASS_NAMES
+from pipeline.raw.load import DatasetError, DatasetParams, channel_statistics, load_raw
 
 DIGITS = DatasetParams(name="digits", image_size=16, test_fraction=0.2)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.common import Machine
-from stages.devices import (
+from pipeline.compute import (
     describe_device,
     has_bfloat16,
     keep_freed_memory,
     pick_device,
     precision_warning,
 )
+from pipeline.core.machine import Machine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,7 +36,7 @@ def test_a_cpu_is_described_with_its_threads():
 
 FAULTS = """
 import resource, sys, torch
-from stages.devices import keep_freed_memory
+from pipeline.compute import keep_freed_memory
 if "keep" in sys.argv:
     keep_freed_memory()
 def work():

@@ -9,19 +9,14 @@ import pytest
 import torch
 from store_samples import FEATURES, IMAGES, TEACHER, outputs, plan, recipe, write_group
 
-from pipeline.batches import Batch
-from pipeline.distill import (
-    Method,
-    StoredEpochs,
-    StudentParams,
-    groups_of,
-    store_augmentation,
-    teacher_facts,
-)
-from pipeline.losses import LOSSES
-from pipeline.params import ParamsError, section
+from pipeline.core.params import ParamsError, section
+from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
+from pipeline.distill.method import Method
+from pipeline.distill.params import StudentParams, groups_of
+from pipeline.losses.registry import LOSSES
 from pipeline.store.read import open_store
-from pipeline.views import image_views
+from pipeline.views.batches import Batch
+from pipeline.views.plans import image_views
 
 VIEWS = {"plain": 5, "mixed": 3}
 RKD = {"gamma": 1.0, "distance": 25.0, "angle": 50.0}

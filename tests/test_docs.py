@@ -9,18 +9,17 @@ import pytest
 import torch
 from workspaces import ROOT, Workspace, digits_params, yaml
 
-from pipeline.datasets import DatasetParams
-from pipeline.distill import StudentParams
-from pipeline.dump import DumpParams, MixedViews
-from pipeline.fit import TrainingParams
-from pipeline.hard_labels import BaselineParams, Mixup, TeacherParams
-from pipeline.losses import LOSSES, check_options, resolve
-from pipeline.models import MODELS
+from pipeline.checker import SECTIONS, Checker
+from pipeline.core.machine import Machine
+from pipeline.distill.params import StudentParams
+from pipeline.dump.params import DumpParams, MixedViews
+from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams
+from pipeline.losses.registry import LOSSES, check_options, resolve
+from pipeline.models.registry import MODELS
+from pipeline.raw.load import DatasetParams
 from pipeline.report.params import EvaluationParams, Floors, TsneParams, VScoreParams
-from pipeline.schedules import Schedule
-from pipeline.views import Augmentation
-from stages.checker import SECTIONS, Checker
-from stages.common import Machine
+from pipeline.training.params import Schedule, TrainingParams
+from pipeline.views.params import Augmentation
 
 PARAMETERS, EXTENDING, README = (
     (ROOT / name).read_text(encoding="utf-8")

@@ -8,24 +8,19 @@ import pytest
 import torch
 from store_samples import CODECS, TEACHER, tree
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches
-from pipeline.dump import (
-    DumpParams,
-    MixedViews,
-    PlainViews,
-    dump_group,
-    group_header,
-    view_recipe,
-)
-from pipeline.dump_error import spread
-from pipeline.inference import ready
-from pipeline.params import ParamsError, section
-from pipeline.predict import place
-from pipeline.store.codecs import Codec
-from pipeline.store.difference import measure, merge
-from pipeline.store.manifest import Header, describe_dataset
+from pipeline.core.params import ParamsError, section
+from pipeline.dump.dump import dump_group, group_header, view_recipe
+from pipeline.dump.error import spread
+from pipeline.dump.params import DumpParams, MixedViews, PlainViews
+from pipeline.dump.ready import ready
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.manifest import Header, describe_dataset
 from pipeline.store.read import open_store
-from pipeline.views import Augmentation, ViewRecipe, draw_view, plan_of
+from pipeline.store.write.difference import measure, merge
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import ViewRecipe, draw_view, plan_of
+from pipeline.views.predict import place
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(pad=2, flip=True)
@@ -309,6 +304,6 @@ def test_an_interrupted_dump_in_bfloat16_ends_with_the_same_bytes(teacher, few_d
 
 
 def test_large_data_sets_are_sampled_evenly(monkeypatch):
-    monkeypatch.setattr("pipeline.dump_error.SAMPLE", 4)
+    monkeypatch.setattr("pipeline.dump.error.SAMPLE", 4)
     assert spread(10).tolist() == [0, 2, 5, 7]
     assert spread(3).tolist() == [0, 1, 2]

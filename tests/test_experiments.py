@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from test_pipeline import Project, new_project, small_params
 
-from stages.locked import Lock
+from stages.dvc.lock import Lock
 
 TEACHER, STUDENT = "train_teacher@resnet8", "train_student@plain"
 

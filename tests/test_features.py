@@ -8,12 +8,12 @@ import pytest
 import torch
 from report_samples import sample_run
 
-from pipeline.checkpoints import save_weights, weights_digest
-from pipeline.models import MODELS
-from pipeline.predict import clean_bank, place, predict_clean
+from pipeline.models.registry import MODELS
+from pipeline.models.weights import save_weights, weights_digest
 from pipeline.report.features import FeatureCache
-from pipeline.results import ResultsError, class_rows
-from pipeline.tensors import read_tensors
+from pipeline.results.record import ResultsError, class_rows
+from pipeline.results.tensors import read_tensors
+from pipeline.views.predict import clean_bank, place, predict_clean
 
 CPU = torch.device("cpu")
 

@@ -11,14 +11,15 @@ import torch
 from torch.nn.functional import cross_entropy
 from training_samples import PARAMS, Setup, assert_equal_states, kd_loss, state, taught
 
-from pipeline.batches import EpochData, clean_epoch
-from pipeline.fit import NonFiniteLossError, fit, training
-from pipeline.hard_labels import DrawnEpochs, hard_label_loss
-from pipeline.models import build
-from pipeline.non_finite import FILE
-from pipeline.schedules import Schedule
-from pipeline.tensors import read_tensors
-from pipeline.views import Augmentation, epoch_order
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.models.registry import build
+from pipeline.results.tensors import read_tensors
+from pipeline.training.loop import NonFiniteLossError, fit, training
+from pipeline.training.non_finite import FILE
+from pipeline.training.params import Schedule
+from pipeline.views.batches import EpochData, clean_epoch
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import epoch_order
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.checkpoints import CheckpointError, load_into, save_weights, weights_digest
-from pipeline.foreign import Foreign, read_content, read_foreign
-from pipeline.models import MODELS, build, own_name
+from pipeline.models.registry import MODELS, build, own_name
+from pipeline.models.weights import CheckpointError, load_into, save_weights, weights_digest
+from pipeline.tools.foreign import Foreign, read_content, read_foreign
 
 torch.set_num_threads(1)
 

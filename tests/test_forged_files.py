@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from report_samples import sample_data, write_run
 
-from pipeline.checkpoints import CheckpointError, load_weights
-from pipeline.foreign import read_content, read_foreign
-from pipeline.image_files import read_images
-from pipeline.npy import read_array
-from pipeline.params import ParamsError, load_yaml
-from pipeline.prepared import DatasetError, load_prepared, save_prepared
+from pipeline.core.arrays import read_array
+from pipeline.core.dataset import DatasetError, load_prepared, save_prepared
+from pipeline.core.params import ParamsError, load_yaml
+from pipeline.models.weights import CheckpointError, load_weights
+from pipeline.raw.image_files import read_images
 from pipeline.report.runs import Run
-from pipeline.results import ResultsError, read_record
-from pipeline.store.npz import NpzError, NpzReader
-from pipeline.tensors import save_tensors
-from stages.common import printable
+from pipeline.results.record import ResultsError, read_record
+from pipeline.results.tensors import save_tensors
+from pipeline.store.tools.npz import NpzError, NpzReader
+from pipeline.tools.foreign import read_content, read_foreign
+from stages.shared.options import printable
 
 LITTLE = 30 * 2**20  # bytes
 

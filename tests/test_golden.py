@@ -15,17 +15,17 @@ import torch
 from click.testing import CliRunner
 from store_samples import tree
 
-from pipeline.checkpoints import load_weights, read_pth
-from pipeline.params import load_yaml
-from pipeline.publish import canonical_json
-from pipeline.results import load_features, read_record
-from pipeline.store.check import read_manifest
-from pipeline.store.difference import measure
-from pipeline.store.errors import SchemaError
+from pipeline.core.files import canonical_json
+from pipeline.core.params import load_yaml
+from pipeline.models.weights import load_weights, read_pth
+from pipeline.results.record import load_features, read_record
+from pipeline.results.tensors import read_tensors
+from pipeline.store.format.check import read_manifest
+from pipeline.store.format.errors import SchemaError
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
-from pipeline.store.write import CleanWriter, GroupWriter
-from pipeline.tensors import read_tensors
+from pipeline.store.tools.verify import verify_store
+from pipeline.store.write.difference import measure
+from pipeline.store.write.writers import CleanWriter, GroupWriter
 from stages.cli import main
 
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 from training_samples import CPU, PARAMS, Setup, kd_loss, state, taught
 
-from pipeline.batches import EpochData
-from pipeline.fit import fit
-from pipeline.graphs import no_waiting
-from pipeline.inference import ready
-from pipeline.models import build
-from pipeline.predict import place, predict_clean, predict_epoch
-from pipeline.store.manifest import TOLERANCE
-from pipeline.together import MEMORY_MARGIN, Memory, Run, fit_together
-from pipeline.views import ViewRecipe, draw_view, plan_of
-from stages.devices import set_up
+from pipeline.compute import set_up
+from pipeline.dump.ready import ready
+from pipeline.models.registry import build
+from pipeline.store.format.manifest import TOLERANCE
+from pipeline.training.graphs import no_waiting
+from pipeline.training.loop import fit
+from pipeline.training.together import MEMORY_MARGIN, Memory, Run, fit_together
+from pipeline.views.batches import EpochData
+from pipeline.views.plans import ViewRecipe, draw_view, plan_of
+from pipeline.views.predict import place, predict_clean, predict_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_recorded_is_run_as_it_is(setup):
 def test_a_recording_that_fails_in_the_middle_breaks_nothing(setup, monkeypatch):
     """Where warming up has found nothing: the recording itself is given up."""
     told = []
-    monkeypatch.setattr("pipeline.graphs.WARM_UP_STEPS", 0)
+    monkeypatch.setattr("pipeline.training.graphs.WARM_UP_STEPS", 0)
     refused = setup.trainer(**{**options(), "loss": hasty_loss}, warn=told.append)
     eager = setup.trainer(**{**options(), "loss": hasty_loss}, graph=False)
     for trainer in (refused, eager):

@@ -20,10 +20,10 @@ from training_samples import (
     taught,
 )
 
-from pipeline.batches import ViewBatches
-from pipeline.fit import fit
-from pipeline.graphs import Snapshot, StepPlayer, reason, recorder_for
-from pipeline.losses import LOSSES
+from pipeline.losses.registry import LOSSES
+from pipeline.training.graphs import Snapshot, StepPlayer, reason, recorder_for
+from pipeline.training.loop import fit
+from pipeline.views.batches import ViewBatches
 
 CPU = torch.device("cpu")
 
@@ -202,7 +202,7 @@ def test_no_recorder_without_a_gpu():
 
 
 def test_recording_can_be_forbidden(setup, monkeypatch):
-    monkeypatch.setattr("pipeline.fit.recorder_for", lambda device: PretendRecorder())
+    monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: PretendRecorder())
     assert setup.trainer(count=64).player.records
     assert not setup.trainer(count=64, graph=False).player.records
 

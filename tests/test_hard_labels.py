@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.batches import Batch
-from pipeline.hard_labels import (
-    TRAINING_VIEWS,
-    BaselineParams,
-    DrawnEpochs,
-    Mixup,
-    TeacherParams,
-    WeightsFile,
-    hard_label_loss,
-)
-from pipeline.params import ParamsError, section
-from pipeline.views import Augmentation, ViewRecipe, draw_view
+from pipeline.core.params import ParamsError, section
+from pipeline.hard_labels.epochs import TRAINING_VIEWS, DrawnEpochs, hard_label_loss
+from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams, WeightsFile
+from pipeline.views.batches import Batch
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import ViewRecipe, draw_view
 
 AUGMENTATION = Augmentation(pad=2, flip=True)
 COUNT = 53

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.image_files import read_images
-from pipeline.imagefolder import find_images
-from pipeline.prepared import DatasetError
+from pipeline.core.dataset import DatasetError
+from pipeline.raw.image_files import read_images
+from pipeline.raw.imagefolder import find_images
 
 
 def make(root, *paths, size=(8, 8)):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from pipeline.inference import folded, ready
-from pipeline.models import MODELS, Network, build
-from pipeline.predict import clean_bank, place, predict_clean
+from pipeline.dump.ready import folded, ready
+from pipeline.models.registry import MODELS, Network, build
+from pipeline.views.predict import clean_bank, place, predict_clean
 
 CPU = torch.device("cpu")
 

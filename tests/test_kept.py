@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from report_samples import EVALUATION, TRAINING, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
-from pipeline.params import load_yaml
+from pipeline.core.params import load_yaml
 from pipeline.report.kept import load_kept, read_kept
-from pipeline.results import ResultsError
+from pipeline.results.record import ResultsError
+from stages.commands.keep import keep
 from stages.evaluate import evaluate
-from stages.keep import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = sorted(ROOT.glob("results/*/*/*.json"))

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from pipeline import losses
-from pipeline.losses import (
+from pipeline.losses import registry as losses
+from pipeline.losses.registry import (
     LOSSES,
     check_options,
     needs_features,
@@ -514,7 +514,7 @@ def test_dotted_paths_name_a_users_own_loss():
     check_options("my_losses:plain", {"weight": -1.0})
     with pytest.raises(ValueError, match="missing hyper-parameter 'weight'"):
         check_options("my_losses:plain", {"power": 1.0})
-    assert resolve("pipeline.losses:kd") is losses.kd
+    assert resolve("pipeline.losses.registry:kd") is losses.kd
 
 
 @pytest.mark.usefixtures("custom")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from pipeline.metrics import (
+from pipeline.results.metrics import (
     agreement,
     ece,
     fit_temperature,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models import MODELS, Network, build, check_image_size
+from pipeline.models.registry import MODELS, Network, build, check_image_size
 
 torch.set_num_threads(1)
 

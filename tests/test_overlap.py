@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pipeline.overlap import OneBehind
+from pipeline.dump.overlap import OneBehind
 
 
 def test_calls_come_in_order_and_are_over_at_the_end():

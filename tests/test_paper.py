@@ -17,6 +17,7 @@ from report_samples import (
 )
 from ruamel.yaml import YAML
 
+from pipeline.core.dataset import save_prepared
 from pipeline.paper.chapter import figure_runs
 from pipeline.paper.claims import accuracy_claims
 from pipeline.paper.extra import extra_tables
@@ -33,7 +34,6 @@ from pipeline.paper.published import (
     table_pairs,
 )
 from pipeline.paper.tables import NOT_RUN, paper_tables
-from pipeline.prepared import save_prepared
 from pipeline.report.configurations import configuration, gather
 from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
 from pipeline.report.vscores import VScores

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from pipeline.params import (
+from pipeline.core.params import (
     Above,
     AtLeast,
     Between,

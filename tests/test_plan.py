@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from pipeline.cost import Costs, StageCost
-from pipeline.params import load_yaml
-from pipeline.rate import Rate
-from stages import estimate
-from stages.common import Machine
-from stages.estimate import timed, totals
-from stages.locked import Lock, folder_digest
-from stages.plan import make_plan, plan
-from stages.plan_tables import bytes_text, flops_text, hours_text
+from pipeline.core.machine import Machine
+from pipeline.core.params import load_yaml
+from pipeline.planning import estimate
+from pipeline.planning.cost import Costs, StageCost
+from pipeline.planning.estimate import timed, totals
+from pipeline.planning.rate import Rate
+from stages.commands.plan import make_plan, plan
+from stages.commands.plan_tables import bytes_text, flops_text, hours_text
+from stages.dvc.lock import Lock, folder_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "profiles" / "digits.yaml"
@@ -169,7 +169,7 @@ def test_the_rate_is_measured_where_none_is_stated(folder, monkeypatch):
         asked.append((name, training.batch_size, augmentation.pad, classes, image_size))
         return Rate(2e11, 1e11, 500.0, 900.0)
 
-    monkeypatch.setattr("pipeline.rate.measure", measured)
+    monkeypatch.setattr("pipeline.planning.rate.measure", measured)
     result = run("--measure", "resnet8", "--measure", "resnet20")
     assert result.exit_code == 0
     assert asked == [("resnet8", 64, 2, 10, 16), ("resnet20", 64, 2, 10, 16)]
@@ -199,7 +199,7 @@ def test_mistakes_are_all_listed(folder):
 
 def test_help_needs_no_torch():
     program = (
-        "import sys\nfrom stages.plan import plan\n"
+        "import sys\nfrom stages.commands.plan import plan\n"
         "plan(['--help'], standalone_mode=False)\n"
         "print([n for n in ('torch', 'numpy', 'zarr', 'dvc', 'sklearn') if n in sys.modules])"
     )

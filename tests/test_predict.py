@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches
-from pipeline.models import build
-from pipeline.predict import clean_bank, place, predict, predict_clean, predict_epoch
-from pipeline.views import Augmentation, ViewRecipe, draw_view, plan_of
+from pipeline.models.registry import build
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import ViewRecipe, draw_view, plan_of
+from pipeline.views.predict import clean_bank, place, predict, predict_clean, predict_epoch
 
 CPU = torch.device("cpu")
 

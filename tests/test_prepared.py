@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.prepared import (
+from pipeline.core.dataset import (
     DatasetError,
     ImageData,
     Split,

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.checker import Checker
+from pipeline.core.params import load_yaml
 from pipeline.paper.cells import KD, RESCALED, SOFT_ONLY, pair_cell, square_cell
 from pipeline.paper.cells import student as student_cell
 from pipeline.paper.published import TABLE1, TABLE2, TABLE3, read_table
-from pipeline.params import load_yaml
 from pipeline.report.configurations import Configuration, configuration
 from pipeline.report.runs import Run
-from stages.checker import Checker
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ROOT / "profiles"

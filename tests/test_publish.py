@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import publish
-from pipeline.publish import (
+from pipeline.core import files as publish
+from pipeline.core.files import (
     PublishError,
     StorageError,
     WorkFolder,
@@ -31,7 +31,7 @@ NEW = {"record.json": b"new", "replicate-0/weights": b"new weights", "replicate-
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.publish import WorkFolder
+from pipeline.core.files import WorkFolder
 with WorkFolder(Path(sys.argv[1]), "key"):
     print("held", flush=True)
     sys.stdin.read()

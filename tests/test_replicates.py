@@ -12,16 +12,16 @@ import pytest
 import torch
 from training_samples import AUGMENTATION, PARAMS
 
-from pipeline.checkpoints import load_weights
-from pipeline.hard_labels import DrawnEpochs, hard_label_loss
-from pipeline.models import MODELS
-from pipeline.prepared import ImageData, Split, fingerprint
-from pipeline.together import MOST_AT_ONCE
-from stages import replicates
-from stages.common import Machine
-from stages.jobs import Job
-from stages.processes import WorkerError
-from stages.replicates import Replicate, Trainings, run_replicates
+from pipeline.core.dataset import ImageData, Split, fingerprint
+from pipeline.core.machine import Machine
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.models.registry import MODELS
+from pipeline.models.weights import load_weights
+from pipeline.training import replicates
+from pipeline.training.jobs import Job
+from pipeline.training.processes import WorkerError
+from pipeline.training.replicates import Replicate, Trainings, run_replicates
+from pipeline.training.together import MOST_AT_ONCE
 
 CPU = torch.device("cpu")
 MACHINE = Machine(data_root="", workers=1)
@@ -163,7 +163,7 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
     def refuse(body, restore):
         raise RuntimeError("no such operation in a graph")
 
-    monkeypatch.setattr("pipeline.fit.recorder_for", lambda device: refuse)
+    monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: refuse)
     train(job, few_digits, tmp_path / "a")
     text = (
         "student s: steps are run one operation at a time, not as a CUDA graph: no such operation"
@@ -175,7 +175,9 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
 
 
 def test_recorded_steps_are_recorded_in_the_timing(job, few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.fit.recorder_for", lambda device: lambda body, restore: body)
+    monkeypatch.setattr(
+        "pipeline.training.loop.recorder_for", lambda device: lambda body, restore: body
+    )
     train(job, few_digits, tmp_path / "a", pending=[0])
     timing = json.loads((tmp_path / "a/replicate-0/timing.json").read_text())
     assert timing["steps"] == "graph"

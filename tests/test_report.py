@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 
 from pipeline.report.params import EvaluationParams, VScoreParams
 from pipeline.report.runs import load_runs
-from pipeline.results import ResultsError, read_record
+from pipeline.results.record import ResultsError, read_record
+from stages.commands.gate import gate
 from stages.evaluate import evaluate
-from stages.gate import gate
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pipeline.report.accuracy import calibration_table
 from pipeline.report.calibration import calibrate, fitted_temperature, own_scale
 from pipeline.report.runs import TrainSample, load_runs
 from pipeline.report.scores import score_runs
-from pipeline.results import TRAIN_SAMPLE, save_train_sample
+from pipeline.results.record import TRAIN_SAMPLE, save_train_sample
 
 CLASSES = 6
 RESCALED = {"name": "rescaled", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}

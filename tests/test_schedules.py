@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from pipeline.fit import TrainingParams
-from pipeline.schedules import Schedule
+from pipeline.training.params import Schedule, TrainingParams
 
 FIELD = Schedule(name="step", milestones=(150, 180, 210), factor=0.1)
 

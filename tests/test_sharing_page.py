@@ -9,7 +9,7 @@ import pytest
 from sharing_ssh import find_sshd, ssh_server
 from sharing_team import ROOT, Clone, Team, student, tiny_params, yaml
 
-from pipeline.store import errors
+from pipeline.store.format import errors
 
 PAGE = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -172,7 +172,7 @@ CHANGE = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from pipeline.prepared import fingerprint, load_prepared, save_prepared
+from pipeline.core.dataset import fingerprint, load_prepared, save_prepared
 folder = Path("data/prepared")
 data = load_prepared(folder)
 names = data.class_names

@@ -10,9 +10,9 @@ import pytest
 import torch
 from workspaces import ROOT, Workspace, digits_params
 
-from pipeline.checkpoints import save_weights
-from pipeline.models import build
-from pipeline.prepared import load_prepared
+from pipeline.core.dataset import load_prepared
+from pipeline.models.registry import build
+from pipeline.models.weights import save_weights
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models import build
-from pipeline.steps import NormCounters, StepTables, sgd
+from pipeline.models.registry import build
+from pipeline.training.steps import NormCounters, StepTables, sgd
 
 CPU = torch.device("cpu")
 

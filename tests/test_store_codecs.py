@@ -28,18 +28,19 @@ from store_samples import (
 )
 from test_store_manifest import replace_file, with_crc
 
-from pipeline.publish import canonical_json
-from pipeline.store import errors, unfinished
-from pipeline.store.check import read_manifest
-from pipeline.store.codecs import Codec
-from pipeline.store.difference import measure
-from pipeline.store.layout import group_arrays, metadata_files
-from pipeline.store.lossy import decode_logits, encode_logits
-from pipeline.store.manifest import FileFacts, group_shape
-from pipeline.store.manifest_text import parse_manifest, write_manifest
+from pipeline.core.files import canonical_json
+from pipeline.store.format import errors
+from pipeline.store.format.check import read_manifest
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.layout import group_arrays, metadata_files
+from pipeline.store.format.lossy import decode_logits, encode_logits
+from pipeline.store.format.manifest import FileFacts, group_shape
+from pipeline.store.format.manifest_text import parse_manifest, write_manifest
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
-from pipeline.store.write import GroupWriter
+from pipeline.store.tools.verify import verify_store
+from pipeline.store.write import unfinished
+from pipeline.store.write.difference import measure
+from pipeline.store.write.writers import GroupWriter
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 every_lossy = pytest.mark.parametrize("codec", LOSSY.values(), ids=LOSSY)

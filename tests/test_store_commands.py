@@ -27,20 +27,21 @@ from store_samples import (
 )
 from test_store_manifest import sign
 
-from pipeline.checkpoints import save_weights, weights_digest
-from pipeline.dump import DumpParams, MixedViews, PlainViews, dump_group, group_header, groups_of
-from pipeline.models import build
+from pipeline.core.dataset import save_prepared
+from pipeline.core.files import canonical_json
+from pipeline.dump.dump import dump_group, group_header, groups_of
+from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.models.network import Network
-from pipeline.predict import place
-from pipeline.prepared import save_prepared
-from pipeline.publish import canonical_json
-from pipeline.store.codecs import Codec
-from pipeline.store.describe import describe_store
-from pipeline.store.difference import measure
-from pipeline.store.manifest import TeacherInfo
+from pipeline.models.registry import build
+from pipeline.models.weights import save_weights, weights_digest
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.manifest import TeacherInfo
 from pipeline.store.read import open_store
-from pipeline.views import Augmentation
-from stages.store import COMMANDS, store
+from pipeline.store.tools.describe import describe_store
+from pipeline.store.write.difference import measure
+from pipeline.views.params import Augmentation
+from pipeline.views.predict import place
+from stages.store.group import COMMANDS, store
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "zarr", "numpy", "pandas", "pyarrow", "dvc")
@@ -71,7 +72,7 @@ def output(*arguments: object, code: int = 0) -> str:
 def test_help_imports_nothing_heavy(name: str | None) -> None:
     arguments = [name, "--help"] if name else ["--help"]
     code = (
-        f"import sys; from stages.store import store; store({arguments!r}, standalone_mode=False); "
+        f"import sys; from stages.store.group import store; store({arguments!r}, standalone_mode=False); "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -505,8 +506,8 @@ def test_diff_of_other_plans_compares_no_logits(tmp_path: Path) -> None:
     first, second = tmp_path / "a.zarr", tmp_path / "b.zarr"
     write_group(first, "plain", views=3)
     recipe = replace(header("plain").recipe, seed=4)
-    from pipeline.store.write import GroupWriter
-    from pipeline.views import draw_view
+    from pipeline.store.write.writers import GroupWriter
+    from pipeline.views.plans import draw_view
 
     views = plan("plain", 1) + [draw_view("plain", recipe, v, IMAGES) for v in (1, 2)]
     writer = GroupWriter(second, header("plain", recipe=recipe), views, feature_dim=None)
@@ -527,7 +528,7 @@ def test_diff_of_logits_alone(tmp_path: Path) -> None:
     other = tmp_path / "other.zarr"
     shutil.copytree(path, other)
     shutil.rmtree(other / "plain")
-    from pipeline.store.write import GroupWriter
+    from pipeline.store.write.writers import GroupWriter
 
     writer = GroupWriter(tmp_path / "w", header("plain"), plan("plain", 5), feature_dim=7)
     for v in range(5):

@@ -20,10 +20,10 @@ from ruamel.yaml import YAML
 from stage_runner import ROOT, StageRunner
 from store_samples import tree
 
-from pipeline.prepared import Split, fingerprint, save_prepared
-from pipeline.store.manifest import TOLERANCE
+from pipeline.core.dataset import Split, fingerprint, save_prepared
+from pipeline.store.format.manifest import TOLERANCE
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
+from pipeline.store.tools.verify import verify_store
 
 IMAGES, TEST_IMAGES = 64, 24
 VIEWS = 3
@@ -289,7 +289,7 @@ def test_a_read_only_disk_is_told_and_the_dump_goes_on_when_it_is_not(
 WITHOUT_PERMISSION = """
 import os
 from pathlib import Path
-from pipeline.publish import StorageError, WorkFolder
+from pipeline.core.files import StorageError, WorkFolder
 if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)
 try:

@@ -23,14 +23,15 @@ from store_samples import (
     tree,
 )
 
-from pipeline.distill import StoredEpochs, groups_of
-from pipeline.store import layout
-from pipeline.store.codecs import Codec
-from pipeline.store.errors import StoreError
+from pipeline.distill.epochs import StoredEpochs
+from pipeline.distill.params import groups_of
+from pipeline.store.format import layout
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.errors import StoreError
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
-from pipeline.store.write import CleanWriter, GroupWriter
-from pipeline.views import ViewRecipe, draw_view
+from pipeline.store.tools.verify import verify_store
+from pipeline.store.write.writers import CleanWriter, GroupWriter
+from pipeline.views.plans import ViewRecipe, draw_view
 
 VIEWS = 5
 ROOT_METADATA = "zarr.json"

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.metrics import kl_divergence
-from pipeline.store import lossy
-from pipeline.store.difference import Difference, measure, merge
+from pipeline.results.metrics import kl_divergence
+from pipeline.store.format import lossy
+from pipeline.store.write.difference import Difference, measure, merge
 
 
 @pytest.fixture

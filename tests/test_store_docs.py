@@ -8,7 +8,7 @@ import pytest
 from store_samples import CODECS, make_store
 
 from pipeline.store.read import open_store
-from stages.store import COMMANDS
+from stages.store.group import COMMANDS
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "store.md").read_text(encoding="utf-8")
 

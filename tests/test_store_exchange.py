@@ -29,14 +29,14 @@ from store_samples import (
     write_group,
 )
 
-from pipeline.prepared import ImageData, Split, fingerprint, save_prepared
-from pipeline.publish import WorkFolder
-from pipeline.store.describe import describe_store
-from pipeline.store.npz import NpzError, NpzReader, npz_bytes
+from pipeline.core.dataset import ImageData, Split, fingerprint, save_prepared
+from pipeline.core.files import WorkFolder
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
-from pipeline.views import ViewRecipe, draw_view
-from stages.store import store
+from pipeline.store.tools.describe import describe_store
+from pipeline.store.tools.npz import NpzError, NpzReader, npz_bytes
+from pipeline.store.tools.verify import verify_store
+from pipeline.views.plans import ViewRecipe, draw_view
+from stages.store.group import store
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
@@ -460,7 +460,7 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
 def test_a_work_folder_of_a_killed_import_does_not_matter(tmp_path: Path) -> None:
     files = sorted(exported(tmp_path).glob("plain*"))
     run("import-logits", *files, "--out", tmp_path / "a/x.zarr")
-    from pipeline.publish import work_key
+    from pipeline.core.files import work_key
 
     left = tmp_path / "b/.importing" / work_key({"store": "x.zarr"}) / "store/plain"
     left.mkdir(parents=True)

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from pipeline.params import ParamsError
-from stages.store import store
-from stages.store_extend import with_views
+from pipeline.core.params import ParamsError
+from stages.store.extend import with_views
+from stages.store.group import store
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "profiles" / "digits.yaml").read_text(encoding="utf-8")

@@ -25,14 +25,14 @@ from store_samples import (
 )
 from zarr.storage import MemoryStore
 
-from pipeline.publish import canonical_json
-from pipeline.store import layout
-from pipeline.store.codecs import Codec
-from pipeline.store.encode import encode
-from pipeline.store.layout import ArraySpec, GroupShape, group_arrays, metadata_files
+from pipeline.core.files import canonical_json
+from pipeline.store.format import layout
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.layout import ArraySpec, GroupShape, group_arrays, metadata_files
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
-from pipeline.store.write import GroupWriter
+from pipeline.store.tools.verify import verify_store
+from pipeline.store.write.encode import encode
+from pipeline.store.write.writers import GroupWriter
 
 ZSTD = Codec(name="zstd", level=3)
 

@@ -19,9 +19,9 @@ from hostile_stores import (
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.store.export import export_store
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
+from pipeline.store.tools.export import export_store
+from pipeline.store.tools.verify import verify_store
 
 SECONDS = 5.0
 # What a store of 150 kB may cost: the ratio of bombs that are still read (`_SMALL_BYTES`) is not

@@ -7,10 +7,10 @@ import pytest
 from numcodecs.bitround import BitRound
 from store_samples import CODECS, LOSSY
 
-from pipeline.store import lossy
-from pipeline.store.codecs import Codec
-from pipeline.store.difference import measure
-from pipeline.store.lossy import decode_logits, encode_logits, logit_parts, round_bits
+from pipeline.store.format import lossy
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.lossy import decode_logits, encode_logits, logit_parts, round_bits
+from pipeline.store.write.difference import measure
 
 LARGEST = 65504.0
 

@@ -14,15 +14,15 @@ from hostile_stores import limited_memory
 from numcodecs import zstd
 from store_samples import CLASSES, FEATURES, IMAGES, make_store, plan
 
-from pipeline.publish import canonical_json
-from pipeline.store import errors
-from pipeline.store.check import read_manifest
-from pipeline.store.chunks import read_array
-from pipeline.store.codecs import Codec, crc32c, decompress
-from pipeline.store.layout import GroupShape, group_arrays, metadata_files
-from pipeline.store.manifest import FileFacts
+from pipeline.core.files import canonical_json
+from pipeline.store.format import errors
+from pipeline.store.format.check import read_manifest
+from pipeline.store.format.chunks import read_array
+from pipeline.store.format.codecs import Codec, crc32c, decompress
+from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files
+from pipeline.store.format.manifest import FileFacts
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
+from pipeline.store.tools.verify import verify_store
 
 ZSTD = Codec(name="zstd", level=3)
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from store_samples import make_store, tree
 
-from pipeline.store.verify import verify_store
-from stages.store import store
-from stages.store_mend import kept_aside
+from pipeline.store.tools.verify import verify_store
+from stages.store.group import store
+from stages.store.mend import kept_aside
 
 STORE = Path("data/stores/resnet20.zarr")
 

@@ -25,12 +25,12 @@ from store_samples import (
     write_group,
 )
 
-from pipeline.publish import canonical_json
-from pipeline.store import errors
-from pipeline.store.check import is_complete, read_manifest
-from pipeline.store.chunks import all_finite
-from pipeline.store.codecs import Codec
-from pipeline.store.manifest import DatasetInfo, describe_dataset
+from pipeline.core.files import canonical_json
+from pipeline.store.format import errors
+from pipeline.store.format.check import is_complete, read_manifest
+from pipeline.store.format.chunks import all_finite
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.store.read import ViewGroup, open_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -444,7 +444,7 @@ def test_names_of_stray_files_reach_no_terminal(store: Path) -> None:
 
 
 def test_readers_do_without_zarr() -> None:
-    code = "import sys, pipeline.store.verify; sys.exit('zarr' in sys.modules)"
+    code = "import sys, pipeline.store.tools.verify; sys.exit('zarr' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from store_samples import make_store, tree
 
-from pipeline.store.codecs import Codec
-from pipeline.store.errors import StoreError
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.errors import StoreError
 from pipeline.store.read import open_store
-from pipeline.store.verify import verify_store
+from pipeline.store.tools.verify import verify_store
 
 
 def read_everything(store: Path) -> None:

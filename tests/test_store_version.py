@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from store_samples import DATASET, TEACHER, make_store, write_clean, write_group
 
-from pipeline.store.check import read_manifest
-from pipeline.store.errors import StoreError
-from pipeline.store.layout import GROUPS, root_metadata
-from pipeline.store.version import partial_error, version_error, version_text, write_versions
+from pipeline.store.format.check import read_manifest
+from pipeline.store.format.errors import StoreError
+from pipeline.store.format.layout import GROUPS, root_metadata
+from pipeline.store.format.version import partial_error, version_error, version_text, write_versions
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ from store_samples import (
     write_views,
 )
 
-from pipeline.publish import StorageError
-from pipeline.store import unfinished
-from pipeline.store.check import is_complete
-from pipeline.store.errors import IncompleteStoreError, NonFiniteError, StaleWorkError
-from pipeline.store.write import CleanWriter, GroupWriter
+from pipeline.core.files import StorageError
+from pipeline.store.format.check import is_complete
+from pipeline.store.format.errors import IncompleteStoreError, NonFiniteError, StaleWorkError
+from pipeline.store.write import unfinished
+from pipeline.store.write.writers import CleanWriter, GroupWriter
 
 
 @pytest.fixture(autouse=True)

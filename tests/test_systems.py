@@ -18,7 +18,7 @@ def python(code, *arguments):
 NO_AFFINITY = """
 import os, sys
 del os.sched_getaffinity
-from stages.common import Machine
+from pipeline.core.machine import Machine
 from benchmarks.machine import describe_machine
 import torch
 print(Machine(data_root="").cores, describe_machine(torch.device("cpu"))["cores"])
@@ -63,5 +63,5 @@ def test_windows_is_refused_in_one_sentence(start):
 
 
 def test_the_library_alone_says_the_same():
-    done = python("import sys; sys.modules['fcntl'] = None; import pipeline.publish")
+    done = python("import sys; sys.modules['fcntl'] = None; import pipeline.core.files")
     assert "ImportError: Decant runs on Linux" in done.stderr.splitlines()[-1]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.tensors import read_tensors, save_tensors
+from pipeline.results.tensors import read_tensors, save_tensors
 
 TENSORS = {
     "weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),

@@ -12,8 +12,8 @@ from training_samples import (
     taught,
 )
 
-from pipeline.fit import fit
-from pipeline.together import Lane, Memory, Run, fit_together
+from pipeline.training.loop import fit
+from pipeline.training.together import Lane, Memory, Run, fit_together
 
 CPU = torch.device("cpu")
 
@@ -220,7 +220,7 @@ class PretendCuda:
 
 def test_a_lane_runs_ahead_of_its_device_by_so_many_steps(setup, monkeypatch):
     cuda = PretendCuda(monkeypatch)
-    monkeypatch.setattr("pipeline.together.STEPS_AHEAD", 2)
+    monkeypatch.setattr("pipeline.training.together.STEPS_AHEAD", 2)
     (run,) = Replicates(setup, (1,)).runs
     lane = Lane(run, torch.device("cuda", 0))
     given = 0
@@ -251,7 +251,7 @@ def test_lanes_on_streams_train_what_they_train_alone(setup, monkeypatch):
         if len(waits) % 3 == 0:
             cuda.done = cuda.recorded
 
-    monkeypatch.setattr("pipeline.together.time.sleep", wait)
+    monkeypatch.setattr("pipeline.training.together.time.sleep", wait)
     monkeypatch.setattr(Memory, "free", lambda self: 1000)
     three = Replicates(setup, (1, 2, 3))
     fit_together(three.runs, torch.device("cuda", 0))

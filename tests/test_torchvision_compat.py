@@ -3,8 +3,8 @@ import sys
 
 import torch
 
-from pipeline import torchvision_compat
-from pipeline.torchvision_compat import define_missing_operators, torchvision
+from pipeline.raw import torchvision_compat
+from pipeline.raw.torchvision_compat import define_missing_operators, torchvision
 
 
 def run(code: str) -> str:

@@ -9,13 +9,14 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 from store_samples import make_store
 
-from pipeline.store.layout import GROUPS
-from pipeline.store.version import write_versions
-from stages import checker, upstream
-from stages import repro as repro_module
-from stages.locked import Lock, digest_of
+from pipeline import checker
+from pipeline.store.format.layout import GROUPS
+from pipeline.store.format.version import write_versions
+from stages.commands import repro as repro_module
+from stages.commands.repro import repro
+from stages.dvc import upstream
+from stages.dvc.lock import Lock, digest_of
 from stages.prepare import prepare
-from stages.repro import repro
 
 ROOT = Path(__file__).resolve().parent.parent
 MD5 = {

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.views import (
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import (
     GROUPS,
     PLAN_ARRAYS,
     PLAN_DTYPES,
-    Augmentation,
     EpochPlan,
     View,
     ViewRecipe,

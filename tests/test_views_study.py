@@ -9,10 +9,10 @@ import torch
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from pipeline.batches import Batch
-from pipeline.distill import Method
-from pipeline.losses import LOSSES
-from pipeline.models import build
+from pipeline.distill.method import Method
+from pipeline.losses.registry import LOSSES
+from pipeline.models.registry import build
+from pipeline.views.batches import Batch
 from stages.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent

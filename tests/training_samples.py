@@ -5,15 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pipeline.batches import EpochData, ImageBank, ViewBatches
-from pipeline.fit import TestSet, Trainer, TrainingParams
-from pipeline.hard_labels import DrawnEpochs, Mixup, hard_label_loss
-from pipeline.losses import LOSSES
+from pipeline.core.dataset import ImageData
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.hard_labels.params import Mixup
+from pipeline.losses.registry import LOSSES
 from pipeline.models.network import Network
-from pipeline.predict import clean_bank
-from pipeline.prepared import ImageData
-from pipeline.schedules import Schedule
-from pipeline.views import Augmentation
+from pipeline.training.loop import TestSet, Trainer
+from pipeline.training.params import Schedule, TrainingParams
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.predict import clean_bank
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(pad=2, flip=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.dataset import ImageData
 from pipeline.paper.chapter import (
     figure_runs,
     study_tables,
@@ -13,7 +14,6 @@ from pipeline.paper.chapter import (
     terminal_table,
 )
 from pipeline.paper.published import check_dataset
-from pipeline.prepared import ImageData
 from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
 from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
 from pipeline.report.comparison import comparison_table, comparisons
@@ -31,7 +31,7 @@ from pipeline.report.setting import caption, setting_table
 from pipeline.report.tables import Table, to_text, write_table
 from pipeline.report.view_counts import view_table
 from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table
-from pipeline.results import class_numbers
+from pipeline.results.record import class_numbers
 
 TITLE = "Decant report"
 INTRODUCTION = (

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.losses import SCALES, scaled_logits
-from pipeline.metrics import TEMPERATURE_BOUNDS, ece, fit_temperature, kl_divergence, nll
+from pipeline.losses.registry import SCALES, scaled_logits
 from pipeline.report.runs import TrainSample
+from pipeline.results.metrics import TEMPERATURE_BOUNDS, ece, fit_temperature, kl_divergence, nll
 
 ECE_BINS = 15
 

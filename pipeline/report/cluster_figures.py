@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from pipeline.clusters import tsne_embedding
+from pipeline.report.clusters import tsne_embedding
 from pipeline.report.configurations import hard_label_runs
 from pipeline.report.features import FeaturesOf
 from pipeline.report.numbers import deviation, mean
@@ -28,7 +28,7 @@ from pipeline.report.style import (
 )
 from pipeline.report.vscores import SPLITS, VScores, group_features
 from pipeline.report.workers import in_threads
-from pipeline.results import class_rows
+from pipeline.results.record import class_rows
 
 MAX_PANEL_WIDTH = 8.0  # inches
 BARS_PER_FIGURE = 8  # networks

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.batches import ImageBank
-from pipeline.checkpoints import CheckpointError, load_into, load_weights, weights_digest
-from pipeline.models import build
+from pipeline.core.dataset import Channels, ImageData, Split
+from pipeline.core.files import work_key
 from pipeline.models.network import Network
-from pipeline.predict import clean_bank, place, predict_clean
-from pipeline.prepared import Channels, ImageData, Split
-from pipeline.publish import work_key
+from pipeline.models.registry import build
+from pipeline.models.weights import CheckpointError, load_into, load_weights, weights_digest
 from pipeline.report.runs import Run
 from pipeline.report.workers import in_threads
-from pipeline.results import ResultsError, class_rows
-from pipeline.tensors import read_tensors, save_tensors
+from pipeline.results.record import ResultsError, class_rows
+from pipeline.results.tensors import read_tensors, save_tensors
+from pipeline.views.batches import ImageBank
+from pipeline.views.predict import clean_bank, place, predict_clean
 
 PREDICT_BATCH = 500
 

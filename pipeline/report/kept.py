@@ -17,14 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from pipeline.publish import canonical_json, durable_write
+from pipeline.core.files import canonical_json, durable_write
 from pipeline.report.numbers import MISSING, mean
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, check_record
 from pipeline.report.scores import Scores
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.vscores import MEASURES, VScores
-from pipeline.results import TIMING, ResultsError, is_record
+from pipeline.results.record import TIMING, ResultsError, is_record
 
 SCHEMA = 1
 _V_SCORE_FACTS = {"group", "split", "normalised", *MEASURES}

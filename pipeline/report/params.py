@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pipeline.params import Above, AtLeast, Between
+from pipeline.core.params import Above, AtLeast, Between
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.npy import read_array
-from pipeline.results import (
+from pipeline.core.arrays import read_array
+from pipeline.results.record import (
     CURVES,
     RECORD,
     TEST_LOGITS,
@@ -22,7 +22,7 @@ from pipeline.results import (
     ResultsError,
     read_record,
 )
-from pipeline.tensors import read_tensors
+from pipeline.results.tensors import read_tensors
 
 SECTIONS = ("teachers", "baselines", "students")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.metrics import agreement, top1_accuracy, top_k_accuracy
 from pipeline.report.calibration import calibrate, fitted_temperature
 from pipeline.report.runs import Run
 from pipeline.report.workers import in_threads
-from pipeline.results import ResultsError
+from pipeline.results.metrics import agreement, top1_accuracy, top_k_accuracy
+from pipeline.results.record import ResultsError
 
 NAMES = (
     "top1_accuracy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.prepared import ImageData
+from pipeline.core.dataset import ImageData
 from pipeline.report.runs import SECTIONS, Run
 from pipeline.report.tables import Table, Value, cells
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clusters import v_score
+from pipeline.report.clusters import v_score
 from pipeline.report.features import ClassFeatures, FeaturesOf
 from pipeline.report.numbers import deviation, mean, spread
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, describe
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.workers import in_threads
-from pipeline.results import ResultsError, class_rows
+from pipeline.results.record import ResultsError, class_rows
 
 SPLITS = ("train", "test")
 MEASURES = ("homogeneity", "completeness", "v_score")

@@ -11,20 +11,20 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.store.check import (
+from pipeline.store.format.check import (
     content_errors,
     dataset_error,
     presence_errors,
     read_manifest,
     root_errors,
 )
-from pipeline.store.chunks import read_array
-from pipeline.store.errors import DamagedFileError, GroupMissingError, PlanError
-from pipeline.store.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
-from pipeline.store.lossy import decode_logits, logit_parts
-from pipeline.store.manifest import DatasetInfo, Manifest
-from pipeline.views import GROUPS as VIEW_GROUPS
-from pipeline.views import PLAN_ARRAYS, Group, View, check_view
+from pipeline.store.format.chunks import read_array
+from pipeline.store.format.errors import DamagedFileError, GroupMissingError, PlanError
+from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
+from pipeline.store.format.lossy import decode_logits, logit_parts
+from pipeline.store.format.manifest import DatasetInfo, Manifest
+from pipeline.views.plans import GROUPS as VIEW_GROUPS
+from pipeline.views.plans import PLAN_ARRAYS, Group, View, check_view
 
 Half = NDArray[np.float16]
 

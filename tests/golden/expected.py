@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.checkpoints import load_into, load_weights, read_pth, weights_digest
-from pipeline.models import build
-from pipeline.params import load_yaml
-from pipeline.predict import clean_bank, predict_clean
-from pipeline.prepared import load_prepared
+from pipeline.core.dataset import load_prepared
+from pipeline.core.params import load_yaml
+from pipeline.models.registry import build
+from pipeline.models.weights import load_into, load_weights, read_pth, weights_digest
 from pipeline.report.kept import load_kept
-from pipeline.results import read_record
+from pipeline.results.record import read_record
 from pipeline.store.read import open_store
+from pipeline.views.predict import clean_bank, predict_clean
 
 SECTIONS = ("teachers", "baselines", "students")
 GROUPS = ("clean", "plain", "mixed")

@@ -105,7 +105,7 @@ def make(project: Path) -> None:
 
 def zoo_checkpoint(project: Path) -> None:
     """The teacher's weights as the field's zoo would have saved them, of a DataParallel network."""
-    from pipeline.checkpoints import load_weights
+    from pipeline.models.weights import load_weights
 
     weights = load_weights(project / "data/teachers/golden/replicate-0/weights.safetensors")
     model = {f"module.{name}": tensor for name, tensor in weights.items()}

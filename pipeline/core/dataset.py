@@ -1,0 +1,285 @@
+"""The prepared data set: decoded images, labels and names, and the folder that holds them.
+
+A prepared folder is self-contained (no raw files, no torch) and byte for byte the same for the same
+images, so that whoever has it trains on exactly what the teacher saw::
+
+    dataset.json        names, normalisation, counts, choices and the fingerprint
+    train_images.npy    u1 [N,H,W,3]        test_images.npy
+    train_labels.npy    i4 [N]              test_labels.npy
+"""
+
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.arrays import read_array
+from pipeline.core.params import Above, Between, read
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int32]
+Channels = tuple[float, float, float]
+
+SCHEMA = 1
+
+_Mean = Annotated[float, Between(0, 1)]
+_Deviation = Annotated[float, Above(0)]
+
+
+class DatasetError(ValueError):
+    """A data set that is missing, damaged or not what was asked for; says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to an image before a network sees it: (pixel / 255 - mean) / std, per channel."""
+
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Deviation, _Deviation, _Deviation]
+
+    def __str__(self) -> str:
+        mean, std = (" ".join(f"{x:.4g}" for x in values) for values in (self.mean, self.std))
+        return f"mean {mean}, std {std}"
+
+
+def normalisation_problems(mean: Channels | None, std: Channels | None) -> dict[str, str]:
+    """What is wrong with a given mean and std, by name."""
+    problems = {}
+    if mean is not None and not all(0 <= value <= 1 for value in mean):
+        problems["mean"] = f"means of pixel/255 lie between 0 and 1, found {mean}"
+    if std is not None and not all(0 < value <= 1 for value in std):
+        problems["std"] = f"deviations of pixel/255 lie above 0 and up to 1, found {std}"
+    return problems
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images u1 [N,H,W,3] (RGB, C-contiguous) and their class indices i4 [N]."""
+
+    images: Images
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A whole data set in memory.
+
+    `mean` and `std` are per channel, of pixel/255. `evaluated_on` says what `test` holds: the data
+    set's test images, or a part held out of the training set ("validation"). `notes` records the
+    choices that led here (fractions, seeds, digests of the indices that were kept).
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: Channels
+    std: Channels
+    fingerprint: str
+    evaluated_on: Literal["test", "validation"]
+    notes: Mapping[str, Any]
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The data set's own."""
+        return Normalisation(self.mean, self.std)
+
+    def normalised(self, normalisation: Normalisation | None) -> Self:
+        """The same images under another normalisation; None: under the data set's own."""
+        if normalisation is None:
+            return self
+        return replace(self, mean=normalisation.mean, std=normalisation.std)
+
+    def seen_by(self, record: Mapping[str, Any]) -> Self:
+        """The images as the network of a training stage's record sees them.
+
+        `record["normalisation"]` is there where that is not the data set's own: of weights that were
+        trained elsewhere. Raises `DatasetError` where it is malformed.
+        """
+        problems: list[str] = []
+        found = read(Normalisation | None, record.get("normalisation"), "normalisation", problems)
+        if problems:
+            raise DatasetError(f"the record of {record.get('name')}: {'; '.join(problems)}")
+        return self.normalised(found)
+
+    def __str__(self) -> str:
+        return f"{self.name}, normalised with {self.normalisation}"
+
+
+def fingerprint(train: Split, test: Split, class_names: tuple[str, ...]) -> str:
+    """sha256 (hex) over images, labels, class names and their order, of both splits.
+
+    Labels are hashed as little-endian 32-bit integers and names as ASCII JSON, so that the digest
+    depends on neither the machine nor the numpy version. Normalisation is not part of it.
+    """
+    header = {
+        "decant_dataset": SCHEMA,
+        "class_names": list(class_names),
+        "train": list(train.images.shape),
+        "test": list(test.images.shape),
+    }
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode("ascii"))
+    for split in (train, test):
+        assert split.images.dtype == np.uint8, "images must be u1"
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(np.ascontiguousarray(split.labels, dtype="<i4").data)
+    return digest.hexdigest()
+
+
+def save_prepared(data: ImageData, folder: Path) -> None:
+    """Write `data` into a fresh `folder` (made if absent); the same data gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in (("train", data.train), ("test", data.test)):
+        np.save(folder / f"{name}_images.npy", np.ascontiguousarray(split.images))
+        np.save(folder / f"{name}_labels.npy", np.ascontiguousarray(split.labels, dtype="<i4"))
+    facts = {
+        "schema": SCHEMA,
+        "name": data.name,
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "train_images": len(data.train.labels),
+        "test_images": len(data.test.labels),
+        "image_shape": list(data.train.images.shape[1:]),
+        "fingerprint": data.fingerprint,
+        "evaluated_on": data.evaluated_on,
+        "notes": dict(data.notes),
+    }
+    text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+    (folder / "dataset.json").write_text(text, encoding="utf-8")
+
+
+def load_prepared(folder: Path) -> ImageData:
+    """Read what `save_prepared` wrote.
+
+    Raises `DatasetError` where a file is missing, unreadable, of another shape or dtype, or where
+    the images, labels or names are not those of the recorded fingerprint.
+    """
+    facts = _read_facts(folder)
+    try:
+        data = ImageData(
+            name=str(facts["name"]),
+            train=_read_split(folder, "train", facts),
+            test=_read_split(folder, "test", facts),
+            class_names=tuple(str(name) for name in facts["class_names"]),
+            mean=_channels(facts["mean"]),
+            std=_deviations(facts["std"]),
+            fingerprint=str(facts["fingerprint"]),
+            evaluated_on=_evaluated_on(facts["evaluated_on"]),
+            notes=dict(facts["notes"]),
+        )
+    except DatasetError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _damaged(folder / "dataset.json", f"entry missing or malformed: {error}") from error
+    found = fingerprint(data.train, data.test, data.class_names)
+    if found != data.fingerprint:
+        raise _damaged(
+            folder,
+            f"its images, labels or class names have changed (fingerprint {found[:12]}..., "
+            f"recorded {data.fingerprint[:12]}...)",
+        )
+    return data
+
+
+def read_class_names(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Name and class names of a prepared data set, without reading its images.
+
+    Raises `DatasetError` where there is none, or a damaged one.
+    """
+    facts = _read_facts(folder)
+    names = facts.get("class_names")
+    if not isinstance(names, list):
+        raise _damaged(folder / "dataset.json", "entry missing or malformed: class_names")
+    return str(facts.get("name")), tuple(str(name) for name in names)
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one spelling (NFC): editors and file systems differ in it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_name_problem(name: str) -> str | None:
+    """Why no store takes this name of a class; None where stores take it.
+
+    Letters that cannot be seen make two names look like one, on the screen and in params.yaml.
+    """
+    if len(name) > 200:
+        return "has more than 200 letters"
+    for letter in name:
+        if "\ud800" <= letter <= "\udfff":  # how Python shows bytes that are not UTF-8
+            return "is not UTF-8"
+        if not letter.isprintable():
+            shown = unicodedata.name(letter, "a control character").lower()
+            return f"holds a letter that cannot be seen, U+{ord(letter):04X} ({shown})"
+    return None
+
+
+def _damaged(path: Path, what: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: {what}. Make the prepared data set again (`dvc repro prepare`) or pull it "
+        "(`dvc pull`)."
+    )
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"is not JSON ({error})") from error
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise _damaged(path, f"is not of schema {SCHEMA}")
+    return facts
+
+
+def _read_split(folder: Path, name: str, facts: Mapping[str, Any]) -> Split:
+    count, shape = int(facts[f"{name}_images"]), tuple(facts["image_shape"])
+    images = _read_array(folder / f"{name}_images.npy", "|u1", (count, *shape))
+    labels = _read_array(folder / f"{name}_labels.npy", "<i4", (count,))
+    if count and not 0 <= labels.min() <= labels.max() < len(facts["class_names"]):
+        raise _damaged(folder / f"{name}_labels.npy", "holds labels that have no class name")
+    return Split(images=images, labels=labels.astype(np.int32))
+
+
+def _read_array(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        array = read_array(path)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if array.dtype.str != dtype or array.shape != shape:
+        raise _damaged(path, f"expected {dtype} {shape}, found {array.dtype.str} {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _channels(values: Any) -> Channels:
+    red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) for value in (red, green, blue)):
+        raise ValueError(f"normalisation {values}")
+    return red, green, blue
+
+
+def _deviations(values: Any) -> Channels:
+    found = _channels(values)
+    if min(found) <= 0:
+        raise ValueError(f"deviations {values}")
+    return found
+
+
+def _evaluated_on(value: Any) -> Literal["test", "validation"]:
+    if value == "test":
+        return "test"
+    if value == "validation":
+        return "validation"
+    raise TypeError(f"evaluated_on: {value!r}")

@@ -1,0 +1,275 @@
+"""Work folders, files that survive a kill, and publishing by rename.
+
+A stage computes in `data/.work/<key>/`, which is locked while it runs and kept between runs, and
+then publishes the finished files: they are hard-linked into a staging folder, the old result is
+renamed away and the staging folder takes its place. Readers see the old result, none, or the new
+one, never a part. A published file shares its bytes with the work folder (and, in time, with DVC's
+cache), so nothing ever changes a file in place: every write makes a new file and renames it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+
+TEMPORARY = ".tmp-"
+_LOCK = "lock"
+_STAGING = "publish"
+
+
+class PublishError(ValueError):
+    """Work that cannot go on or be published; the message says how to mend it."""
+
+
+class StorageError(PublishError):
+    """The file system refused (full, read-only, ...); the OSError is the cause."""
+
+
+class WorkFolderBusyError(PublishError):
+    """Another process holds the work folder: `pid` and `command`, as far as they are known."""
+
+    def __init__(self, path: Path, pid: int | None, command: str) -> None:
+        self.pid, self.command = pid, command
+        holder = "another process" if pid is None else f"process {pid} ({command})"
+        if pid is not None and not _alive(pid):
+            # A lock outlives its process where children that were forked go on.
+            holder = f"what {holder}, which has ended, left running"
+        super().__init__(
+            f"{path}: in use by {holder}. Wait for it or stop it, then run the same command again"
+        )
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, indented, ASCII, a newline at the end.
+
+    Raises ValueError for NaN and infinities, which JSON does not have.
+    """
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def work_key(facts: Mapping[str, Any]) -> str:
+    """Name of a computation's work folder: 16 hex digits of the sha256 of its canonical facts."""
+    return hashlib.sha256(canonical_json(dict(facts))).hexdigest()[:16]
+
+
+def durable_write(path: Path, data: bytes) -> None:
+    """Write a file so that a kill at any instant leaves it complete, absent or as it was.
+
+    A temporary file beside it is written, synced and renamed; folders are made as needed. An old
+    file is replaced, never changed: other links to it keep its bytes. Raises StorageError where the
+    file system refuses.
+    """
+    temporary = path.with_name(TEMPORARY + path.name)
+    with _explained(f"cannot write {path} ({len(data):,} bytes)"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+class WorkFolder:
+    """The folder in which one computation keeps its resumable work; a context manager.
+
+    Inside the `with`, `path` exists and belongs to this process alone (flock, which the system
+    drops when the process ends, however it ends). Raises WorkFolderBusyError, naming the holder,
+    where another process has it, and StorageError where the folder cannot be made.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.path = root / key
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        with _explained(f"cannot use the work folder {self.path}"):
+            while self._lock is None:
+                self._lock = self._acquire()
+            try:
+                os.ftruncate(self._lock, 0)
+                os.pwrite(self._lock, f"{os.getpid()}\n{' '.join(sys.argv)}\n".encode(), 0)
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._lock is not None, "left twice"
+        os.close(self._lock)
+        self._lock = None
+
+    def publish(self, files: Mapping[str, Path], target: Path) -> None:
+        """Make the folder `target` hold exactly `files` (path inside it -> finished file).
+
+        The files are hard-linked where that is possible, else copied. Safe to repeat after a kill
+        at any step. Raises StorageError where the file system refuses; the old target is then in
+        place.
+        """
+        assert self._lock is not None, "publish inside the `with`"
+        staging = self.path / _STAGING
+        new, old = staging / "new" / target.name, staging / "old" / target.name
+        with _explained(f"cannot publish {target}"):
+            _remove(staging)
+            for name, source in sorted(files.items()):
+                _link(source, new / _checked(name))
+            for folder, _, _ in os.walk(new, topdown=False):
+                _sync_folder(Path(folder))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            old.parent.mkdir(parents=True)
+            _swap(new, target, old)
+            _sync_folder(target.parent)
+            _remove(staging)
+
+    def remove(self) -> None:
+        """Delete the folder and all work in it."""
+        assert self._lock is not None, "remove inside the `with`"
+        with _explained(f"cannot remove {self.path}"):
+            # Out of the way first: who opens the folder meanwhile is to find it whole, or not at all.
+            aside = self.path.with_name(f"{self.path.name}.removed-{os.getpid()}")
+            os.rename(self.path, aside)
+            _remove(aside)
+
+    def _acquire(self) -> int | None:
+        """Open and lock; None where the lock file was removed meanwhile and has to be made anew."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / _LOCK
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
+                return handle
+        except BlockingIOError:
+            pid, command = _holder(handle)
+            os.close(handle)
+            raise WorkFolderBusyError(self.path, pid, command) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+        return None
+
+
+def _holder(handle: int) -> tuple[int | None, str]:
+    pid, _, command = os.pread(handle, 4096, 0).decode(errors="replace").partition("\n")
+    return (int(pid) if pid.isdecimal() else None), command.strip()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+def _checked(name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts:
+        raise ValueError(f"{name!r} is not a path inside the folder that is published")
+    return name
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        # Another file system, too many links, or a file system or owner that allows none.
+        if error.errno not in (
+            errno.EXDEV,
+            errno.EMLINK,
+            errno.EPERM,
+            errno.EOPNOTSUPP,
+            errno.ENOTSUP,
+        ):
+            raise
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _swap(new: Path, target: Path, old: Path) -> None:
+    replaced = os.path.lexists(target)
+    if replaced:
+        os.rename(target, old)
+    try:
+        os.rename(new, target)
+    except OSError:
+        if replaced:
+            os.rename(old, target)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again; finished work "
+    "is kept",
+    errno.EDQUOT: "your quota is used up: free some space and run the same command again; finished "
+    "work is kept",
+    errno.EROFS: "the file system is read-only: make it writable, or work in a copy elsewhere",
+    errno.EACCES: "no permission: make the folder writable for you, or work in a copy elsewhere",
+    errno.EPERM: "not permitted: make the folder writable for you, or work in a copy elsewhere",
+    errno.ENOTEMPTY: "another process has just published there: if what it made is not what you want, "
+    "run the same command again",
+    errno.EXDEV: "the work folder and the target have to be on one file system",
+}
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what was being done and what helps."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno if error.errno is not None else 0
+        advice = _ADVICE.get(number, error.strerror or str(error))
+        raise StorageError(f"{what}: {advice}") from error
+
+
+WORK = Path("data/.work")
+
+
+PREPARED = Path("data/prepared")
+
+
+STORES = Path("data/stores")
+
+
+VERSIONS = Path("data/versions")
+
+
+TEACHERS = Path("data/teachers")

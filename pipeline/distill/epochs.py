@@ -1,0 +1,165 @@
+"""Distillation from a store: which views a student reads in which epoch, and what its method gets.
+
+A student with mixup share p takes an image from the store's `mixed` group where its rank lies below
+round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.distill.params import Sampling, groups_of
+from pipeline.store.read import Store, ViewGroup
+from pipeline.views.batches import EpochData
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import EpochPlan, Group, epoch_view, image_views, mixed_rows
+
+
+class StoredEpochs:
+    """Epochs of a student from a teacher's store.
+
+    Args:
+        store: opened with at least the groups of the share.
+        share: part of the images that is mixed, in [0, 1].
+        replicate: starts at views of its own.
+        seed: of `image` sampling.
+        views: how many views of each group are read, the first ones; None: all.
+        features: whether the method needs the teacher's features too.
+
+    Raises ValueError where the store lacks what is asked for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        share: float,
+        *,
+        replicate: int,
+        seed: int,
+        views: int | None = None,
+        sampling: Sampling = "epoch",
+        features: bool = False,
+    ) -> None:
+        self.groups: dict[Group, ViewGroup] = {name: store.group(name) for name in groups_of(share)}
+        self.share, self.replicate, self.seed = share, replicate, seed
+        self.sampling: Sampling = sampling
+        self.features = features
+        self.views = {name: views_read(group, views) for name, group in self.groups.items()}
+        for group in self.groups.values():
+            if features and group.feature_dim is None:
+                raise ValueError(
+                    f"{store.folder}/{group.name} holds no features, which this method needs: set "
+                    f"features: true in its dump and run `dvc repro`"
+                )
+        first = next(iter(self.groups.values()))
+        if any(_origin(group) != _origin(first) for group in self.groups.values()):
+            raise ValueError(
+                f"{store.folder}: its plain and mixed views come from different weights, or from "
+                f"different padding or flips; run `dvc repro dump@{store.folder.stem}`"
+            )
+        if features and len({group.feature_dim for group in self.groups.values()}) > 1:
+            raise ValueError(
+                f"{store.folder}: features of its plain and mixed views are of different widths; run "
+                f"`dvc repro dump@{store.folder.stem}`"
+            )
+        self.count, self.num_classes = first.num_images, first.num_classes
+        self.feature_dim = first.feature_dim
+
+    def __call__(self, epoch: int) -> EpochData:
+        """Read one epoch: the plan, and the teacher's logits f2 [N, C] (features f2 [N, D])."""
+        if len(self.groups) == 1 and self.sampling == "epoch":
+            return self._single_view(epoch)
+        mixed = self._mixed(epoch)
+        plan = EpochPlan.blank(mixed)
+        logits = np.empty((self.count, self.num_classes), np.float16)
+        features = self._empty_features()
+        for name, group in self.groups.items():
+            rows = mixed if name == "mixed" else ~mixed
+            for v, chosen in self._views(name, epoch, rows):
+                plan.fill(group.plan(v), chosen)
+                logits[chosen] = group.logits(v)[chosen]
+                if features is not None:
+                    features[chosen] = group.features(v)[chosen]
+        return EpochData(plan, logits, features)
+
+    def _single_view(self, epoch: int) -> EpochData:
+        ((name, group),) = self.groups.items()
+        v = epoch_view(self.views[name], epoch, self.replicate)
+        plan = EpochPlan.blank(np.full(self.count, name == "mixed"))
+        plan.fill(group.plan(v), np.arange(self.count))
+        return EpochData(plan, group.logits(v), group.features(v) if self.features else None)
+
+    def _empty_features(self) -> NDArray[np.float16] | None:
+        if not self.features or self.feature_dim is None:
+            return None
+        return np.empty((self.count, self.feature_dim), np.float16)
+
+    def _mixed(self, epoch: int) -> NDArray[np.bool_]:
+        """Which images are mixed: by the ranks of the epoch's mixed view, also in `image` sampling."""
+        if "mixed" not in self.groups:
+            return np.zeros(self.count, np.bool_)
+        group = self.groups["mixed"]
+        ranks = group.plan(epoch_view(self.views["mixed"], epoch, self.replicate)).mix_rank
+        assert ranks is not None
+        return mixed_rows(ranks, self.share)
+
+    def _views(
+        self, name: Group, epoch: int, rows: NDArray[np.bool_]
+    ) -> Iterable[tuple[int, NDArray[np.bool_]]]:
+        """The views to read for the given rows, each with the rows that it serves."""
+        if self.sampling == "epoch":
+            yield epoch_view(self.views[name], epoch, self.replicate), rows
+            return
+        view_of = image_views(self.views[name], epoch, self.seed, name, self.count)
+        for v in range(self.views[name]):
+            chosen = rows & (view_of == v)
+            if chosen.any():
+                yield v, chosen
+
+
+def views_read(group: ViewGroup, views: int | None) -> int:
+    """How many views of a group a student reads. Raises ValueError where it asks for more than there are."""
+    if views is not None and views > group.views:
+        raise ValueError(
+            f"views: {views} are asked for and {group.folder / group.name} has {group.views}; raise "
+            f"dumps.{group.folder.stem}.{group.name}.views and run `dvc repro`"
+        )
+    return group.views if views is None else views
+
+
+def _origin(group: ViewGroup) -> tuple[tuple[object, ...], Augmentation]:
+    """What plain and mixed views have to share for one student to read both."""
+    header = group.manifest.header
+    assert header.recipe is not None, "views have a recipe"
+    # Logits that were imported carry no digest of weights: all that is said has to be the same.
+    teacher = header.teacher.weights_sha256 or header.teacher, header.teacher.normalisation
+    return teacher, header.recipe.augmentation
+
+
+def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
+    """What a student's record says of its teacher and of the views that it reads (see `views_read`)."""
+    manifests = {name: store.group(name).manifest for name in store.groups}
+    teacher = next(iter(manifests.values())).header.teacher
+    mixup = teacher.training.get("mixup")
+    seen = {}
+    for name, manifest in manifests.items():
+        recipe = manifest.header.recipe
+        assert recipe is not None
+        count = views_read(store.group(name), views)
+        seen[name] = {"views": count, "draw": recipe.draw, "alpha": recipe.alpha}
+    return {
+        "name": teacher.name,
+        "network": teacher.network,
+        "mixup_alpha": mixup.get("alpha") if isinstance(mixup, dict) else None,
+        "weights_sha256": teacher.weights_sha256,
+        "top1_accuracy": teacher.top1_accuracy,
+        "store": {name: manifest.digest for name, manifest in manifests.items()},
+        "views": seen,
+    }
+
+
+def store_augmentation(store: Store) -> Augmentation:
+    """The padding and flips that a store's views were drawn with (`StoredEpochs` refuses a mixture)."""
+    return _origin(store.group(store.groups[0]))[1]

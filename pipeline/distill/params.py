@@ -1,0 +1,58 @@
+"""params."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pipeline.core.params import AtLeast, Between, Seed
+from pipeline.views.plans import GROUPS, Group
+
+Sampling = Literal["epoch", "image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentParams:
+    """One entry of `students`: a configuration; replicate r has the seed `seed + r`.
+
+    `store` names what is read, below data/stores: `T.zarr/plain` for share 0, `T.zarr/mixed` for share
+    1, `T.zarr` in between. `views` limits it to the first ones of each group that is read (null: all of
+    the store's), so that one store serves every number of views. `view_sampling` is `epoch` (one view
+    for all images of an epoch) or `image` (a view drawn for every image and epoch). `training`
+    overrides keys of the shared section.
+    """
+
+    store: str
+    network: str
+    method: str
+    share: Annotated[float, Between(0, 1)]
+    seed: Seed
+    replicates: Annotated[int, AtLeast(1)]
+    views: Annotated[int, AtLeast(1)] | None = None
+    view_sampling: Sampling = "epoch"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        root = PurePosixPath(self.store).parts[:1]
+        if not root or not root[0].endswith(".zarr"):
+            raise ValueError(
+                f"store: expected TEACHER.zarr or a group of one, found {self.store!r}"
+            )
+        groups = groups_of(self.share)
+        expected = f"{root[0]}/{groups[0]}" if len(groups) == 1 else root[0]
+        if self.store != expected:
+            raise ValueError(
+                f"store: a student of share {self.share:g} reads {' and '.join(groups)} views: "
+                f"write {expected}, found {self.store!r}"
+            )
+
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher whose store is read."""
+        return PurePosixPath(self.store).parts[0].removesuffix(".zarr")
+
+
+def groups_of(share: float) -> tuple[Group, ...]:
+    """The groups of a store that a share reads."""
+    if share == 0:
+        return ("plain",)
+    return ("mixed",) if share == 1 else GROUPS

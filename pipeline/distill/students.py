@@ -1,0 +1,111 @@
+"""Students of params.yaml as jobs: which views of which store each replicate learns from."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.dataset import ImageData
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.files import STORES, VERSIONS
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
+from pipeline.distill.method import Method
+from pipeline.distill.params import StudentParams, groups_of
+from pipeline.store.format.check import read_manifest
+from pipeline.store.format.manifest import DatasetInfo, describe_dataset
+from pipeline.store.format.version import partial_error, version_error
+from pipeline.store.read import Store, open_store
+from pipeline.training.jobs import Job, resolve_training
+from pipeline.training.publish import train_and_publish
+
+StoreKey = tuple[str, tuple[str, ...]]  # teacher, groups
+
+
+def train_students(
+    outputs: Mapping[str, Path],
+    content: dict[str, Any],
+    prepared: Path,
+    stores: Path,
+    *,
+    graph: bool,
+) -> None:
+    """Train students of params.yaml from their teachers' stores and publish them.
+
+    Args:
+        outputs: name -> folder to publish.
+        content: the whole parameter file.
+        stores: folder of the stores.
+        graph: see `Trainer`.
+    """
+    data = load_dataset(prepared, content)
+    opened = open_stores(outputs, content, data, stores)
+    jobs = {
+        out: _job(name, content, data, opened[store_key(content, name)])
+        for name, out in outputs.items()
+    }
+    train_and_publish(jobs, data, load_machine(content), graph=graph)
+
+
+def store_key(content: dict[str, Any], name: str) -> StoreKey:
+    """Teacher of a student, and the groups of its store that the student reads."""
+    params = section(content, StudentParams, "students", name)
+    return params.teacher, groups_of(params.share)
+
+
+def open_stores(
+    names: Iterable[str], content: dict[str, Any], data: ImageData, stores: Path
+) -> dict[StoreKey, Store]:
+    """The stores that students read, each opened once.
+
+    Raises StoreError as `open_store` does, and for a store of the project's own that is not the one
+    of this commit.
+    """
+    return {
+        (teacher, groups): _open(stores, teacher, groups, describe_dataset(data))
+        for teacher, groups in dict.fromkeys(store_key(content, name) for name in names)
+    }
+
+
+def _open(stores: Path, teacher: str, groups: tuple[str, ...], dataset: DatasetInfo) -> Store:
+    folder, versions = stores / f"{teacher}.zarr", VERSIONS / f"{teacher}.zarr"
+    ours = stores == STORES
+    if ours and len(groups) > 1 and (missing := partial_error(folder, versions)):
+        raise missing
+    for group in groups if ours else ():
+        if stale := version_error(folder, read_manifest(folder, group), versions):
+            raise stale
+    return open_store(folder, groups=groups, dataset=dataset)
+
+
+def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
+    params = section(content, StudentParams, "students", name)
+    entry = section(content, dict[str, Any], "methods", params.method)
+    method = Method.parse(params.method, entry)
+    teacher = teacher_facts(store, params.views)
+    return Job(
+        kind="student",
+        name=name,
+        entry=content["students"][name],
+        network=params.network,
+        seed=params.seed,
+        replicates=params.replicates,
+        training=resolve_training(content, params.training, f"students.{name}"),
+        augmentation=store_augmentation(store),
+        source=lambda replicate: StoredEpochs(
+            store,
+            params.share,
+            replicate=replicate,
+            seed=params.seed + replicate,
+            views=params.views,
+            sampling=params.view_sampling,
+            features=method.needs_features,
+        ),
+        loss=method.loss_function(),
+        inputs={
+            "store": teacher["store"],
+            "method": method.facts(),
+            "loss_sha256": method.source_sha256(),
+        },
+        facts={"method": method.facts(), "teacher": teacher},
+    )

@@ -1,0 +1,164 @@
+"""Dumping a teacher: its logits and features for the clean images and for every view of a group.
+
+The teacher sees each view exactly as a student will: images go through the same gather, the same
+normalisation and the same mixing. Views that are there already are left alone.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.core.dataset import ImageData
+from pipeline.dump.error import error_of
+from pipeline.dump.overlap import OneBehind
+from pipeline.dump.params import DumpParams, GroupName, MixedViews
+from pipeline.dump.ready import LOWER
+from pipeline.models.network import Network
+from pipeline.store.format.codecs import Codec
+from pipeline.store.format.manifest import (
+    TF32_TOLERANCE,
+    TOLERANCE,
+    Header,
+    TeacherInfo,
+    describe_dataset,
+)
+from pipeline.store.write.writers import CleanWriter, GroupWriter
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.plans import GROUPS, ViewRecipe, draw_view, plan_of
+from pipeline.views.predict import clean_bank, predict_clean, predict_epoch
+
+
+def groups_of(params: DumpParams) -> list[GroupName]:
+    """The groups that a dump writes."""
+    return ["clean", *(group for group in GROUPS if params.group(group) is not None)]
+
+
+def teacher_info(record: Mapping[str, Any], data: ImageData) -> TeacherInfo:
+    """What a manifest says of the teacher, from the record of its training on a data set."""
+    seen = data.seen_by(record).normalisation
+    replicate = record["replicates"][0]
+    mixup = record["entry"].get("mixup")
+    return TeacherInfo(
+        name=record["name"],
+        network=record["network"],
+        weights_sha256=replicate["weights_sha256"],
+        training={**record["training"], "mixup": mixup, "seed": replicate["seed"]},
+        top1_accuracy=replicate["top1_accuracy"],
+        normalisation=None if seen == data.normalisation else seen,
+    )
+
+
+def group_header(
+    group: GroupName,
+    params: DumpParams,
+    augmentation: Augmentation,
+    data: ImageData,
+    teacher: TeacherInfo,
+    device: torch.device,
+) -> Header:
+    """What the manifest of a group states. Raises ValueError for a codec that does not suit it."""
+    codec = Codec() if group == "clean" else params.codec
+    lower = group != "clean" and params.precision == LOWER
+    packages = ["numpy", "torch", "zarr"] + (["numcodecs"] if codec.level is not None else [])
+    return Header(
+        group=group,
+        dataset=describe_dataset(data),
+        teacher=teacher,
+        recipe=view_recipe(params, group, augmentation),
+        batch_size=params.batch_size,
+        precision=LOWER if lower else "float32" if device.type == "cpu" else "tf32",
+        tolerance=TOLERANCE if device.type == "cpu" else TF32_TOLERANCE,
+        codec=codec,
+        lossy=codec.lossy or lower,
+        versions={name: version(name) for name in packages},
+    )
+
+
+def view_recipe(
+    dump: DumpParams, group: GroupName, augmentation: Augmentation
+) -> ViewRecipe | None:
+    """How the views of a group are drawn; None for the clean images."""
+    if group == "clean":
+        return None
+    params = dump.group(group)
+    assert params is not None
+    return ViewRecipe(
+        pad=augmentation.pad,
+        flip=augmentation.flip,
+        draw=params.draw,
+        alpha=params.alpha if isinstance(params, MixedViews) else None,
+        seed=dump.seed,
+    )
+
+
+def dump_group(
+    network: Network,
+    header: Header,
+    params: DumpParams,
+    data: ImageData,
+    device: torch.device,
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    exact: Network | None = None,
+) -> dict[str, Path]:
+    """Compute what is missing of one group in a work folder, and finish it.
+
+    Args:
+        network: the teacher, on the device; run in eval mode and in its own precision, which is the
+            header's.
+        header: what the manifest states; its group and recipe say what is computed, its teacher under
+            which normalisation.
+        folder: the store's root in the work folder.
+        on_progress: called with the images done and to do of what was missing.
+        exact: the same teacher in float32; needed where the header's precision is a lower one, what
+            costs is measured against it.
+
+    Returns the group's files: path inside the store -> finished file.
+    """
+    data = data.normalised(header.teacher.normalisation)
+    if header.group == "clean":
+        clean = CleanWriter(folder, header, feature_dim=network.feature_dim)
+        for name in clean.missing_splits():
+            split = data.train if name == "train" else data.test
+            bank = clean_bank(split.images, data.mean, data.std, device)
+            clean.write_split(name, *predict_clean(network, bank, params.batch_size), split.labels)
+        clean.finish()
+        return clean.files()
+    group, recipe = header.group, header.recipe
+    views = params.group(group)
+    assert views is not None
+    assert recipe is not None
+    augmentation = recipe.augmentation
+    plan = [draw_view(group, recipe, v, len(data.train.labels)) for v in range(views.views)]
+    feature_dim = network.feature_dim if views.features else None
+    writer = GroupWriter(folder, header, plan, feature_dim=feature_dim)
+    missing = writer.missing_views()
+    bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
+    batches = ViewBatches(bank, data.train.labels, network.num_classes)
+    done, total = 0, len(missing) * bank.count
+    writing = OneBehind()
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        # By the middle of a view the one before is on disk: a kill costs one finished view at most.
+        if not 0 < done % bank.count < bank.count // 2:
+            writing.wait()
+        on_progress(done, total)
+
+    with writing:
+        for v in missing:
+            epoch = EpochData(plan_of(plan[v]))
+            logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
+            writing.later(writer.write_view, v, logits, features if views.features else None)
+    error: dict[str, float] = {}
+    if header.precision == LOWER:
+        assert exact is not None
+        error = error_of(network, exact, batches, EpochData(plan_of(plan[0])), header)
+    writer.finish(measured_error=error)
+    return writer.files()

@@ -1,0 +1,66 @@
+"""What training a teacher and training a baseline have in common."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.dataset import ImageData
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss, read_weights
+from pipeline.hard_labels.params import BaselineParams, TeacherParams
+from pipeline.models.registry import build
+from pipeline.training.jobs import Job, resolve_training
+from pipeline.training.publish import train_and_publish
+from pipeline.views.params import Augmentation
+
+ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
+    "teacher": TeacherParams,
+    "baseline": BaselineParams,
+}
+
+
+def train_on_hard_labels(
+    kind: str, outputs: Mapping[str, Path], content: dict[str, Any], prepared: Path, *, graph: bool
+) -> None:
+    """Train (or read the weights of) entries of `teachers` or `baselines` and publish them.
+
+    Args:
+        outputs: name -> folder to publish.
+        content: the whole parameter file.
+        graph: see `Trainer`.
+    """
+    data = load_dataset(prepared, content)
+    jobs = {out: _job(kind, name, content, data) for name, out in outputs.items()}
+    train_and_publish(jobs, data, load_machine(content), graph=graph)
+
+
+def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
+    params = section(content, ENTRIES[kind], f"{kind}s", name)
+    augmentation = section(content, Augmentation, "augmentation")
+    count = len(data.train.labels)
+    weights, facts = None, {}
+    if params.weights is not None:
+        network = build(params.network, len(data.class_names))
+        read_weights(params.weights, network, params.network)
+        weights = network.state_dict()
+        if params.weights.normalisation not in (None, data.normalisation):
+            facts["normalisation"] = asdict(params.weights.normalisation)
+    return Job(
+        kind=kind,
+        name=name,
+        entry=content[f"{kind}s"][name],
+        network=params.network,
+        seed=params.seed,
+        replicates=params.replicates,
+        training=resolve_training(content, params.training, f"{kind}s.{name}"),
+        augmentation=augmentation,
+        source=lambda replicate: DrawnEpochs(
+            augmentation, params.mixup, params.seed + replicate, count
+        ),
+        loss=hard_label_loss,
+        weights=weights,
+        facts=facts,
+    )

@@ -1,0 +1,162 @@
+"""What a parameter file will cost on a machine: stages, hours, disk, and what the cache saves."""
+
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.planning.cost import ImageCounts, StageCost
+from pipeline.planning.rate import Rate
+from stages.dvc.lock import DONE, State
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with its state and the seconds that it takes; with the live teacher, where it has one."""
+
+    cost: StageCost
+    state: State
+    seconds: float
+    online_seconds: float
+
+    @property
+    def left(self) -> bool:
+        """Whether it still has to run."""
+        return self.state not in DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All stages of a profile on this machine.
+
+    `processes` train replicates at the same time; `rates` are those of the networks that were
+    measured, by name, and under "" the one for all others; `free_bytes` is the room on the disk of
+    the workspace. `warning` is of a precision that this machine is slow in.
+    """
+
+    profile: str
+    counts: ImageCounts
+    device: str
+    processes: int
+    rates: Mapping[str, Rate]
+    stages: tuple[PlannedStage, ...]
+    free_bytes: int
+    warning: str | None = None
+
+    def of(self, *kinds: str) -> list[PlannedStage]:
+        """The stages of some kinds."""
+        return [stage for stage in self.stages if stage.cost.kind in kinds]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of stages, in the order of the pipeline."""
+        return list(dict.fromkeys(stage.cost.kind for stage in self.stages))
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes that are still to be written."""
+        return sum(stage.cost.out_bytes for stage in self.stages if stage.left)
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for what is still to be written."""
+        return self.bytes_left <= self.free_bytes
+
+    def cache(self) -> dict[str, float]:
+        """The students with stores, against the same students with a live teacher each.
+
+        FLOPs and hours of dumping, of training from stores, and of training with live teachers; and
+        what is saved.
+        """
+        dumps, students = self.of("dump"), self.of("train_student")
+        dump_flops = sum(stage.cost.flops for stage in dumps)
+        live_flops = sum(s.cost.replicates * s.cost.live_teacher_flops for s in students)
+        dump_hours = sum(stage.seconds for stage in dumps) / 3600
+        student_hours = sum(stage.seconds for stage in students) / 3600
+        online_hours = sum(stage.online_seconds for stage in students) / 3600
+        return {
+            "dump_flops": dump_flops,
+            "student_flops": sum(stage.cost.flops for stage in students),
+            "live_teacher_flops": live_flops,
+            "saved_flops": live_flops - dump_flops,
+            "dump_hours": dump_hours,
+            "student_hours": student_hours,
+            "online_hours": online_hours,
+            "saved_hours": online_hours - student_hours - dump_hours,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return {
+            "profile": self.profile,
+            "images": asdict(self.counts),
+            "machine": {
+                "device": self.device,
+                "processes": self.processes,
+                "warning": self.warning,
+                "rates": {name: asdict(rate) for name, rate in self.rates.items()},
+            },
+            "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},
+            "total": totals(self.stages),
+            "stores": {
+                stage.cost.name.partition("@")[2]: {
+                    "bytes": stage.cost.out_bytes,
+                    "groups": dict(stage.cost.group_bytes or {}),
+                }
+                for stage in self.of("dump")
+            },
+            "disk": {
+                "bytes_left": self.bytes_left,
+                "free_bytes": self.free_bytes,
+                "fits": self.fits,
+            },
+            "cache": self.cache(),
+            "stages": [
+                {
+                    "name": stage.cost.name,
+                    "state": stage.state,
+                    "flops": stage.cost.flops,
+                    "hours": stage.seconds / 3600,
+                    "bytes": stage.cost.out_bytes,
+                }
+                for stage in self.stages
+            ],
+        }
+
+
+def totals(stages: Iterable[PlannedStage]) -> dict[str, float]:
+    """Number of stages, how many are done, FLOPs, hours, hours still to come, bytes."""
+    stages = list(stages)
+    return {
+        "stages": len(stages),
+        "done": sum(not stage.left for stage in stages),
+        "flops": sum(stage.cost.flops for stage in stages),
+        "hours": sum(stage.seconds for stage in stages) / 3600,
+        "hours_left": sum(stage.seconds for stage in stages if stage.left) / 3600,
+        "bytes": sum(stage.cost.out_bytes for stage in stages),
+    }
+
+
+def timed(
+    costs: Iterable[StageCost],
+    states: Iterable[State],
+    rates: Mapping[str, Rate],
+    processes: int,
+) -> Iterator[PlannedStage]:
+    """Give each stage its seconds: replicates run `processes` at a time, each at the rate of one."""
+    for cost, state in zip(costs, states, strict=True):
+        rounds = math.ceil(cost.replicates / processes)
+        rate = rates.get(cost.network or "", rates[""])
+        own = cost.training_flops / rate.training + cost.forward_flops / rate.forward
+        teacher = cost.live_teacher_flops / rates.get(cost.teacher or "", rates[""]).forward
+        yield PlannedStage(cost, state, rounds * own, rounds * (own + teacher))
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the file system of a folder, which need not exist yet."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,113 @@
+"""How many operations this machine does in a second, measured for a few seconds on a small network.
+
+The training step is the real one, augmentation and optimiser included, and so is the forward pass of
+a dump. Random images do: the time does not depend on what they show.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
+from pipeline.models.registry import build
+from pipeline.planning.cost import TRAINING_PASSES, network_cost
+from pipeline.training.loop import Trainer
+from pipeline.training.params import TrainingParams
+from pipeline.views.batches import ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+from pipeline.views.predict import predict_epoch
+
+FORWARD_BATCH = 256
+WARM_UP_STEPS = 2
+STEPS_BETWEEN_LOOKS = 16
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Operations in a second (FLOP/s) of one process: in training steps, and in forward passes.
+
+    The images in a second are those of the network that was measured; None where a rate was stated.
+    """
+
+    training: float
+    forward: float
+    images_per_second: float | None = None
+    forward_images_per_second: float | None = None
+
+
+def measure(
+    network_name: str,
+    training: TrainingParams,
+    augmentation: Augmentation,
+    num_classes: int,
+    image_size: int,
+    device: torch.device,
+    seconds: float = 1.5,
+) -> Rate:
+    """Measure a network on random images for `seconds` in training, and as long in forward passes."""
+    flops = network_cost(network_name, num_classes, image_size).forward_flops
+    trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
+    trained = _training_rate(trainer, seconds)
+    forward = _forward_rate(trainer, seconds)
+    return Rate(TRAINING_PASSES * flops * trained, flops * forward, trained, forward)
+
+
+def _trainer(
+    network_name: str,
+    training: TrainingParams,
+    augmentation: Augmentation,
+    num_classes: int,
+    image_size: int,
+    device: torch.device,
+) -> Trainer:
+    rng = np.random.Generator(np.random.Philox(key=0))
+    count = 16 * training.batch_size
+    images = rng.integers(0, 256, (count, image_size, image_size, 3), np.uint8)
+    labels = rng.integers(0, num_classes, count, np.int32)
+    bank = ImageBank(images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), augmentation, device)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(network_name, num_classes)
+    return Trainer(
+        network,
+        ViewBatches(bank, labels, num_classes),
+        DrawnEpochs(augmentation, None, 0, count),
+        hard_label_loss,
+        training,
+        seed=0,
+    )
+
+
+def _training_rate(trainer: Trainer, seconds: float) -> float:
+    """Images in a second; ends with the last step that begins in time."""
+    batch, steps, began = trainer.params.batch_size, 0, 0.0
+    # To look at a GPU's loss is to wait for it, which training hardly does.
+    between = 1 if trainer.device.type == "cpu" else STEPS_BETWEEN_LOOKS
+    while True:
+        for loss in trainer.steps(trainer.source(0)):
+            steps += 1
+            if steps < WARM_UP_STEPS or (steps - WARM_UP_STEPS) % between:
+                continue
+            now = _finished(loss)
+            began = began or now
+            if now - began >= seconds:
+                return (steps - WARM_UP_STEPS) * batch / (now - began)
+
+
+def _forward_rate(trainer: Trainer, seconds: float) -> float:
+    images, batches = 0, trainer.batches
+    epoch = trainer.source(0)
+    predict_epoch(trainer.network, batches, epoch, FORWARD_BATCH)
+    began = time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds:
+        predict_epoch(trainer.network, batches, epoch, FORWARD_BATCH)
+        images += batches.count
+    return images / passed
+
+
+def _finished(loss: torch.Tensor) -> float:
+    """The time at which a step has really ended, on a device that works in the background."""
+    loss.item()
+    return time.perf_counter()

@@ -1,0 +1,171 @@
+"""Image files of the user's own to arrays: decoded, turned upright, made square.
+
+Files come from anywhere. What cannot be read is told in one message, and nothing else reaches the
+terminal.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from pipeline.core.dataset import DatasetError, Images
+
+# A file's content chooses the decoder, never its name: the others that Pillow has (PostScript, which
+# runs Ghostscript, among them) are not meant for files that come from anywhere.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+_MOST_STRETCHED = 100  # times longer than wide: a thin picture would be blown up to gigabytes
+_MOST_PIXELS = 2**28  # of one picture: a gigabyte in memory
+_MOST_NAMED = 1000  # unreadable files in one message
+
+# How a picture is stored, by EXIF's number of it, and what turns it upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImagesError(DatasetError):
+    """Image files that cannot be read: `problems` has a line for each, of `tried` files."""
+
+    def __init__(self, problems: Sequence[str], tried: int) -> None:
+        self.problems, self.tried = list(problems), tried
+        lines = self.problems[:_MOST_NAMED]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"and {more:,} more")
+        count = f"{len(self.problems):,} of {tried:,} image files"
+        super().__init__("\n".join([*lines, f"{count} cannot be read: mend or remove them"]))
+
+
+def read_images(
+    paths: Sequence[Path], size: int, progress: Callable[[], None] = lambda: None
+) -> Images:
+    """Decode image files to u1 [N,size,size,3], RGB.
+
+    Each is turned upright (EXIF; where that is damaged, the picture stays as it lies), loses its
+    transparency, is resized (bilinear) so that its short side fits, and cropped in the centre. Of
+    several pictures in one file the first is taken; of 16-bit colours the upper half. `progress` is
+    called after each file. Raises `UnreadableImagesError` naming all files that cannot be read.
+    """
+    images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+    problems = []
+    with _pillow_at_rest():
+        for row, path in enumerate(paths):
+            try:
+                with Image.open(path, formats=FORMATS) as image, _quiet_libtiff(image):
+                    images[row] = np.asarray(_square(_to_rgb(image), size))
+            except Exception as error:  # decoders raise any type over a damaged file
+                problems.append(f"{path} cannot be read as an image: {_reason(path, error)}")
+            progress()
+    if problems:
+        raise UnreadableImagesError(problems, len(paths))
+    return images
+
+
+@contextmanager
+def _pillow_at_rest() -> Iterator[None]:
+    """No warning of Pillow's on a user's terminal, and our limit of pixels in place of its own."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+        logger.setLevel(level)
+
+
+@contextmanager
+def _quiet_libtiff(image: Image.Image) -> Iterator[None]:
+    """libtiff writes what it thinks of a file to the process's standard error, past Python."""
+    if image.format != "TIFF":
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"{width}x{height} are {width * height / 1e6:,.0f} million pixels, and at most "
+            f"{_MOST_PIXELS / 1e6:,.0f} million are read; make it smaller first"
+        )
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(
+            "it has more than 8 bits a channel, and how bright white is in it is not known; convert it "
+            "to 8 bits first"
+        )
+    image.load()
+    upright = _upright(image)
+    if "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose: that writes all of the EXIF anew, and fails over odd values in it.
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF, which any viewer passes over too
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    short = min(image.size)
+    if max(image.size) > _MOST_STRETCHED * short:
+        raise ValueError(f"{image.size[0]}x{image.size[1]} pixels: too long to be made square")
+    width, height = (max(size, round(side * size / short)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return _content(path)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError) and text:
+        return text
+    return f"it is damaged ({type(error).__name__}: {text})"
+
+
+def _content(path: Path) -> str:
+    """What a file holds in which Pillow finds no picture of ours."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; `git lfs pull` fetches the image"
+    if head.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        return "it is a web page"
+    if head[4:8] == b"ftyp":
+        return "it is AVIF, HEIC or a film; convert it to PNG or JPEG"
+    if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF")):
+        return "it is PostScript or PDF; convert it to PNG or JPEG"
+    return f"it is none of {', '.join(FORMATS)}, or damaged at its beginning"

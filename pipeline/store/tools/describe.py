@@ -1,0 +1,114 @@
+"""What a store is, in facts that can be printed: read from its manifests and its files' sizes."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.store.format.check import presence_errors, read_manifest, root_errors
+from pipeline.store.format.errors import GroupMissingError, StoreError
+from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, group_arrays
+from pipeline.store.format.manifest import Manifest, header_facts
+
+_SHARES = {("plain",): (0.0, 0.0), ("mixed",): (1.0, 1.0), ("plain", "mixed"): (0.0, 1.0)}
+
+
+def describe_store(folder: Path) -> dict[str, Any]:
+    """Facts of a store, ready for JSON.
+
+    Keys: `store` and `name`; `complete` (every group that is there is, as far as names and sizes
+    tell) and `problems` (what is wrong, with the command that mends it); `shares` (the lowest and
+    the highest mixup share that a student can have); `bytes` and `files` on disk; `dataset` and
+    `teacher`, of the first group; `groups` (see `describe_group`). Nothing is read but manifests.
+
+    Raises StoreMissingError where there is no store.
+    """
+    if not folder.is_dir():
+        raise next(root_errors(folder))
+    return _describe(folder)
+
+
+def describe_stores(folder: Path) -> list[dict[str, Any]]:
+    """Facts of everything called NAME.zarr in a folder, by name; of what is no folder, problems."""
+    return [_describe(path) for path in sorted(folder.glob("*.zarr"))]
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    problems = list(root_errors(folder))
+    manifests: dict[str, Manifest] = {}
+    groups: dict[str, Any] = {}
+    present = [group for group in GROUPS if os.path.lexists(folder / group)]
+    if not present and folder.is_dir():
+        problems.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
+    for group in present:
+        try:
+            manifests[group] = manifest = read_manifest(folder, group)
+        except StoreError as error:
+            problems.append(error)
+            groups[group] = {"complete": False}
+            continue
+        found = list(presence_errors(folder, manifest))
+        groups[group] = {"complete": not found, **describe_group(manifest)}
+        groups[group]["bytes"] += (folder / group / MANIFEST).stat().st_size
+        problems += found
+    headers = [manifest.header for manifest in manifests.values()]
+    disagreements = sorted(
+        name
+        for name in ("dataset", "teacher")
+        if any(getattr(header, name) != getattr(headers[0], name) for header in headers)
+    )
+    return {
+        "store": str(folder),
+        "name": folder.name.removesuffix(".zarr"),
+        "complete": not problems,
+        "problems": [str(problem) for problem in problems],
+        "groups_disagree_on": disagreements,
+        "shares": _SHARES.get(tuple(group for group in manifests if group != "clean")),
+        "bytes": sum(facts["bytes"] for facts in groups.values() if "bytes" in facts),
+        "files": sum(facts["files"] for facts in groups.values() if "files" in facts)
+        + (folder / METADATA).exists(),
+        "dataset": asdict(headers[0].dataset) if headers else None,
+        "teacher": header_facts(headers[0])["teacher"] if headers else None,
+        "groups": groups,
+    }
+
+
+def describe_group(manifest: Manifest) -> dict[str, Any]:
+    """Facts of one group.
+
+    What its header states (but the data set and the teacher's training); `views`, `rows` (images
+    times views), `feature_dim`; `bytes` of its files but the manifest; `files`, with it; and
+    `bytes_per_row` of `logits`, `features` and `plan`: their files' bytes by the number of rows.
+    """
+    header = manifest.header
+    train, test = header.dataset.train_images, header.dataset.test_images
+    rows = manifest.views * train if manifest.views else train + test
+    sizes: dict[str, int] = {}
+    for spec in group_arrays(manifest.shape).values():
+        name = spec.path.rpartition("/")[2].partition("_")[0]
+        kind = name if name in ("logits", "features", "labels") else "plan"
+        size = sum(manifest.files[path].size for path in map(spec.file, spec.indices()))
+        sizes[kind] = sizes.get(kind, 0) + size
+    return {
+        "views": manifest.views,
+        "rows": rows,
+        "feature_dim": manifest.feature_dim,
+        "recipe": None if header.recipe is None else asdict(header.recipe),
+        "dtype": header.dtype,
+        "codec": asdict(header.codec),
+        "codec_name": str(header.codec),
+        "lossy": header.lossy,
+        "measured_error": dict(manifest.measured_error),
+        "precision": header.precision,
+        "batch_size": header.batch_size,
+        "tolerance": header.tolerance,
+        "versions": dict(header.versions),
+        "teacher": header.teacher.name,
+        "weights_sha256": header.teacher.weights_sha256,
+        "fingerprint": header.dataset.fingerprint,
+        "plan_sha256": manifest.plan_sha256,
+        "digest": manifest.digest,
+        "bytes": manifest.total_bytes,
+        "files": len(manifest.files) + 1,
+        "bytes_per_row": {kind: round(size / rows, 2) for kind, size in sizes.items()},
+    }

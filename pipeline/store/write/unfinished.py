@@ -1,0 +1,244 @@
+"""A group in the making: its files, written one by one, and at last its manifest.
+
+Every file is complete or absent whenever the process is killed. What is there and readable is kept,
+so the bytes depend on neither the order of the views nor on how often the work was interrupted.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.files import TEMPORARY, canonical_json, durable_write
+from pipeline.store.format.chunks import all_finite, read_array
+from pipeline.store.format.codecs import CRC_BYTES
+from pipeline.store.format.errors import (
+    IncompleteStoreError,
+    NonFiniteError,
+    StaleWorkError,
+    StoreError,
+)
+from pipeline.store.format.layout import (
+    MANIFEST,
+    METADATA,
+    ArraySpec,
+    Index,
+    group_arrays,
+    metadata_files,
+    root_metadata,
+)
+from pipeline.store.format.lossy import decode_logits, encode_logits
+from pipeline.store.format.manifest import (
+    FileFacts,
+    Header,
+    Manifest,
+    check_header,
+    group_shape,
+    header_facts,
+)
+from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
+from pipeline.store.write.difference import Difference, measure, merge
+from pipeline.store.write.encode import encode
+
+_MANIFEST_BYTES_A_FILE = 200  # no entry is longer
+_MEND_TEACHER = "look at the teacher's training (did it diverge?) and train it again"
+
+
+class UnfinishedGroup(ABC):
+    """What the writers of views and of clean images share (`write`)."""
+
+    def __init__(self, folder: Path, header: Header, views: int, feature_dim: int | None) -> None:
+        check_header(header)
+        self.folder = folder
+        self.header = header
+        self.views = views
+        self.feature_dim = feature_dim
+        self._root = folder / header.group
+        self._arrays = group_arrays(group_shape(header, views, feature_dim))
+        self._check_count()
+        self._manifest: Manifest | None = None
+        self._claim()
+
+    def finish(self, *, measured_error: Mapping[str, float] | None = None) -> Manifest:
+        """Check and hash every file, then write the manifest, the last file of all.
+
+        What the codec was measured to cost is recorded, and `measured_error` as it is (see
+        `Manifest`). Raises IncompleteStoreError where something is still to be computed.
+        """
+        if missing := self._missing():
+            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            what = f"{len(missing)} parts are still to be computed ({names})"
+            raise IncompleteStoreError(self.folder, self.header.group, what)
+        self._write_metadata()
+        raw = write_manifest(
+            self.header,
+            views=self.views,
+            feature_dim=self.feature_dim,
+            measured_error={**self._measured_error(), **(measured_error or {})},
+            files=dict(self._facts()),
+        )
+        self._manifest = parse_manifest(raw, self.folder, self.header.group)
+        _write_changed(self._root / MANIFEST, raw)
+        return self._manifest
+
+    def files(self) -> dict[str, Path]:
+        """The finished group's files for `WorkFolder.publish`: path inside the store -> file."""
+        assert self._manifest is not None, "finish first"
+        inside = [f"{self.header.group}/{path}" for path in (*self._manifest.files, MANIFEST)]
+        return {path: self.folder / path for path in (METADATA, *inside)}
+
+    def _check_count(self) -> None:
+        """A manifest that lists more files than are read back is refused before any work."""
+        files = sum(math.prod(spec.grid) for spec in self._arrays.values())
+        if files * _MANIFEST_BYTES_A_FILE > MAX_MANIFEST_BYTES:
+            raise ValueError(
+                f"{self.header.group}: {files:,} files are more than a manifest lists; dump fewer "
+                "views, or none of the features"
+            )
+
+    @abstractmethod
+    def _missing(self) -> list[str]:
+        """Names of the parts that are still to be computed."""
+
+    @abstractmethod
+    def _parts(self) -> list[str]:
+        """Names of all that is written in one go: views or splits."""
+
+    def _beside(self, name: str) -> Path:
+        """A file beside the group, in the work folder alone: it is never published."""
+        return self.folder / f".{self.header.group}-{name}.json"
+
+    def _claim(self) -> None:
+        """Make the folder ours: no leftovers of a kill, and no work of another header in it."""
+        for leftover in self._root.rglob(TEMPORARY + "*"):
+            leftover.unlink()
+        header = self._beside("header")
+        raw = canonical_json(header_facts(self.header))
+        if header.exists() and header.read_bytes() != raw:
+            what = "holds work of another teacher, recipe or version"
+            raise StaleWorkError(self.folder, self.header.group, what)
+        _write_changed(header, raw)
+
+    def _write_metadata(self) -> None:
+        metadata = metadata_files(self.header.group, self._arrays)
+        for path, data in metadata.items():
+            _write_changed(self._root / path, data)
+        _write_changed(self.folder / METADATA, root_metadata())
+
+    def _discard_manifest(self) -> None:
+        """A group that is about to change is not finished any more."""
+        (self._root / MANIFEST).unlink(missing_ok=True)
+
+    def _write(self, spec: ArraySpec, lead: Index, values: NDArray[Any]) -> None:
+        """Write all images at one place of the leading axis; values [views, N, ...] or [N, ...]."""
+        size = spec.chunks[spec.lead]
+        for number in range(spec.grid[spec.lead]):
+            rows = slice(number * size, (number + 1) * size)
+            part = values[(*(slice(None) for _ in lead), rows)]
+            chunk = np.full(spec.chunks, spec.fill, spec.dtype)
+            chunk[tuple(map(slice, part.shape))] = part
+            index = (*lead, number, *(0 for _ in spec.shape[spec.lead + 1 :]))
+            _write_changed(self._root / spec.file(index), encode(spec, chunk))
+
+    def _read(self, spec: ArraySpec, lead: Index) -> NDArray[Any] | None:
+        """What `_write` wrote; None where it is missing or unreadable."""
+        files = {}
+        for index in spec.indices():
+            if index[: spec.lead] == lead:
+                path = spec.file(index)
+                try:
+                    size = (self._root / path).stat().st_size
+                except FileNotFoundError:
+                    return None
+                files[path] = FileFacts(size=size, sha256="", crc32c=None)
+        try:
+            return read_array(self.folder, self.header.group, spec, lead, files)
+        except StoreError:
+            return None
+
+    def _write_outputs(
+        self,
+        prefix: str,
+        lead: Index,
+        logits: NDArray[Any],
+        features: NDArray[Any] | None,
+        part: str,
+    ) -> None:
+        """Write logits [N, C] and features [N, D] of a part, after a check of both.
+
+        What the codec costs is recorded first, so that no part is there without it.
+        """
+        codec, classes = self.header.codec, self.header.dataset.classes
+        images = self._arrays[f"{prefix}logits"].shape[len(lead)]
+        half = self._half("logits", (images, classes), logits, part)
+        arrays: dict[str, NDArray[Any]] = {
+            f"logits{suffix}": array for suffix, array in encode_logits(codec, half).items()
+        }
+        if features is not None:
+            spec = self._arrays[f"{prefix}features"]
+            arrays["features"] = self._half("features", spec.shape[spec.lead :], features, part)
+        if codec.lossy:
+            read_back = {key.removeprefix("logits"): array for key, array in arrays.items()}
+            facts = asdict(measure(half, decode_logits(codec, read_back, classes)))
+            _write_changed(self._beside(f"error/{part}"), canonical_json(facts))
+        for name, array in arrays.items():
+            self._write(self._arrays[prefix + name], lead, array[np.newaxis] if lead else array)
+
+    def _error_of(self, part: str) -> Difference | None:
+        """What the codec was measured to cost in a part; None where that was not recorded."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Difference(**json.loads(self._beside(f"error/{part}").read_bytes()))
+        return None
+
+    def _is_measured(self, part: str) -> bool:
+        return not self.header.codec.lossy or self._error_of(part) is not None
+
+    def _measured_error(self) -> dict[str, float]:
+        if not self.header.codec.lossy:
+            return {}
+        found = map(self._error_of, self._parts())
+        return merge(error for error in found if error is not None).facts()
+
+    def _half(
+        self, name: str, expected: tuple[int, ...], values: NDArray[Any], where: str
+    ) -> NDArray[np.float16]:
+        """Logits or features as float16; ValueError and NonFiniteError as promised."""
+        if values.shape != expected or values.dtype not in (np.float16, np.float32):
+            raise ValueError(
+                f"{name} of {where}: expected float16 or float32 {expected}, "
+                f"found {values.dtype} {values.shape}"
+            )
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not all_finite(half):
+            what = f"{name} of {where} are NaN, or beyond what float16 holds (65504)"
+            raise NonFiniteError(self.folder, self.header.group, what, _MEND_TEACHER)
+        return half
+
+    def _facts(self) -> Iterator[tuple[str, FileFacts]]:
+        for path, data in metadata_files(self.header.group, self._arrays).items():
+            yield path, _file_facts(data, chunk=False)
+        for spec in self._arrays.values():
+            for path in map(spec.file, spec.indices()):
+                yield path, _file_facts((self._root / path).read_bytes(), chunk=True)
+
+
+def _file_facts(data: bytes, *, chunk: bool) -> FileFacts:
+    crc = int.from_bytes(data[-CRC_BYTES:], "little") if chunk else None
+    return FileFacts(size=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32c=crc)
+
+
+def _write_changed(path: Path, data: bytes) -> None:
+    """Write a file unless it holds these bytes; one that does keeps its links and its time."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+    durable_write(path, data)

@@ -1,0 +1,96 @@
+"""A network's answers to a whole data set or view: logits and penultimate features."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.models.network import Network
+from pipeline.views.batches import EpochData, ImageBank, ViewBatches
+from pipeline.views.params import Augmentation
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to a device, its convolutions to channels-last memory; returns it."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network.to(device)
+
+
+@torch.inference_mode()
+def predict(
+    network: Network,
+    images_of: Callable[[Tensor], Tensor],
+    count: int,
+    batch_size: int,
+    device: torch.device,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits f4 [N, C] and features f4 [N, D] of `count` images, in order, in eval mode.
+
+    Computed in the network's own precision: float32, or what `inference.ready` made of it. A GPU is
+    waited for once, at the end.
+
+    Args:
+        images_of: rows i8 [B] on the device -> images f4 [B, 3, H, W].
+        batch_size: images a batch; another size may change the last bits.
+        on_batch: called with the number of images of each batch (on a GPU: that it was given).
+    """
+    training = network.training
+    network.eval()
+    on_gpu = device.type == "cuda"
+    dtype = next(network.parameters()).dtype
+    logits = torch.empty(count, network.num_classes, pin_memory=on_gpu)
+    features = torch.empty(count, network.feature_dim, pin_memory=on_gpu)
+    for start in range(0, count, batch_size):
+        stop = min(start + batch_size, count)
+        images = images_of(torch.arange(start, stop, device=device))
+        answers = network.forward_features(images.to(dtype))
+        for answer, whole in zip(answers, (logits, features), strict=True):
+            whole[start:stop].copy_(answer.float(), non_blocking=True)
+        on_batch(stop - start)
+    network.train(training)
+    if on_gpu:
+        torch.cuda.current_stream(device).synchronize()
+    return logits.numpy(), features.numpy()
+
+
+def predict_epoch(
+    network: Network,
+    batches: ViewBatches,
+    data: EpochData,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits f4 [N, C] and features f4 [N, D] of all images as an epoch's plan shows them."""
+    batches.start(data)
+    device = batches.bank.device
+    return predict(network, batches.images, batches.count, batch_size, device, on_batch)
+
+
+def clean_bank(
+    images: NDArray[np.uint8],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    device: torch.device,
+) -> ImageBank:
+    """An image bank that shows images u1 [N, H, W, 3] as they are: no padding, no flips."""
+    return ImageBank(images, mean, std, Augmentation(pad=0, flip=False), device)
+
+
+def predict_clean(
+    network: Network,
+    bank: ImageBank,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits f4 [N, C] and features f4 [N, D] of a bank's images as they are."""
+    places = bank.as_they_are
+
+    def images_of(rows: Tensor) -> Tensor:
+        return bank.normalise(bank.cut(places.index_select(0, rows)))
+
+    return predict(network, images_of, bank.count, batch_size, bank.device, on_batch)

@@ -1,0 +1,188 @@
+"""A plan as tables for a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.planning.estimate import Plan, totals
+from stages.dvc.lock import STATES
+from stages.shared.options import console
+
+Row = Sequence[str]
+
+
+def show(plan: Plan, *, list_stages: bool) -> None:
+    """Print all of a plan; with `list_stages` also a line for each stage."""
+    counts = plan.counts
+    console.print(
+        f"{plan.profile}: {counts.train:,} training and {counts.test:,} test images of "
+        f"{counts.classes} classes, {counts.image_size}x{counts.image_size} pixels\n"
+    )
+    if list_stages:
+        show_each(plan)
+    show_kinds(plan)
+    show_stores(plan)
+    show_cache(plan)
+    show_disk(plan)
+    show_rates(plan)
+    if plan.warning:
+        console.print(plan.warning)
+
+
+def show_each(plan: Plan) -> None:
+    """Every stage with its state."""
+    rows = [
+        (
+            stage.cost.name,
+            stage.state,
+            flops_text(stage.cost.flops),
+            hours_text(stage.seconds / 3600),
+            bytes_text(stage.cost.out_bytes),
+        )
+        for stage in plan.stages
+    ]
+    print_table(("Stage", "State", "FLOPs", "Time", "Writes"), rows, labels=2)
+
+
+def show_kinds(plan: Plan) -> None:
+    """Stages by kind, and their sum."""
+    parts = {kind: totals(plan.of(kind)) for kind in plan.kinds} | {"all": totals(plan.stages)}
+    rows = [
+        (
+            kind,
+            f"{part['stages']}",
+            f"{part['done']}",
+            flops_text(part["flops"]),
+            hours_text(part["hours"]),
+            hours_text(part["hours_left"]),
+            bytes_text(part["bytes"]),
+        )
+        for kind, part in parts.items()
+    ]
+    header = ("Stage", "Stages", "Done", "FLOPs", "Time", "Still to do", "Writes")
+    print_table(header, rows, labels=1)
+    found = [stage.state for stage in plan.stages]
+    for state, meaning in STATES.items():
+        if state in ("elsewhere", "changed") and state in found:
+            console.print(f"{found.count(state)} stages: {meaning}.")
+
+
+def show_stores(plan: Plan) -> None:
+    """Size of each store."""
+    rows = []
+    for stage in plan.of("dump"):
+        groups = stage.cost.group_bytes or {}
+        sizes = [bytes_text(groups[g]) if g in groups else "-" for g in ("clean", "plain", "mixed")]
+        name = stage.cost.name.partition("@")[2]
+        rows.append((f"{name}.zarr", *sizes, bytes_text(stage.cost.out_bytes)))
+    if rows:
+        total = sum(stage.cost.out_bytes for stage in plan.of("dump"))
+        rows.append(("all stores", "", "", "", bytes_text(total)))
+        print_table(("Store", "clean", "plain", "mixed", "all"), rows, labels=1)
+
+
+def show_cache(plan: Plan) -> None:
+    """Students from stores, against the same students with live teachers."""
+    cache = plan.cache()
+    if not cache["live_teacher_flops"]:
+        return
+    cached = cache["dump_hours"] + cache["student_hours"]
+    rows = [
+        (
+            "dump once, train from stores",
+            flops_text(cache["dump_flops"]),
+            flops_text(cache["student_flops"]),
+            hours_text(cached),
+        ),
+        (
+            "the teacher in every training step",
+            flops_text(cache["live_teacher_flops"]),
+            flops_text(cache["student_flops"]),
+            hours_text(cache["online_hours"]),
+        ),
+        (
+            "saved",
+            flops_text(cache["saved_flops"]),
+            "",
+            hours_text(cache["saved_hours"]),
+        ),
+    ]
+    print_table(("All students", "Teachers' FLOPs", "Students' FLOPs", "Time"), rows, labels=1)
+    if cached and cache["saved_hours"] > 0:
+        console.print(f"The cache makes it {cache['online_hours'] / cached:.2f} times as fast.")
+
+
+def show_disk(plan: Plan) -> None:
+    """Room needed and room there is."""
+    console.print(
+        f"Still to be written: {bytes_text(plan.bytes_left)}; free on this disk: "
+        f"{bytes_text(plan.free_bytes)}."
+    )
+    if not plan.fits:
+        lacking = bytes_text(plan.bytes_left - plan.free_bytes)
+        console.print(
+            f"WARNING: {lacking} too little: free some space, lower dumps.*.*.views, or work on "
+            "another disk."
+        )
+
+
+def show_rates(plan: Plan) -> None:
+    """Where the times come from, and how far to trust them."""
+    together = f"{plan.processes} processes at a time" if plan.processes > 1 else "one process"
+    first = plan.rates[""]
+    if first.images_per_second is None:
+        console.print(f"Times: reckoned with {first.training / 1e9:,.0f} GFLOP/s, {together}.")
+        return
+    console.print(f"Times: on this machine ({plan.device}), {together}, as just measured:")
+    for name, rate in plan.rates.items():
+        if name:
+            console.print(
+                f"  {name}: {rate.images_per_second:,.0f} images/s in training "
+                f"({rate.training / 1e9:,.0f} GFLOP/s), {rate.forward_images_per_second:,.0f} "
+                f"images/s in forward passes ({rate.forward / 1e9:,.0f} GFLOP/s)"
+            )
+    console.print(
+        "Networks that were not measured are reckoned with the first one's GFLOP/s, which wide ones "
+        "surpass and\ndepthwise ones (mobilenetv2, shufflenets) miss: `--measure NETWORK` adds one. "
+        "Reading and the report are left out.\n"
+        "For another machine, a GPU say: run this there, or give its FLOP/s with `--rate`."
+    )
+
+
+def print_table(header: Row, rows: Sequence[Row], *, labels: int) -> None:
+    """A table whose first columns are text and whose others are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < labels else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # A table takes the room that it needs: numbers that are cut short would be wrong.
+    Console(highlight=False, width=max(console.width, 200)).print(table)
+    console.print()
+
+
+def flops_text(flops: float) -> str:
+    """Operations with the unit that gives a handy number."""
+    for unit, size in (("PFLOP", 1e15), ("TFLOP", 1e12)):
+        if abs(flops) >= size:
+            return f"{flops / size:,.1f} {unit}"
+    return f"{flops / 1e9:,.1f} GFLOP" if flops else "-"
+
+
+def hours_text(hours: float) -> str:
+    """A duration in days, hours, minutes or seconds."""
+    seconds = abs(hours) * 3600
+    sign = "-" if hours < 0 else ""
+    for unit, size, least in (("days", 86400, 4), ("h", 3600, 2), ("min", 60, 2)):
+        if seconds >= least * size:
+            return f"{sign}{seconds / size:,.1f} {unit}"
+    return f"{sign}{seconds:.1f} s" if seconds else "-"
+
+
+def bytes_text(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} B" if count else "-"

@@ -1,0 +1,52 @@
+"""A profile in, params.yaml out."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.core.params import load_yaml
+from stages.shared.options import console, stage_options
+
+PROFILES = Path("profiles")
+
+
+@click.command()
+@click.argument("profile")
+@click.option("--force", is_flag=True, help="Replace a params.yaml with changes of your own.")
+@stage_options
+def use(profile: str, params_path: Path, force: bool) -> None:
+    """Make PROFILE (a name below profiles/, or a file) the project's params.yaml."""
+    source = find_profile(profile)
+    load_yaml(source)
+    if not force:
+        check_replaceable(params_path, source)
+    params_path.write_bytes(source.read_bytes())
+    console.print(f"{params_path} is now {source}")
+
+
+def check_replaceable(params_path: Path, source: Path) -> None:
+    """Raise ValueError where params.yaml has the values of no ready-made profile.
+
+    Values count, not bytes: `dvc exp run -S` breaks lines in another way. Nor do comments.
+    """
+    if not params_path.exists():
+        return
+    found = load_yaml(params_path)
+    if not any(found == load_yaml(path) for path in (source, *PROFILES.glob("*.yaml"))):
+        raise ValueError(
+            f"{params_path} has changes of your own, which {source} would replace: keep a copy (in "
+            f"{PROFILES}/, say, under a name of its own), or give --force"
+        )
+
+
+def find_profile(name: str) -> Path:
+    """The file of a profile. Raises ValueError listing the ready-made ones."""
+    for candidate in (PROFILES / f"{name}.yaml", Path(name)):
+        if candidate.is_file():
+            return candidate
+    names = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml"))) or "none"
+    raise ValueError(f"no profile {name}; ready-made ones: {names}")
+
+
+if __name__ == "__main__":
+    use()

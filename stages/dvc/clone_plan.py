@@ -1,0 +1,163 @@
+"""Brings what a clone lacks onto its disk, and says what only computing can bring."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from stages.dvc.clone import GOAL, Clone
+from stages.dvc.command import call_dvc
+from stages.dvc.lock import Lock
+from stages.dvc.upstream import has_remote, lacking, outdated
+from stages.shared.options import console, load_params
+
+MOST_HOURS = 1.0  # of computing without a yes
+MOST_NAMES = 8  # in one line
+LACKING = ("--pull", "--allow-missing")
+
+
+def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
+    """Bring here what the goals read, or compute it; returns the options that `dvc repro` needs then.
+
+    Raises ValueError where computing it needs a yes that nobody gave; ends the process where DVC
+    cannot reach the remote.
+    """
+    lock = Lock(Path.cwd(), load_params(params_path))
+    put_back(Clone(lock, goals))
+    lacks = lacking(lock)
+    remote = has_remote()
+    if remote and (old := outdated(lock, lacks, goals)):
+        console.print(f"Older than this commit, or here in part: dvc pull {' '.join(old)}")
+        bring("pull", old)
+    clone = Clone(Lock(Path.cwd(), lock.params), goals)
+    if not remote:
+        clone.lost |= set(lacking(lock).values())
+    to_run = fetch(clone, "pull" if remote else "checkout")
+    if clone.lost & set(to_run):
+        announce(params_path, clone, to_run, remote=remote, yes=yes)
+        lost = [name for name in to_run if name in clone.lost or name == "check"]
+        if code := call_dvc("repro", "--single-item", *lost):
+            sys.exit(code)
+    left = lacking(lock)
+    if left:
+        tell_left(left, remote=remote)
+    return [option for option in LACKING if remote or option != "--pull"] if left else []
+
+
+def put_back(clone: Clone) -> None:
+    """Give the cache again what it lost, and this disk still has."""
+    if stages := clone.uncached():
+        console.print(f"On this disk, but no longer in DVC's cache: dvc commit {listed(stages)}")
+        if code := call_dvc("commit", "--quiet", *stages):
+            sys.exit(code)
+
+
+def fetch(clone: Clone, command: str) -> list[str]:
+    """Bring here what is done, as far as it is to be had; returns the stages that have to run."""
+    tried: set[str] = set()
+    while True:
+        wanted, to_run = clone.wanted()
+        new = [name for name in wanted if name not in tried]
+        if not new:
+            return to_run
+        console.print(f"Read, and not on this disk: dvc {command} {listed(new)}")
+        bring(command, new)
+        tried |= set(new)
+        clone.lose(new)
+
+
+def bring(command: str, names: Sequence[str]) -> None:
+    """Fetch stages, and folders of stores, as far as they are to be had."""
+    paths = [name for name in names if "/" in name]
+    stages = [name for name in names if "/" not in name]
+    for chosen in (stages, paths):  # DVC takes either, and fails at a mixture of both
+        if chosen and (code := call_dvc(command, "--allow-missing", *chosen)):
+            sys.exit(code)
+
+
+def announce(
+    params_path: Path, clone: Clone, to_run: Sequence[str], *, remote: bool, yes: bool
+) -> None:
+    """Say what has to be computed, and how long that takes. Raises ValueError without a yes."""
+    lost = [name for name in to_run if name in clone.lost and name != "check"]
+    where = "Neither DVC's cache nor its remote has" if remote else "DVC's cache lacks"
+    more = "" if remote else ", and there is no DVC remote"
+    console.print(f"{where} what {len(lost)} stages made{more}: {listed(lost)}")
+    stages = [name for name in to_run if name != "check"]
+    hours = hours_of(params_path, stages)
+    console.print(f"To compute: {len(stages)} stages, {hours_shown(hours)}")
+    if yes or (not remote and hours is not None and hours <= MOST_HOURS):
+        return
+    if sys.stdin.isatty():
+        click.confirm("Compute that here?", abort=True)
+        return
+    others = (
+        "ask who made it for a `dvc push`, then run this again"
+        if remote
+        else "name a DVC remote that has it (`dvc remote add --default NAME ADDRESS`)"
+    )
+    raise ValueError(f"nothing was computed: {others}; or compute it here: add --yes")
+
+
+def hours_of(params_path: Path, stages: Iterable[str]) -> float | None:
+    """Hours that stages take on this machine; None where that cannot be told."""
+    from stages.commands.plan import make_plan
+
+    names = set(stages)
+    try:
+        made = make_plan(params_path, (network_of(params_path, names),), None)
+    except ValueError as error:
+        console.print(f"How long that takes cannot be told: {error}")
+        return None
+    return sum(stage.seconds for stage in made.stages if stage.cost.name in names) / 3600
+
+
+def network_of(params_path: Path, names: set[str]) -> str:
+    """The network that is measured for an estimate: one that is to be trained, if any."""
+    content = load_params(params_path)
+    for section in ("students", "teachers", "baselines"):
+        for name, entry in content[section].items():
+            if any(stage.partition("@")[2] == name for stage in names):
+                return str(entry["network"])
+    return "resnet20"
+
+
+def hours_shown(hours: float | None) -> str:
+    """An estimate in words."""
+    from stages.commands.plan_tables import hours_text
+
+    return "for a time that is not known" if hours is None else f"about {hours_text(hours)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in one line, and how many there are besides."""
+    more = f" ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
+    return " ".join(names[:MOST_NAMES]) + more
+
+
+def tell_left(left: dict[Path, str], *, remote: bool) -> None:
+    """Name what nothing reads now, and is left where it is."""
+    command = "`dvc pull` fetches it" if remote else "`decant repro STAGE` computes it"
+    names = listed([str(path) for path in left])
+    console.print(f"Not on this machine, and not read now ({command}): {names}")
+
+
+def show_dry(params_path: Path, goals: Sequence[str]) -> None:
+    """Say what would be fetched, and what would be computed, and do neither."""
+    clone = Clone(Lock(Path.cwd(), load_params(params_path)), goals)
+    lacks, remote = set(lacking(clone.lock).values()), has_remote()
+    if not remote:
+        clone.lost |= lacks
+    wanted, to_run = clone.wanted()
+    if wanted:
+        source = "DVC's cache or remote" if remote else "DVC's cache"
+        console.print(f"To fetch from {source}: {listed(wanted)}")
+    stages = [name for name in to_run if name != "check"]
+    trained = [name for name in stages if name not in (GOAL, "prepare")]
+    time = f", {hours_shown(hours_of(params_path, trained))}" if trained else ""
+    if stages:
+        console.print(f"To compute: {len(stages)} stages{time}")
+        console.print("\n".join(f"  {name}" for name in stages))
+    if not wanted and not to_run:
+        console.print("Everything is up to date")

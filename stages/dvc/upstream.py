@@ -1,0 +1,137 @@
+"""What a clone lacks of the results that dvc.lock names, and what it has in an older version.
+
+A clone of a teammate's holds a part of the results, and some of them older than its commit after a
+`git pull`. `dvc repro` alone would compute what is not there, and take what is there for the right one.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import PREPARED, STORES, VERSIONS
+from stages.dvc.command import run_dvc
+from stages.dvc.lock import DONE, Lock
+
+SECTIONS = {
+    "teachers": "train_teacher",
+    "baselines": "train_baseline",
+    "dumps": "dump",
+    "students": "train_student",
+}
+_CACHE = Path(".dvc/cache")
+
+
+def current_stages(params: Mapping[str, Any]) -> set[str]:
+    """Names of the pipeline's stages under these parameters."""
+    each = {
+        f"{stage}@{name}"
+        for section, stage in SECTIONS.items()
+        for name in entries(params, section)
+    }
+    return {"check", "prepare", "evaluate", *each}
+
+
+def entries(params: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The entries of a section; none where there is no such section."""
+    value = params.get(section)
+    return value if isinstance(value, dict) else {}
+
+
+def lacking(lock: Lock) -> dict[Path, str]:
+    """Results that dvc.lock names and DVC's cache on this machine lacks, with their stages."""
+    named = {
+        Path(out["path"]): (name, str(out["md5"]))
+        for name in sorted(current_stages(lock.params) & lock.stages.keys())
+        for out in lock.stages[name].get("outs") or ()
+        if VERSIONS not in Path(out["path"]).parents  # those are in git
+    }
+    held = in_caches({path: md5 for path, (_, md5) in named.items()})
+    return {path: name for path, (name, _) in named.items() if path not in held}
+
+
+def in_caches(results: Mapping[Path, str]) -> set[Path]:
+    """Which of some results, by their digests, DVC's cache on this machine holds."""
+    left = dict(results)
+    for cache in (_CACHE, None):
+        if not left:
+            break
+        folder = cache_folder() if cache is None else cache
+        left = {
+            path: md5
+            for path, md5 in left.items()
+            if not (folder / "files" / "md5" / md5[:2] / md5[2:]).exists()
+        }
+    return results.keys() - left.keys()
+
+
+def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:
+    """What is on this disk in an older version or in part, and is read when the targets are made.
+
+    Paths and stages, as `dvc pull` takes them.
+
+    Args:
+        lacks: what `lacking` found.
+        targets: stages; none: all.
+    """
+    found = [str(PREPARED)] if PREPARED in lacks and PREPARED.exists() else []
+    students = lock.params.get("students") or {}
+    for name, entry in students.items():
+        store = entry.get("store") if isinstance(entry, dict) else None
+        stage = f"train_student@{name}"
+        wanted = not targets or {"train_student", "evaluate", stage} & set(targets)
+        # Also for students that are done: DVC would take what is here for a change, and train again.
+        if wanted and isinstance(store, str) and _is_outdated(store):
+            found.append(str(STORES / store))
+    # The report reads whole folders, of which DVC pulls nothing by itself.
+    report = not targets or "evaluate" in targets
+    # A teacher always: from an old one here, DVC would dump again.
+    found += [
+        name
+        for path, name in lacks.items()
+        if name.startswith(("train_", "evaluate"))
+        and (
+            name.startswith("train_teacher@")
+            or report
+            or {name, name.partition("@")[0]} & set(targets)
+        )
+        and (path.exists() or (report and name.startswith("train_")))
+        and lock.state(name) in DONE
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _is_outdated(name: str) -> bool:
+    """Whether a store, or one group of it, is on this disk in part or in another version."""
+    from pipeline.store.format.check import read_manifest
+    from pipeline.store.format.errors import StoreError
+    from pipeline.store.format.version import partial_error, version_error
+
+    root, _, group = name.partition("/")
+    folder, versions = STORES / root, VERSIONS / root
+    if not (folder / group).exists():
+        return False
+    groups = [group] if group else [path.name for path in folder.iterdir() if path.is_dir()]
+    if not group and partial_error(folder, versions):
+        return True
+    try:
+        manifests = [read_manifest(folder, one) for one in groups]
+    except StoreError:
+        return False  # damaged: the student's stage tells it
+    return any(version_error(folder, manifest, versions) for manifest in manifests)
+
+
+def has_remote() -> bool:
+    """Whether the project has a default DVC remote."""
+    # An option that is not set is no failure to DVC: nothing is printed.
+    return bool(run_dvc("config", "core.remote").stdout.strip())
+
+
+def cache_folder() -> Path:
+    """Where DVC keeps its cache. Raises ValueError outside a DVC project."""
+    done = run_dvc("cache", "dir")
+    if done.returncode:
+        raise ValueError(
+            "this is no DVC project, so there is nowhere to fetch files from: copy the store again "
+            "from where it came"
+        )
+    return Path(done.stdout.strip())

@@ -1,0 +1,121 @@
+"""What all commands share: options, parameters, the machine, and how a user's mistake is reported."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from pipeline.core.params import load_yaml
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; all of the machine's where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
+def load_params(path: Path) -> dict[str, Any]:
+    """The whole parameter file, unchecked; stages read their own sections from it."""
+    return load_yaml(path)
+
+
+def stage_options(function: F) -> F:
+    """Options of every command: the parameter file and --debug; turns mistakes into messages.
+
+    A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
+    and ends with exit code 1; Ctrl-C ends with 130.
+    """
+
+    @click.option(
+        "--params",
+        "params_path",
+        type=click.Path(path_type=Path),
+        default=Path("params.yaml"),
+        show_default=True,
+        help="The parameter file.",
+    )
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, debug: bool, **kwargs: Any) -> Any:
+        return guarded(functools.partial(function, *args, **kwargs), debug=debug)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
+    """Run a command's body, printing a user's mistakes as one message."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on from where it stopped", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
+        if debug or not is_mistake(error):
+            raise
+        for line in str(error).splitlines() or [type(error).__name__]:
+            click.echo(f"error: {printable(line)}", err=True)
+        sys.exit(1)
+
+
+def printable(line: str) -> str:
+    """A line for the terminal: what came from a stranger's file must not move its cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error was raised for the user's sake rather than by a fault of ours."""
+    module = type(error).__module__
+    return isinstance(error, ValueError | OSError) or module.startswith(("pipeline.", "stages."))
+
+
+no_graph_option = click.option(
+    "--no-graph",
+    is_flag=True,
+    help="On a GPU, run steps one operation at a time, not as a CUDA graph.",
+)
+
+
+def names_argument(function: F) -> F:
+    """Which entries of a section a training command works on: NAME ... or --all."""
+    everything = click.option(
+        "--all", "everything", is_flag=True, help="All of the section, as many at a time as fit."
+    )
+    return click.argument("names", nargs=-1, metavar="NAME...")(everything(function))
+
+
+def chosen_outputs(
+    content: dict[str, Any],
+    kind: str,
+    names: tuple[str, ...],
+    everything: bool,
+    out: Path | None,
+) -> dict[str, Path]:
+    """The entries of a section that a command was asked for, and the folder of each.
+
+    Raises click.UsageError where none is named, or where several are to share one folder.
+    """
+    chosen = tuple(content.get(f"{kind}s") or ()) if everything else names
+    if not names and not everything:
+        raise click.UsageError(f"name the {kind}s to train, or give --all")
+    if names and everything:
+        raise click.UsageError("give names or --all, not both")
+    if out is not None and len(chosen) != 1:
+        raise click.UsageError(f"--out is for one {kind}; {len(chosen)} were asked for")
+    return {name: out or Path("data") / f"{kind}s" / name for name in chosen}
+
+
+def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:
+    """A path option with the pipeline's own place as its default."""
+    path_type = click.Path(path_type=Path)
+    shown = None if default is None else Path(default)
+    return click.option(name, type=path_type, default=shown, show_default=True, help=text)

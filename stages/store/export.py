@@ -1,0 +1,51 @@
+"""A store in; npz or parquet files out, one a view, for programs that know nothing of stores."""
+
+from pathlib import Path
+
+import click
+
+from stages.store.common import bytes_text, shown, store_argument, store_options
+
+
+@click.command()
+@store_argument("store")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["npz", "parquet"]),
+    default="npz",
+    show_default=True,
+    help="parquet needs pyarrow: pip install -e '.[parquet]'.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; empty or new."
+)
+@click.option(
+    "--group",
+    "groups",
+    type=click.Choice(["clean", "plain", "mixed"]),
+    multiple=True,
+    help="Export this group alone; repeat for more.  [default: all that are there]",
+)
+@store_options
+def export(store: Path, form: str, out: Path, groups: tuple[str, ...]) -> None:
+    """Write the logits, features and plans of STORE as files of plain arrays, one a view.
+
+    Every file carries the manifest's facts; `decant store import-logits` reads npz files again.
+    """
+    from pipeline.store.read import open_store
+    from pipeline.store.tools.compare import open_all
+    from pipeline.store.tools.export import export_store
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: there is something already; name a new folder")
+    opened = open_store(store, groups=groups) if groups else open_all(store)
+    written: list[Path] = []
+    export_store(opened, form, out, written.append)
+    size = bytes_text(sum(path.stat().st_size for path in written))
+    click.echo(f"{shown(str(store))}: {', '.join(opened.groups)} -> {len(written)} files, {size}")
+    click.echo(f"in {out}")
+
+
+if __name__ == "__main__":
+    export()
