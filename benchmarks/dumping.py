@@ -21,7 +21,7 @@ from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.dump.ready import ready
 from pipeline.models.network import Network
 from pipeline.views.batches import ImageBank, ViewBatches, clean_epoch
-from pipeline.views.plans import GROUPS
+from pipeline.views.params import GROUPS
 from pipeline.views.predict import place
 
 DUMPED = "resnet56"

@@ -9,7 +9,8 @@ from torch import Tensor
 from benchmarks.setting import AUGMENTATION, BATCH, Setting
 from benchmarks.teachers import teacher
 from pipeline.distill.epochs import StoredEpochs
-from pipeline.distill.method import Method
+from pipeline.distill.method import DistillationLoss
+from pipeline.distill.params import Method
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
 from pipeline.store.read import Store
@@ -39,7 +40,7 @@ def training(precision: str) -> TrainingParams:
 
 def kd_loss() -> LossFunction:
     """Hinton's loss against the teacher's logits of the batch."""
-    return Method.parse("kd", KD).loss_function()
+    return DistillationLoss(Method.parse("kd", KD))
 
 
 class LiveTeacher:

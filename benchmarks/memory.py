@@ -29,7 +29,7 @@ from pipeline.store.format.manifest import describe_dataset
 from pipeline.store.read import open_store
 from pipeline.training.loop import TestSet, Trainer
 from pipeline.views.batches import ImageBank, ViewBatches
-from pipeline.views.plans import GROUPS
+from pipeline.views.params import GROUPS
 from pipeline.views.predict import clean_bank, place
 
 CPU = torch.device("cpu")

@@ -25,8 +25,8 @@ from pipeline.compute import set_up
 from pipeline.core.dataset import ImageData
 from pipeline.core.files import WorkFolder
 from pipeline.dump.dump import dump_group, group_header
-from pipeline.dump.params import DumpParams, PlainViews
-from pipeline.dump.ready import LOWER, Precision, ready
+from pipeline.dump.params import DumpParams, PlainViews, Precision
+from pipeline.dump.ready import LOWER, ready
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.network import Network
 from pipeline.models.registry import build

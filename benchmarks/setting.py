@@ -19,8 +19,8 @@ from pipeline.raw.load import DatasetError, DatasetParams, load_raw
 from pipeline.store.format.manifest import Header, TeacherInfo, describe_dataset
 from pipeline.store.read import Store, open_store
 from pipeline.store.write.writers import GroupWriter
-from pipeline.views.params import Augmentation
-from pipeline.views.plans import GROUPS, Group, ViewRecipe, draw_view
+from pipeline.views.params import GROUPS, Augmentation, Group
+from pipeline.views.plans import ViewRecipe, draw_view
 
 CLASSES = 100
 IMAGE_SIZE = 32

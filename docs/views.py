@@ -13,7 +13,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from pipeline.core.dataset_params import load_dataset
 from pipeline.core.files import PREPARED, canonical_json
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.distill.params import StudentParams
+from pipeline.distill.method import DistillationLoss
+from pipeline.distill.params import Method, StudentParams
 from pipeline.hard_labels.epochs import DrawnEpochs
-from pipeline.losses.registry import LOSSES
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.models.weights import load_into, load_weights
@@ -98,13 +98,13 @@ def teacher_of(params: StudentParams, data: ImageData, device: torch.device) -> 
 
 def online(teacher: Network, method: Mapping[str, Any]) -> Callable[..., Tensor]:
     """The method's loss with a teacher that looks at every batch."""
-    loss = LOSSES[method["loss"]]
-    options = {name: value for name, value in method.items() if name != "loss"}
+    loss = DistillationLoss(Method.parse("online", dict(method)))
 
     def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
         with torch.no_grad():
-            answers = teacher.forward_features(batch.images)
-        return loss(logits, features, *answers, batch.targets, epoch, **options)
+            teacher_logits, teacher_features = teacher.forward_features(batch.images)
+        taught = replace(batch, teacher_logits=teacher_logits, teacher_features=teacher_features)
+        return loss(logits, features, taught, epoch)
 
     return compute
 

@@ -1,18 +1,62 @@
-"""The device that a stage computes on, its threads and its memory."""
+"""What stages compute on and with: the device, its threads and the work folder.
+
+A work folder keeps what is done of a computation between runs. Its key covers parameters, inputs, code,
+versions and the kind of device: work of others is not gone on with.
+"""
 
 import ctypes
+import hashlib
+import json
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from pipeline.core.files import WORK, WorkFolder, work_key
 from pipeline.core.machine import Machine
 
 # glibc's mallopt: parameters, and sizes above which memory goes back to the system.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
+
+
+_EVERYWHERE = ("compute.py", "core", "models", "results/record.py", "views")
+_TRAINING = (*_EVERYWHERE, "results/metrics.py", "training")
+# The parts of pipeline/ that a stage's numbers come from: those that dvc.yaml names (a test compares them,
+# and both with the real imports). What else a process has imported changes no number.
+ROOMS = {
+    "train_teacher": (*_TRAINING, "hard_labels"),
+    "train_baseline": (*_TRAINING, "hard_labels"),
+    "dump": (*_EVERYWHERE, "dump", "store/format", "store/write"),
+    "features": ("models", "views"),
+    "train_student": (*_TRAINING, "distill", "losses", "store/format", "store/read.py"),
+}
+
+
+def open_work(stage: str, facts: Mapping[str, Any], device: torch.device) -> WorkFolder:
+    """The work folder of a stage's computation: the same facts find the same folder again."""
+    everything = {
+        **facts,
+        "device": device.type,
+        "versions": versions(),
+        "code": code_digest(ROOMS[stage]),
+    }
+    return WorkFolder(WORK, work_key(json.loads(json.dumps(everything))))
+
+
+def code_digest(rooms: tuple[str, ...]) -> str:
+    """sha256 (hex) over the names and text of the modules in some parts of `pipeline/`."""
+    root = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for room in sorted(rooms):
+        files = sorted((root / room).rglob("*.py")) or [root / room]
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def pick_device(machine: Machine) -> torch.device:

@@ -17,7 +17,7 @@ CHECKED = Path("data/checked.txt")
 @stage_options
 def check(params_path: Path, out: Path) -> None:
     """Validate all of params.yaml at once."""
-    from pipeline.checker import check_all
+    from pipeline.planning.checker import check_all
 
     check_all(load_params(params_path), params_path)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -29,20 +29,19 @@ if TYPE_CHECKING:
 @stage_options
 def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: Path | None) -> None:
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
-    from pipeline.compute import pick_device, precision_warning, set_up
+    from pipeline.compute import open_work, pick_device, precision_warning, set_up
     from pipeline.core.dataset_params import load_dataset
     from pipeline.core.params import section
+    from pipeline.core.progress import Tick
     from pipeline.dump.dump import dump_group, group_header, groups_of, teacher_info
     from pipeline.dump.params import DumpParams
     from pipeline.dump.ready import ready
     from pipeline.results.record import read_record
     from pipeline.store.format.manifest import header_facts
     from pipeline.store.format.version import write_versions
-    from pipeline.training.progress import Tick
     from pipeline.views.params import Augmentation
     from pipeline.views.predict import place
     from stages.shared.progress import ProgressDisplay
-    from stages.work import open_work
 
     content = load_params(params_path)
     machine = load_machine(content)
@@ -68,7 +67,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
             )
             views = None if group == "clean" else params.group(group)
             facts = {"header": header_facts(header), "features": views is None or views.features}
-            work = stack.enter_context(open_work(facts, device))
+            work = stack.enter_context(open_work("dump", facts, device))
 
             def show(done: int, total: int, group: str = group) -> None:
                 computed.add(group)

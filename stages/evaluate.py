@@ -47,7 +47,7 @@ def evaluate(
     report and here; `decant gate` fails for it.
     """
     from pipeline.core.dataset_params import load_dataset
-    from pipeline.report.build import check_replaceable, replace_report, write_report
+    from pipeline.evaluate import check_replaceable, replace_report, write_report
     from pipeline.report.kept import load_kept
     from pipeline.report.params import EvaluationParams
     from stages.shared.features import features_of

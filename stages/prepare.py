@@ -16,7 +16,7 @@ import click
 from pipeline.core.files import PREPARED, WORK, WorkFolder, work_key
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.training.progress import Tick
+from pipeline.core.progress import Tick
 from stages.shared.options import console, load_params, path_option, printable, stage_options
 from stages.shared.progress import ProgressDisplay
 

@@ -1,40 +1,27 @@
 """Prepared data in, networks trained alone on hard labels out (`data/baselines/NAME`)."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.core.files import PREPARED
-from stages.shared.options import (
-    chosen_outputs,
-    load_params,
-    names_argument,
-    no_graph_option,
-    path_option,
-    stage_options,
-)
+from pipeline.core.progress import Display
+from stages.shared.training import training_options
 
 
 @click.command()
-@names_argument
-@path_option("--prepared", PREPARED, "Prepared data set.")
-@path_option("--out", None, "Folder to write.  [default: data/baselines/NAME]")
-@no_graph_option
-@stage_options
+@training_options("baseline")
 def train_baseline(
-    names: tuple[str, ...],
-    everything: bool,
-    params_path: Path,
+    outputs: dict[str, Path],
+    content: dict[str, Any],
     prepared: Path,
-    out: Path | None,
-    no_graph: bool,
+    display: Display,
+    graph: bool,
 ) -> None:
     """Train the replicates of baselines of params.yaml."""
     from pipeline.hard_labels.jobs import train_on_hard_labels
 
-    content = load_params(params_path)
-    outputs = chosen_outputs(content, "baseline", names, everything, out)
-    train_on_hard_labels("baseline", outputs, content, prepared, graph=not no_graph)
+    train_on_hard_labels("baseline", outputs, content, prepared, display, graph=graph)
 
 
 if __name__ == "__main__":

@@ -4,42 +4,31 @@ The teacher itself is not needed, nor are the raw data.
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.core.files import PREPARED, STORES
-from stages.shared.options import (
-    chosen_outputs,
-    load_params,
-    names_argument,
-    no_graph_option,
-    path_option,
-    stage_options,
-)
+from pipeline.core.files import STORES
+from pipeline.core.progress import Display
+from stages.shared.options import path_option
+from stages.shared.training import training_options
 
 
 @click.command()
-@names_argument
-@path_option("--prepared", PREPARED, "Prepared data set.")
 @path_option("--stores", STORES, "Folder of the teachers' stores.")
-@path_option("--out", None, "Folder to write.  [default: data/students/NAME]")
-@no_graph_option
-@stage_options
+@training_options("student")
 def train_student(
-    names: tuple[str, ...],
-    everything: bool,
-    params_path: Path,
+    outputs: dict[str, Path],
+    content: dict[str, Any],
     prepared: Path,
     stores: Path,
-    out: Path | None,
-    no_graph: bool,
+    display: Display,
+    graph: bool,
 ) -> None:
     """Train the replicates of students of params.yaml from their teachers' stores."""
     from pipeline.distill.students import train_students
 
-    content = load_params(params_path)
-    outputs = chosen_outputs(content, "student", names, everything, out)
-    train_students(outputs, content, prepared, stores, graph=not no_graph)
+    train_students(outputs, content, prepared, stores, display, graph=graph)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=MODULES):
     from store_samples import CODECS
 
     from pipeline.store.read import open_store
-    from pipeline.store.tools.export import export_store
+    from pipeline.tools.export import export_store
 
 EXTRA_BYTES = 2**30
 INPUT_BYTES = 600

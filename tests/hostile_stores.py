@@ -30,10 +30,10 @@ from pipeline.store.format.errors import StoreError
 from pipeline.store.format.layout import GROUPS, GroupShape, group_arrays, metadata_files
 from pipeline.store.format.manifest_text import parse_manifest
 from pipeline.store.read import open_store
-from pipeline.store.tools.compare import compare_stores
-from pipeline.store.tools.describe import describe_store
-from pipeline.store.tools.npz import NpzError, NpzReader
-from pipeline.store.tools.verify import verify_store
+from pipeline.tools.compare import compare_stores
+from pipeline.tools.describe import describe_store
+from pipeline.tools.npz import NpzError, NpzReader
+from pipeline.tools.verify import verify_store
 
 VIEWS = 3
 NAMES = tuple(CODECS)
@@ -436,7 +436,7 @@ def attack_manifest(raw: bytes, group: str) -> None:
 
 def attack_npz(path: Path) -> None:
     """Read a file as exported logits; only refusals are caught."""
-    from pipeline.store.tools.importing import feature_width, look_at, read_outputs, read_plan
+    from pipeline.tools.importing import feature_width, look_at, read_outputs, read_plan
 
     with contextlib.suppress(NpzError):
         given = look_at(path)

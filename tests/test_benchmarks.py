@@ -36,7 +36,7 @@ from benchmarks.input import OwnBatches, PilBatches
 from benchmarks.setting import BATCH, CLASSES, Setting, first_images, random_images, write_store
 from benchmarks.teachers import teacher
 from benchmarks.timing import Ratio, Rounds, fastest, on_threads, take_turns
-from pipeline.store.tools.verify import verify_store
+from pipeline.tools.verify import verify_store
 from pipeline.views.batches import Batch, ViewBatches
 
 KEYS = [

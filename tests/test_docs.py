@@ -9,14 +9,14 @@ import pytest
 import torch
 from workspaces import ROOT, Workspace, digits_params, yaml
 
-from pipeline.checker import SECTIONS, Checker
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams, MixedViews
 from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams
 from pipeline.losses.registry import LOSSES, check_options, resolve
 from pipeline.models.registry import MODELS
-from pipeline.raw.load import DatasetParams
+from pipeline.planning.checker import SECTIONS, Checker
 from pipeline.report.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.training.params import Schedule, TrainingParams
 from pipeline.views.params import Augmentation

@@ -23,9 +23,9 @@ from pipeline.results.tensors import read_tensors
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import SchemaError
 from pipeline.store.read import open_store
-from pipeline.store.tools.verify import verify_store
 from pipeline.store.write.difference import measure
 from pipeline.store.write.writers import CleanWriter, GroupWriter
+from pipeline.tools.verify import verify_store
 from stages.cli import main
 
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -20,7 +20,7 @@ from pipeline.models.registry import build
 from pipeline.store.format.manifest import TOLERANCE
 from pipeline.training.graphs import no_waiting
 from pipeline.training.loop import fit
-from pipeline.training.together import MEMORY_MARGIN, Memory, Run, fit_together
+from pipeline.training.together import MEMORY_MARGIN, Lane, Memory, fit_together
 from pipeline.views.batches import EpochData
 from pipeline.views.plans import ViewRecipe, draw_view, plan_of
 from pipeline.views.predict import place, predict_clean, predict_epoch
@@ -196,7 +196,7 @@ def test_together_each_is_what_it_is_alone(setup, graph):
         return setup.trainer(**given, seed=seed, graph=graph)
 
     def run(seed):
-        return Run(
+        return Lane(
             start=lambda: trainer(seed),
             test=setup.test,
             on_end=lambda done, at_once: ended.update({seed: (done, at_once)}),
@@ -221,7 +221,7 @@ def test_streams_that_come_round_again_share_nothing(setup):
         return setup.trainer(**given, seed=seed)
 
     def run(seed, epochs):
-        return Run(
+        return Lane(
             start=lambda: trainer(seed, epochs),
             test=setup.test,
             on_end=lambda done, at_once: ended.update({seed: done}),

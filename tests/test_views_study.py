@@ -9,8 +9,8 @@ import torch
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from pipeline.distill.method import Method
-from pipeline.losses.registry import LOSSES
+from pipeline.distill.params import Method
+from pipeline.losses.registry import INPUTS, bind
 from pipeline.models.registry import build
 from pipeline.views.batches import Batch
 from stages.cli import main
@@ -101,7 +101,9 @@ def test_the_live_teacher_s_loss_is_the_method_s():
     )
     answers = teacher.forward_features(images)
     options = Method.parse("kd", entry).options
-    expected = LOSSES["kd"](logits, features, *answers, targets, 0.0, **options)
+    expected = bind("kd")(
+        dict(zip(INPUTS, (logits, features, *answers, targets, 0.0), strict=True)), **options
+    )
     torch.testing.assert_close(found, expected)
     found.backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from pipeline.core.dataset import ImageData
+from pipeline.distill.method import DistillationLoss
+from pipeline.distill.params import Method
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.hard_labels.params import Mixup
-from pipeline.losses.registry import LOSSES
 from pipeline.models.network import Network
 from pipeline.training.loop import TestSet, Trainer
 from pipeline.training.params import Schedule, TrainingParams
@@ -17,6 +18,7 @@ from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank
 
 CPU = torch.device("cpu")
+KD = DistillationLoss(Method("kd", "kd", {"temperature": 4.0, "gamma": 0.1, "alpha": 0.9}))
 AUGMENTATION = Augmentation(pad=2, flip=False)
 PARAMS = TrainingParams(
     epochs=3,
@@ -73,17 +75,7 @@ def taught(count: int, share: float = 0.5, seed: int = 7):
 
 def kd_loss(logits, features, batch, epoch):
     """Hinton's."""
-    return LOSSES["kd"](
-        logits,
-        features,
-        batch.teacher_logits,
-        None,
-        batch.targets,
-        epoch,
-        temperature=4.0,
-        gamma=0.1,
-        alpha=0.9,
-    )
+    return KD(logits, features, batch, epoch)
 
 
 def state(trainer: Trainer) -> dict[str, torch.Tensor]:

@@ -12,8 +12,9 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import read_array
+from pipeline.core.errors import DecantError
 from pipeline.core.params import Above, Between, read
 
 Images = NDArray[np.uint8]
@@ -33,7 +35,7 @@ _Mean = Annotated[float, Between(0, 1)]
 _Deviation = Annotated[float, Above(0)]
 
 
-class DatasetError(ValueError):
+class DatasetError(DecantError):
     """A data set that is missing, damaged or not what was asked for; says how to mend it."""
 
 
@@ -283,3 +285,22 @@ def _evaluated_on(value: Any) -> Literal["test", "validation"]:
     if value == "validation":
         return "validation"
     raise TypeError(f"evaluated_on: {value!r}")
+
+
+def class_numbers(
+    names: Sequence[str], class_names: Sequence[str], where: str = "evaluation.vscore.groups"
+) -> list[int]:
+    """Numbers of the named classes.
+
+    Raises ValueError listing names that the data set does not have, after `where` they were given.
+    """
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
+        close = [one for name in unknown for one in get_close_matches(name, class_names, n=1)]
+        hint = f"did you mean {', '.join(close)}? " if close else ""
+        raise ValueError(
+            f"{where}: the data set has no class {', '.join(unknown)}; {hint}Its {len(class_names)} "
+            f"classes: {shown}"
+        )
+    return [class_names.index(name) for name in names]

@@ -20,12 +20,14 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline.core.errors import DecantError
+
 TEMPORARY = ".tmp-"
 _LOCK = "lock"
 _STAGING = "publish"
 
 
-class PublishError(ValueError):
+class PublishError(DecantError):
     """Work that cannot go on or be published; the message says how to mend it."""
 
 

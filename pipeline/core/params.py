@@ -20,12 +20,14 @@ from typing import Annotated, Any, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.core.errors import DecantError
+
 T = TypeVar("T")
 
 KEY_PATTERN = re.compile(r"[a-z0-9_-]+")
 
 
-class ParamsError(ValueError):
+class ParamsError(DecantError):
     """Parameters that cannot be used; `problems` holds one line for each mistake."""
 
     def __init__(self, problems: Iterable[str]) -> None:

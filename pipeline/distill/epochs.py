@@ -5,6 +5,7 @@ round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,37 @@ from numpy.typing import NDArray
 from pipeline.distill.params import Sampling, groups_of
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
-from pipeline.views.params import Augmentation
-from pipeline.views.plans import EpochPlan, Group, epoch_view, image_views, mixed_rows
+from pipeline.views.params import Augmentation, Group
+from pipeline.views.plans import EpochPlan, epoch_view, image_views, mixed_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreViews:
+    """What the students of one entry read of a store; arguments as of `StoredEpochs`."""
+
+    store: Store = field(kw_only=False)
+    share: float = field(kw_only=False)
+    seed: int
+    views: int | None = None
+    sampling: Sampling = "epoch"
+    features: bool = False
+
+    def of(self, replicate: int) -> "StoredEpochs":
+        """The epochs of one replicate."""
+        return StoredEpochs(
+            self.store,
+            self.share,
+            replicate=replicate,
+            seed=self.seed + replicate,
+            views=self.views,
+            sampling=self.sampling,
+            features=self.features,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """All that they follow from: of the store, the digests of its groups' manifests."""
+        choices = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "store"}
+        return {**choices, "store": manifest_digests(self.store)}
 
 
 class StoredEpochs:
@@ -138,6 +168,11 @@ def _origin(group: ViewGroup) -> tuple[tuple[object, ...], Augmentation]:
     return teacher, header.recipe.augmentation
 
 
+def manifest_digests(store: Store) -> dict[str, str]:
+    """The digest of each opened group's manifest, which pins every byte of it."""
+    return {name: store.group(name).manifest.digest for name in store.groups}
+
+
 def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
     """What a student's record says of its teacher and of the views that it reads (see `views_read`)."""
     manifests = {name: store.group(name).manifest for name in store.groups}
@@ -155,7 +190,7 @@ def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
         "mixup_alpha": mixup.get("alpha") if isinstance(mixup, dict) else None,
         "weights_sha256": teacher.weights_sha256,
         "top1_accuracy": teacher.top1_accuracy,
-        "store": {name: manifest.digest for name, manifest in manifests.items()},
+        "store": manifest_digests(store),
         "views": seen,
     }
 

@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pipeline.core.params import AtLeast, Between, Seed
-from pipeline.views.plans import GROUPS, Group
+from pipeline.losses.registry import check_options, needs_features
+from pipeline.views.params import GROUPS, Group
 
 Sampling = Literal["epoch", "image"]
 
@@ -56,3 +57,30 @@ def groups_of(share: float) -> tuple[Group, ...]:
     if share == 0:
         return ("plain",)
     return ("mixed",) if share == 1 else GROUPS
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of `methods`: a loss (a name of LOSSES, or a dotted path) and its hyper-parameters."""
+
+    name: str
+    loss: str
+    options: dict[str, Any]
+
+    @classmethod
+    def parse(cls, name: str, entry: dict[str, Any]) -> "Method":
+        """Read an entry. Raises ValueError where the loss or a hyper-parameter is wrong."""
+        if "loss" not in entry:
+            raise ValueError("loss: missing; expected the name of a loss")
+        options = {key: value for key, value in entry.items() if key != "loss"}
+        check_options(entry["loss"], options)
+        return cls(name, entry["loss"], options)
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the loss reads the teacher's features."""
+        return needs_features(self.loss)
+
+    def description(self) -> dict[str, Any]:
+        """What a record says of the method."""
+        return {"name": self.name, "loss": self.loss, **self.options}

@@ -9,15 +9,16 @@ from pipeline.core.dataset_params import load_dataset
 from pipeline.core.files import STORES, VERSIONS
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
-from pipeline.distill.method import Method
-from pipeline.distill.params import StudentParams, groups_of
+from pipeline.core.progress import Display
+from pipeline.distill.epochs import StoreViews, store_augmentation, teacher_facts
+from pipeline.distill.method import DistillationLoss
+from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.store.format.version import partial_error, version_error
 from pipeline.store.read import Store, open_store
 from pipeline.training.jobs import Job, resolve_training
-from pipeline.training.publish import train_and_publish
+from pipeline.training.replicates import train_and_publish
 
 StoreKey = tuple[str, tuple[str, ...]]  # teacher, groups
 
@@ -27,6 +28,7 @@ def train_students(
     content: dict[str, Any],
     prepared: Path,
     stores: Path,
+    display: Display,
     *,
     graph: bool,
 ) -> None:
@@ -41,10 +43,10 @@ def train_students(
     data = load_dataset(prepared, content)
     opened = open_stores(outputs, content, data, stores)
     jobs = {
-        out: _job(name, content, data, opened[store_key(content, name)])
+        out: student_job(name, content, data, opened[store_key(content, name)])
         for name, out in outputs.items()
     }
-    train_and_publish(jobs, data, load_machine(content), graph=graph)
+    train_and_publish(jobs, data, load_machine(content), display, graph=graph)
 
 
 def store_key(content: dict[str, Any], name: str) -> StoreKey:
@@ -78,11 +80,11 @@ def _open(stores: Path, teacher: str, groups: tuple[str, ...], dataset: DatasetI
     return open_store(folder, groups=groups, dataset=dataset)
 
 
-def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
+def student_job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
+    """The entry of a name in `students`, as the engine takes it."""
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
-    teacher = teacher_facts(store, params.views)
     return Job(
         kind="student",
         name=name,
@@ -92,20 +94,14 @@ def _job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> J
         replicates=params.replicates,
         training=resolve_training(content, params.training, f"students.{name}"),
         augmentation=store_augmentation(store),
-        source=lambda replicate: StoredEpochs(
+        epochs=StoreViews(
             store,
             params.share,
-            replicate=replicate,
-            seed=params.seed + replicate,
+            seed=params.seed,
             views=params.views,
             sampling=params.view_sampling,
             features=method.needs_features,
         ),
-        loss=method.loss_function(),
-        inputs={
-            "store": teacher["store"],
-            "method": method.facts(),
-            "loss_sha256": method.source_sha256(),
-        },
-        facts={"method": method.facts(), "teacher": teacher},
+        loss=DistillationLoss(method),
+        facts={"method": method.description(), "teacher": teacher_facts(store, params.views)},
     )

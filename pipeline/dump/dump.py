@@ -27,8 +27,8 @@ from pipeline.store.format.manifest import (
 )
 from pipeline.store.write.writers import CleanWriter, GroupWriter
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
-from pipeline.views.params import Augmentation
-from pipeline.views.plans import GROUPS, ViewRecipe, draw_view, plan_of
+from pipeline.views.params import GROUPS, Augmentation
+from pipeline.views.plans import ViewRecipe, draw_view, plan_of
 from pipeline.views.predict import clean_bank, predict_clean, predict_epoch
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pipeline.core.params import Above, AtLeast, Seed
-from pipeline.dump.ready import Precision
 from pipeline.store.format.codecs import Codec
-from pipeline.views.plans import Group
+from pipeline.views.params import Group
 
 GroupName = Literal["clean", "plain", "mixed"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,15 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pipeline.dump.params import Precision
 from pipeline.models.network import Network
 
-Precision = Literal["float32", "bfloat16"]
 LOWER: Precision = "bfloat16"
 
 

@@ -3,7 +3,9 @@
 Views are drawn afresh for every epoch, as the field does online; nothing is stored.
 """
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +21,27 @@ from pipeline.views.plans import EpochPlan, ViewRecipe, draw_view, mixed_rows
 # Views of training are numbered from here, those of stores from 0: a teacher and its dump of the same
 # seed still see different views.
 TRAINING_VIEWS = 2**31
+
+
+@dataclass(frozen=True)
+class HardLabels:
+    """What networks that are trained on hard labels see, by the number of the replicate.
+
+    `count` is the number of training images; replicate r draws its views with the seed `seed + r`.
+    """
+
+    augmentation: Augmentation
+    mixup: Mixup | None
+    seed: int
+    count: int
+
+    def of(self, replicate: int) -> "DrawnEpochs":
+        """The epochs of one replicate."""
+        return DrawnEpochs(self.augmentation, self.mixup, self.seed + replicate, self.count)
+
+    def facts(self) -> dict[str, Any]:
+        """All that they follow from."""
+        return asdict(self)
 
 
 class DrawnEpochs:
@@ -52,9 +75,19 @@ class DrawnEpochs:
         return EpochData(plan)
 
 
-def hard_label_loss(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
+class HardLabelLoss:
     """Cross-entropy against the batch's (mixed) targets; nats, mean over the batch."""
-    return cross_entropy(logits, batch.targets)
+
+    def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
+        """Of logits f4 [B, C]; see `BatchLoss`."""
+        return cross_entropy(logits, batch.targets)
+
+    def facts(self) -> dict[str, Any]:
+        """It has no choices."""
+        return {"loss": "cross-entropy"}
+
+
+hard_label_loss = HardLabelLoss()
 
 
 def read_weights(file: WeightsFile, network: Network, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What training a teacher and training a baseline have in common."""
+"""Entries of `teachers` and `baselines` as jobs: networks that learn from hard labels."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,11 +9,12 @@ from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss, read_weights
+from pipeline.core.progress import Display
+from pipeline.hard_labels.epochs import HardLabels, hard_label_loss, read_weights
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.registry import build
 from pipeline.training.jobs import Job, resolve_training
-from pipeline.training.publish import train_and_publish
+from pipeline.training.replicates import train_and_publish
 from pipeline.views.params import Augmentation
 
 ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
@@ -23,7 +24,13 @@ ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {
 
 
 def train_on_hard_labels(
-    kind: str, outputs: Mapping[str, Path], content: dict[str, Any], prepared: Path, *, graph: bool
+    kind: str,
+    outputs: Mapping[str, Path],
+    content: dict[str, Any],
+    prepared: Path,
+    display: Display,
+    *,
+    graph: bool,
 ) -> None:
     """Train (or read the weights of) entries of `teachers` or `baselines` and publish them.
 
@@ -33,14 +40,14 @@ def train_on_hard_labels(
         graph: see `Trainer`.
     """
     data = load_dataset(prepared, content)
-    jobs = {out: _job(kind, name, content, data) for name, out in outputs.items()}
-    train_and_publish(jobs, data, load_machine(content), graph=graph)
+    jobs = {out: hard_label_job(kind, name, content, data) for name, out in outputs.items()}
+    train_and_publish(jobs, data, load_machine(content), display, graph=graph)
 
 
-def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
+def hard_label_job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
+    """The entry of a name in `teachers` or `baselines`, as the engine takes it."""
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
-    count = len(data.train.labels)
     weights, facts = None, {}
     if params.weights is not None:
         network = build(params.network, len(data.class_names))
@@ -57,9 +64,7 @@ def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
         replicates=params.replicates,
         training=resolve_training(content, params.training, f"{kind}s.{name}"),
         augmentation=augmentation,
-        source=lambda replicate: DrawnEpochs(
-            augmentation, params.mixup, params.seed + replicate, count
-        ),
+        epochs=HardLabels(augmentation, params.mixup, params.seed, len(data.train.labels)),
         loss=hard_label_loss,
         weights=weights,
         facts=facts,

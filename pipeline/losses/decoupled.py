@@ -1,7 +1,4 @@
-"""Decoupled knowledge distillation (`dkd`), with a rule for mixed targets.
-
-It takes what every loss takes (see `pipeline.losses.registry`).
-"""
+"""Decoupled knowledge distillation (`dkd`), with a rule for mixed targets."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""hinton."""
+"""Losses on logits as they are: Hinton's `kd`, its soft part alone, and `mse`."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss

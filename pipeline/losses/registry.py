@@ -1,10 +1,14 @@
 """What a student minimises: pure functions of its outputs, the teacher's, and the targets.
 
-Every loss is called as ``loss(student_logits [B,C], student_features [B,D], teacher_logits [B,C],
-teacher_features [B,E] or None, targets [B,C], epoch, **hyper-parameters)`` and returns a scalar:
-nats, mean over the batch. Inputs are float32 (or wider). Targets are one-hot, or mixed: each row
-sums to 1. `epoch` is the training's progress: 2.5 is the middle of the third epoch. No
-hyper-parameter has a default: its number lives in params.yaml.
+A loss names what it needs by its parameters: any of `INPUTS`, then keyword-only hyper-parameters. It
+returns a scalar: nats, mean over the batch::
+
+    def l1(student_logits: Tensor, teacher_logits: Tensor, *, weight: float) -> Tensor: ...
+
+student_logits and teacher_logits are [B,C], student_features [B,D] and teacher_features [B,E] (a loss that
+names these needs a store that holds them), targets [B,C]: one-hot, or mixed (each row sums to 1). All are
+float32 (or wider). `epoch` is the training's progress, a scalar: 2.5 is the middle of the third epoch. No
+hyper-parameter of ours has a default: its number lives in params.yaml.
 
 Value and gradient are finite for all logits and features that a store can hold (float16), equal ones
 and all temperatures that `check_options` accepts included; a student's may be as large as 1e15.
@@ -23,40 +27,33 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.core.own import code_sha256, import_own
-from pipeline.losses.decoupled import dkd
-from pipeline.losses.hinton import kd, kd_soft_only, mse
-from pipeline.losses.relations import dist, rkd
-from pipeline.losses.standardised import rescaled, standardised, unit_deviation, zscore
+from pipeline.core import names
+from pipeline.core.errors import DecantError
+from pipeline.losses.standardised import standardised, unit_deviation
 
 Loss = Callable[..., Tensor]
 
-# The square of a deviation below this one is no normal float32.
-NO_DEVIATION = 1.1e-19
-# Sums of squares of larger numbers may overflow in float32.
-HUGE = 2.0**48
 # Beyond, float32 leaves nothing of T^2 * KL, or of the logits.
 TEMPERATURES = (1e-3, 1e3)
 
+INPUTS = (
+    "student_logits",
+    "student_features",
+    "teacher_logits",
+    "teacher_features",
+    "targets",
+    "epoch",
+)
 
-def within_range(logits: Tensor) -> Tensor:
-    """Rows of [B,C] whose squares would overflow, divided by their largest; all others as they are.
-
-    Only for what does not depend on a row's scale: the divisor passes no gradient.
-    """
-    largest = logits.detach().abs().amax(dim=1, keepdim=True)
-    return logits / largest.masked_fill(largest < HUGE, 1.0)
-
-
-LOSSES: dict[str, Loss] = {
-    "kd": kd,
-    "kd_soft_only": kd_soft_only,
-    "rescaled": rescaled,
-    "zscore": zscore,
-    "dkd": dkd,
-    "dist": dist,
-    "mse": mse,
-    "rkd": rkd,
+LOSSES = {
+    "kd": "pipeline.losses.hinton:kd",
+    "kd_soft_only": "pipeline.losses.hinton:kd_soft_only",
+    "rescaled": "pipeline.losses.standardised:rescaled",
+    "zscore": "pipeline.losses.standardised:zscore",
+    "dkd": "pipeline.losses.decoupled:dkd",
+    "dist": "pipeline.losses.relations:dist",
+    "mse": "pipeline.losses.hinton:mse",
+    "rkd": "pipeline.losses.relations:rkd",
 }
 
 # Losses that fix the scale of the logits themselves; all others train the logits as they are.
@@ -76,55 +73,59 @@ def scaled_logits(name: str, logits: Tensor) -> Tensor:
     return SCALES[name](logits) if name in SCALES else logits
 
 
-def needs_features(name: str) -> bool:
-    """Whether a loss needs the teacher's features.
+def inputs_of(name: str) -> tuple[str, ...]:
+    """What a loss needs, in the order in which it names it.
 
-    `rkd` does, and a user's function whose attribute `needs_features` is true. False for a name
-    that `resolve` would refuse.
+    Raises ValueError for an unknown loss, and for parameters that are neither in `INPUTS` nor
+    keyword-only.
     """
+    parameters = inspect.signature(resolve(name)).parameters.values()
+    needed = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    unknown = [str(p) for p in needed if p.name not in INPUTS or p.kind not in plain]
+    if unknown:
+        raise ValueError(
+            f"loss {name!r}: it asks for {', '.join(unknown)}; there are {', '.join(INPUTS)}; "
+            "hyper-parameters come after a `*`"
+        )
+    return tuple(p.name for p in needed)
+
+
+def needs_features(name: str) -> bool:
+    """Whether a loss needs the teacher's features; False for a name that `resolve` would refuse."""
     try:
-        loss = resolve(name)
+        return "teacher_features" in inputs_of(name)
     except ValueError:
         return False
-    return loss is rkd or bool(getattr(loss, "needs_features", False))
 
 
 def resolve(name: str) -> Loss:
-    """The loss of a name in `LOSSES`, or of a dotted path.
+    """The loss of a name in `LOSSES`, or of a dotted path. Raises as `pipeline.core.names.load`."""
+    return names.load(name, LOSSES, "loss")
 
-    Paths are `own.module:function` or `own.module.function`, of the folder `own/` or an installed package
-    (`pipeline.core.own`). Raises ValueError for an unknown name (listing the valid ones) and a path that leads
-    to no function.
+
+def bind(name: str) -> Callable[..., Tensor]:
+    """A loss as a function of a mapping with all of `INPUTS`, of which it takes what it names.
+
+    Raises as `inputs_of`; the function raises DecantError where one that it names is None.
     """
-    if str(name) in LOSSES:
-        return LOSSES[name]
-    module_name, function_name = _split(name)
-    try:
-        function = getattr(import_own(module_name), function_name)
-    except ImportError as error:
-        raise ValueError(f"loss {name!r}: cannot import {module_name} ({error})") from error
-    except AttributeError:
-        raise ValueError(f"loss {name!r}: {module_name} holds no {function_name}") from None
-    if not callable(function):
-        raise ValueError(f"loss {name!r}: {function_name} is not a function")
-    return function  # type: ignore[no-any-return]
+    function, needed = resolve(name), inputs_of(name)
+
+    def loss(given: Mapping[str, Any], **options: Any) -> Tensor:
+        absent = [key for key in needed if given[key] is None]
+        if absent:
+            raise DecantError(
+                f"{name} needs {', '.join(absent)}, which the store does not hold: set features: true in "
+                "its dump and run `dvc repro`"
+            )
+        return function(**{key: given[key] for key in needed}, **options)
+
+    return loss
 
 
 def own_code_sha256(name: str) -> str | None:
-    """Digest (hex) of the code that a dotted path names; None for the losses of `LOSSES`.
-
-    Raises ValueError as `resolve` does.
-    """
-    resolve(name)
-    return None if str(name) in LOSSES else code_sha256(import_own(_split(name)[0]))
-
-
-def _split(name: str) -> tuple[str, str]:
-    module_name, _, function_name = str(name).replace(":", ".").rpartition(".")
-    if not module_name or module_name.startswith("."):
-        valid = ", ".join(LOSSES)
-        raise ValueError(f"no loss {name!r}; valid: {valid}, or own.module:function")
-    return module_name, function_name
+    """Digest (hex) of the code of the user's own loss; None for those of `LOSSES`. Raises as `resolve`."""
+    return names.own_code_sha256(name, LOSSES, "loss")
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -134,6 +135,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     (temperatures are from 0.001 to 1000, all others of the built-in losses at least 0), or where the
     loss itself is unknown.
     """
+    inputs_of(name)
     accepted = {
         key: parameter
         for key, parameter in inspect.signature(resolve(name)).parameters.items()

@@ -1,6 +1,6 @@
 """Losses on relations between the images of a batch: `dist` (on logits) and `rkd` (on features).
 
-They take what every loss takes (see `pipeline.losses.registry`). Relations are between the rows of a batch,
+Relations are between the rows of a batch,
 so the loss of a batch is not the mean of the losses of its rows.
 """
 
@@ -70,12 +70,8 @@ def rkd(
     ordered pairs and triples of the batch, those with an image twice included, as in the authors'
     code. Needs no equal widths.
 
-    Raises ValueError without the teacher's features.
-
     Park et al., "Relational Knowledge Distillation", CVPR 2019, equations 4 to 9.
     """
-    if teacher_features is None:
-        raise ValueError("rkd needs the teacher's features: dump them (features: true)")
     student_distances, student_cosines = _geometry(student_features)
     teacher_distances, teacher_cosines = _geometry(teacher_features)
     distances = smooth_l1_loss(student_distances, teacher_distances)

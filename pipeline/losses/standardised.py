@@ -1,11 +1,15 @@
-"""standardised."""
+"""Losses on logits that each image's standard deviation has scaled: `rescaled` and `zscore`."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.losses.hinton import kl_divergence
-from pipeline.losses.registry import NO_DEVIATION, within_range
+
+# The square of a deviation below this one is no normal float32.
+NO_DEVIATION = 1.1e-19
+# Sums of squares of larger numbers may overflow in float32.
+HUGE = 2.0**48
 
 
 def rescaled(
@@ -69,3 +73,12 @@ def standardised(logits: Tensor) -> Tensor:
     logits = within_range(logits)
     centred = logits - logits.mean(dim=1, keepdim=True)
     return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
+
+
+def within_range(logits: Tensor) -> Tensor:
+    """Rows of [B,C] whose squares would overflow, divided by their largest; all others as they are.
+
+    Only for what does not depend on a row's scale: the divisor passes no gradient.
+    """
+    largest = logits.detach().abs().amax(dim=1, keepdim=True)
+    return logits / largest.masked_fill(largest < HUGE, 1.0)

@@ -3,59 +3,40 @@
 `resnet50`, `mobilenetv2`, `shufflenetv1` and `shufflenetv2` are the zoo's `ResNet50`,
 `mobile_half`, `ShuffleV1` and `ShuffleV2`; the `vgg`s are its variants with batch normalisation.
 All take images of 32x32 pixels and more, all but `mobilenetv2` also 16x16 (see
-`Network.min_image_size`).
+`Network.min_image_size`). A network of the user's own is a subclass of `Network`, named by its path.
 """
 
-from collections.abc import Callable
-from difflib import get_close_matches
 from functools import cache
 
 import torch
 
-from pipeline.models.mobilenetv2 import mobilenetv2
+from pipeline.core.errors import DecantError
+from pipeline.core.names import load
 from pipeline.models.network import Network
-from pipeline.models.resnet import (
-    resnet8,
-    resnet8x4,
-    resnet14,
-    resnet20,
-    resnet32,
-    resnet32x4,
-    resnet44,
-    resnet56,
-    resnet110,
-)
-from pipeline.models.resnet50 import resnet50
-from pipeline.models.shufflenetv1 import shufflenetv1
-from pipeline.models.shufflenetv2 import shufflenetv2
-from pipeline.models.vgg import vgg8, vgg11, vgg13, vgg16, vgg19
-from pipeline.models.wrn import wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 
-__all__ = ["MODELS", "Network", "build", "check_image_size", "own_name"]
-
-MODELS: dict[str, Callable[[int], Network]] = {
-    "resnet8": resnet8,
-    "resnet14": resnet14,
-    "resnet20": resnet20,
-    "resnet32": resnet32,
-    "resnet44": resnet44,
-    "resnet56": resnet56,
-    "resnet110": resnet110,
-    "resnet8x4": resnet8x4,
-    "resnet32x4": resnet32x4,
-    "wrn_16_1": wrn_16_1,
-    "wrn_16_2": wrn_16_2,
-    "wrn_40_1": wrn_40_1,
-    "wrn_40_2": wrn_40_2,
-    "vgg8": vgg8,
-    "vgg11": vgg11,
-    "vgg13": vgg13,
-    "vgg16": vgg16,
-    "vgg19": vgg19,
-    "resnet50": resnet50,
-    "mobilenetv2": mobilenetv2,
-    "shufflenetv1": shufflenetv1,
-    "shufflenetv2": shufflenetv2,
+MODELS = {
+    "resnet8": "pipeline.models.resnet:resnet8",
+    "resnet14": "pipeline.models.resnet:resnet14",
+    "resnet20": "pipeline.models.resnet:resnet20",
+    "resnet32": "pipeline.models.resnet:resnet32",
+    "resnet44": "pipeline.models.resnet:resnet44",
+    "resnet56": "pipeline.models.resnet:resnet56",
+    "resnet110": "pipeline.models.resnet:resnet110",
+    "resnet8x4": "pipeline.models.resnet:resnet8x4",
+    "resnet32x4": "pipeline.models.resnet:resnet32x4",
+    "wrn_16_1": "pipeline.models.wrn:wrn_16_1",
+    "wrn_16_2": "pipeline.models.wrn:wrn_16_2",
+    "wrn_40_1": "pipeline.models.wrn:wrn_40_1",
+    "wrn_40_2": "pipeline.models.wrn:wrn_40_2",
+    "vgg8": "pipeline.models.vgg:vgg8",
+    "vgg11": "pipeline.models.vgg:vgg11",
+    "vgg13": "pipeline.models.vgg:vgg13",
+    "vgg16": "pipeline.models.vgg:vgg16",
+    "vgg19": "pipeline.models.vgg:vgg19",
+    "resnet50": "pipeline.models.resnet50:resnet50",
+    "mobilenetv2": "pipeline.models.mobilenetv2:mobilenetv2",
+    "shufflenetv1": "pipeline.models.shufflenetv1:shufflenetv1",
+    "shufflenetv2": "pipeline.models.shufflenetv2:shufflenetv2",
 }
 
 
@@ -66,6 +47,10 @@ _OTHER_NAMES = {
     "shufflev2": "shufflenetv2",
     **{f"vgg{depth}_bn": f"vgg{depth}" for depth in (8, 11, 13, 16, 19)},
 }
+
+
+class NetworkError(DecantError):
+    """A network that cannot be built: unknown, or none of ours."""
 
 
 def own_name(name: str) -> str:
@@ -80,18 +65,22 @@ def own_name(name: str) -> str:
 
 
 def build(name: str, num_classes: int) -> Network:
-    """Build the network of that name; its weights are drawn from torch's global generator.
+    """Build the network of a name, or of a path to the user's own (`package.module:Class`).
 
-    Raises `ValueError` for an unknown name (the message lists the valid ones) and for fewer than
-    two classes.
+    Its weights are drawn from torch's global generator. Raises NetworkError for fewer than two classes
+    and for a function that builds no `Network` of that many, UnknownNameError for an unknown name (the
+    message lists the valid ones).
     """
-    if name not in MODELS:
-        close = [own_name(name)] if own_name(name) in MODELS else get_close_matches(name, MODELS, 1)
-        hint = f"did you mean {close[0]}? Choose" if close else "choose"
-        raise ValueError(f"unknown network {name!r}; {hint} one of: {', '.join(MODELS)}")
+    builder = load(name, MODELS, "network", close=own_name(name))
     if num_classes < 2:
-        raise ValueError(f"{name}: num_classes must be 2 or more, found {num_classes}")
-    return MODELS[name](num_classes)
+        raise NetworkError(f"{name}: num_classes must be 2 or more, found {num_classes}")
+    network = builder(num_classes)
+    if not isinstance(network, Network) or network.num_classes != num_classes:
+        raise NetworkError(
+            f"{name}: called with {num_classes} it gives {type(network).__name__}, not a "
+            f"pipeline.models.network.Network of so many logits"
+        )
+    return network
 
 
 @cache

@@ -17,11 +17,12 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
 
 from pipeline.core.arrays import UNREADABLE
+from pipeline.core.errors import DecantError
 
 _SHOWN_NAMES = 4  # of those that do not fit
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DecantError):
     """A file of weights cannot be read, or does not fit the network."""
 
 

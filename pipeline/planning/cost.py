@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import read, section
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams
@@ -25,12 +26,11 @@ from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.raw import imagefolder
-from pipeline.raw.load import DatasetParams
 from pipeline.report.params import VScoreParams
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
 from pipeline.training.params import TrainingParams
-from pipeline.views.plans import GROUPS
+from pipeline.views.params import GROUPS
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 

@@ -24,7 +24,7 @@ from pipeline.report.runs import Run, check_record
 from pipeline.report.scores import Scores
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.vscores import MEASURES, VScores
-from pipeline.results.record import TIMING, ResultsError, is_record
+from pipeline.results.record import ResultsError, is_record, timing_file
 
 SCHEMA = 1
 _V_SCORE_FACTS = {"group", "split", "normalised", *MEASURES}
@@ -75,7 +75,7 @@ def keep_run(
 def _timing(run: Run) -> Any:
     if run.kept is not None:
         return run.kept["timing"]
-    path = run.folder / TIMING
+    path = timing_file(run.folder)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

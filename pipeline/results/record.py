@@ -2,7 +2,6 @@
 
 ```
 record.json              what was trained and how well it did; the same inputs give the same bytes
-timing.json              how long it took, and on what
 replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy,
                          train_sample.safetensors (logits of some training images)
 ```
@@ -10,7 +9,6 @@ replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy,
 
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -18,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.dataset import ImageData, composed
+from pipeline.core.dataset import ImageData
+from pipeline.core.errors import DecantError
 from pipeline.results.tensors import save_tensors
 
 RECORD, TIMING = "record.json", "timing.json"
@@ -27,33 +26,8 @@ TEST_LOGITS, TRAIN_SAMPLE = "test_logits.npy", "train_sample.safetensors"
 TRAIN_SAMPLE_IMAGES = 2000
 
 
-class ResultsError(ValueError):
+class ResultsError(DecantError):
     """Results of a stage that are absent or cannot be read."""
-
-
-def class_numbers(
-    names: Sequence[str], class_names: Sequence[str], where: str = "evaluation.vscore.groups"
-) -> list[int]:
-    """Numbers of the named classes.
-
-    Raises ValueError listing names that the data set does not have, after `where` they were given.
-    """
-    numbers = {composed(name): number for number, name in enumerate(class_names)}
-    unknown = [name for name in names if composed(name) not in numbers]
-    if unknown:
-        shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-        near = [close for name in unknown for close in get_close_matches(name, class_names, n=1)]
-        hint = f"did you mean {', '.join(map(_visibly, near))}? " if near else ""
-        raise ValueError(
-            f"{where}: the data set has no class {', '.join(map(_visibly, unknown))}; {hint}Its "
-            f"{len(class_names)} classes: {shown}"
-        )
-    return [numbers[composed(name)] for name in names]
-
-
-def _visibly(name: str) -> str:
-    """A name as it is, or quoted where it differs from another in what cannot be seen."""
-    return name if name.isprintable() and name == name.strip() else ascii(name)
 
 
 def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.int64]:
@@ -85,6 +59,14 @@ def dataset_facts(data: ImageData) -> dict[str, Any]:
         "test_images": len(data.test.labels),
         "evaluated_on": data.evaluated_on,
     }
+
+
+def timing_file(folder: Path) -> Path:
+    """Where the timings of a training stage's folder lie: beside it, since no two runs share them.
+
+    DVC ignores the file (`.dvcignore`): it is no part of the results.
+    """
+    return folder.with_name(f"{folder.name}.{TIMING}")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from pipeline.store.format.errors import DamagedFileError, GroupMissingError, Pl
 from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
 from pipeline.store.format.lossy import decode_logits, logit_parts
 from pipeline.store.format.manifest import DatasetInfo, Manifest
-from pipeline.views.plans import GROUPS as VIEW_GROUPS
-from pipeline.views.plans import PLAN_ARRAYS, Group, View, check_view
+from pipeline.views.params import GROUPS as VIEW_GROUPS
+from pipeline.views.params import Group
+from pipeline.views.plans import PLAN_ARRAYS, View, check_view
 
 Half = NDArray[np.float16]
 

@@ -1,58 +1,113 @@
-"""What a training stage works on: one entry of params.yaml as a `Job`."""
+"""What a training stage hands to the engine: one entry of params.yaml as a `Job`, and its replicates."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-import torch
+from torch import Tensor
 
 from pipeline.core.dataset import ImageData
+from pipeline.core.files import WorkFolder
 from pipeline.core.params import ParamsError, read
-from pipeline.training.loop import LossFunction
+from pipeline.models.weights import weights_digest
 from pipeline.training.params import TrainingParams
-from pipeline.views.batches import EpochSource
+from pipeline.views.batches import Batch, EpochSource
 from pipeline.views.params import Augmentation
+
+
+class Epochs(Protocol):
+    """What the replicates of a job learn from."""
+
+    def of(self, replicate: int) -> EpochSource:
+        """The epochs of the replicate of a number."""
+
+    def facts(self) -> dict[str, Any]:
+        """All that they follow from, as JSON: parameters, and digests of what is read."""
+
+
+class BatchLoss(Protocol):
+    """A loss as the training loop calls it."""
+
+    def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
+        """Student logits [B, C], features [B, D], batch, progress in epochs [] -> scalar, nats."""
+
+    def facts(self) -> dict[str, Any]:
+        """Name, hyper-parameters and, of the user's own code, a digest; as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One entry of params.yaml that a training stage works on.
+    """One entry of params.yaml that the engine trains.
 
-    `source` and `loss` make what the replicate of a given number trains with. `inputs` are digests of
-    what is read besides the data set; `facts` go into the record. Where `weights` is given nothing is
+    `entry` and `facts` go into the record and change no number. Where `weights` is given nothing is
     trained and these are published.
     """
 
     kind: str
     name: str
-    entry: dict[str, Any]
+    entry: Mapping[str, Any]
     network: str
     seed: int
     replicates: int
     training: TrainingParams
     augmentation: Augmentation
-    source: Callable[[int], EpochSource]
-    loss: LossFunction
-    inputs: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    weights: dict[str, torch.Tensor] | None = None
+    epochs: Epochs
+    loss: BatchLoss
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] | None = None
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
-        """What a finished replicate depends on besides code and device."""
-        counted = ("replicates",)  # more of these reuse what is done
+        """All that a finished replicate depends on besides code, versions and device.
+
+        That is everything but names, what only the record tells, and the number of replicates: more of
+        them reuse what is done.
+        """
+        seen = data.seen_by(self.facts)
         return {
-            "kind": self.kind,
-            "entry": {k: v for k, v in self.entry.items() if k not in counted},
+            "network": self.network,
+            "seed": self.seed,
             "training": asdict(self.training),
             "augmentation": asdict(self.augmentation),
+            "epochs": self.epochs.facts(),
+            "loss": self.loss.facts(),
+            "weights": None if self.weights is None else weights_digest(self.weights),
             "dataset": data.fingerprint,
-            "normalisation": [data.mean, data.std],
-            "inputs": self.inputs,
+            "normalisation": [seen.mean, seen.std],
         }
 
 
+@dataclass(frozen=True)
+class Replicate:
+    """One network of a job; its files lie in a folder of its own below `work`."""
+
+    job: Job
+    number: int
+    work: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its checkpoint, and what it leaves."""
+        return self.work / f"replicate-{self.number}"
+
+    @property
+    def seed(self) -> int:
+        """Of its weights and of the order of the images."""
+        return self.job.seed + self.number
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return f"{self.job.name} #{self.number}"
+
+
+def replicates_of(job: Job, work: WorkFolder) -> list[Replicate]:
+    """All networks of a job, in its work folder."""
+    return [Replicate(job, number, work.path) for number in range(job.replicates)]
+
+
 def resolve_training(
-    content: dict[str, Any], overrides: dict[str, Any], where: str
+    content: Mapping[str, Any], overrides: Mapping[str, Any], where: str
 ) -> TrainingParams:
     """The shared `training` section with an entry's own values in place of the shared ones.
 

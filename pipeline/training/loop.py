@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from torch.nn.utils import get_total_norm
 from pipeline.models.network import Network
 from pipeline.results.metrics import nll, top1_accuracy
 from pipeline.results.tensors import read_tensors, save_tensors
-from pipeline.training.curves import Curves
 from pipeline.training.graphs import Snapshot, StepPlayer, Warn, recorder_for, warn
 from pipeline.training.non_finite import BadStep, NonFiniteLossError, copies
 from pipeline.training.params import TrainingParams
@@ -47,6 +46,25 @@ EVALUATION_BATCH = 500
 # (student logits [B, C], student features [B, D], batch, progress in epochs []) -> scalar, nats
 LossFunction = Callable[[Tensor, Tensor, Batch, Tensor], Tensor]
 OnStep = Callable[["Trainer", Tensor], None]
+
+
+@dataclass
+class Curves:
+    """What happened in each finished epoch; unevaluated epochs hold NaN."""
+
+    learning_rate: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    test_top1_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+
+    def to_csv(self) -> str:
+        """One line an epoch: epoch, learning rate, losses (nats) and accuracy (fraction)."""
+        names = [f.name for f in dataclasses.fields(self)]
+        lines = [",".join(["epoch", *names])]
+        for epoch, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True)):
+            cells = ["" if math.isnan(value) else f"{value:.7g}" for value in row]
+            lines.append(",".join([str(epoch + 1), *cells]))
+        return "\n".join(lines) + "\n"
 
 
 class Trainer:
@@ -82,6 +100,7 @@ class Trainer:
         self.epoch = 0
         self.images_in_epoch = 0
         self.steps_in_epoch = 0
+        self.images_seen = 0  # by this object: a resumed run starts to count anew
         self.learning_rate = params.learning_rate
         self.curves = Curves()
         self.tables = StepTables(batches.count, self.steps_per_epoch, self.device)
@@ -133,6 +152,7 @@ class Trainer:
         for step, size in enumerate(self.sizes):
             self.player.run(size)
             self.images_in_epoch += size
+            self.images_seen += size
             self.steps_in_epoch += 1
             yield self.tables.losses[step]
 

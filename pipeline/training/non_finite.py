@@ -3,8 +3,8 @@
 The file holds the step that went wrong, as it was before it began: `network.*` and `momentum.*`;
 `batch.*`: rows i8 [B] (images, by their place in the training set), images f4 [B, 3, H, W] (the views as
 the network sees them), targets f4 [B, C], teacher_logits, teacher_features and, of the tables of views,
-places (see `pipeline.views.batches`) and weights; `student.logits` f4 [B, C], `student.features` f4 [B, D] and
-`loss` f4 []. Its metadata say epoch, step, learning rate and what happened.
+places (see `pipeline.views.batches`) and weights; `student.logits` f4 [B, C], `student.features` f4 [B, D],
+and `loss` f4 []. Its metadata say epoch, step, learning rate and what happened.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.core.errors import DecantError
 from pipeline.results.tensors import save_tensors
 
 FILE = "non-finite.safetensors"
@@ -62,7 +63,7 @@ class BadStep:
         )
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(DecantError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
     def __init__(self, where: str, bad_step: BadStep | None = None) -> None:

@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.training.progress import Report, Tick
-from stages.shared.options import is_mistake
+from pipeline.core.errors import DecantError, is_mistake
+from pipeline.core.progress import Report, Tick
 
 POLL_SECONDS = 0.05
 
 
-class WorkerError(RuntimeError):
+class WorkerError(DecantError):
     """What went wrong in a process that shared the work."""
 
 

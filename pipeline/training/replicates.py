@@ -1,4 +1,4 @@
-"""Train replicates of jobs: beside each other where the machine allows, each in its own folder.
+"""Train what jobs lack: replicates beside each other where the machine allows, each in its own folder.
 
 On a CPU they are shared out among processes, on a GPU they run together on streams; whatever the
 company, a replicate ends with the same weights on the same kind of device.
@@ -6,52 +6,79 @@ company, a replicate ends with the same weights on the same kind of device.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pipeline.compute import describe_device, precision_warning, set_up, versions
+from pipeline.compute import (
+    describe_device,
+    open_work,
+    pick_device,
+    precision_warning,
+    set_up,
+    versions,
+)
 from pipeline.core.dataset import ImageData
-from pipeline.core.files import canonical_json, durable_write
+from pipeline.core.files import WorkFolder
 from pipeline.core.machine import Machine
+from pipeline.core.progress import Display, Report, Tick
 from pipeline.models.network import Network
 from pipeline.models.registry import build
-from pipeline.results.record import TIMING, sample_rows
-from pipeline.training.curves import Curves
-from pipeline.training.jobs import Job
-from pipeline.training.loop import TestSet, Trainer
+from pipeline.results.record import RECORD, sample_rows
+from pipeline.training.jobs import Job, Replicate, replicates_of
+from pipeline.training.loop import Curves, OnStep, TestSet, Trainer
+from pipeline.training.outs import CHECKPOINT, publish, write_replicate
 from pipeline.training.processes import run_in_processes
-from pipeline.training.progress import Report, Tick
-from pipeline.training.replicate_files import CHECKPOINT, write_replicate
-from pipeline.training.step_reporter import StepReporter
-from pipeline.training.together import MOST_AT_ONCE, Run, fit_together
+from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
 from pipeline.views.batches import ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place
-from stages.shared.options import console
-from stages.shared.progress import ProgressDisplay
+
+TICK_SECONDS = 0.25
+
+Bank = Callable[[Augmentation], ImageBank]
 
 
-@dataclass(frozen=True)
-class Replicate:
-    """One replicate of a job; its files lie in a folder of its own below `work`."""
+def train_and_publish(
+    jobs: Mapping[Path, Job],
+    data: ImageData,
+    machine: Machine,
+    display: Display,
+    *,
+    graph: bool = True,
+) -> None:
+    """Train what is missing of all jobs, then write each one's record and publish its folder.
 
-    job: Job
-    number: int
-    work: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where it keeps its checkpoint, and what it leaves."""
-        return self.work / f"replicate-{self.number}"
-
-    @property
-    def seed(self) -> int:
-        """Of its weights and of the order of the images."""
-        return self.job.seed + self.number
+    Args:
+        jobs: by the folder to publish.
+        graph: see `Trainer`.
+    """
+    device = pick_device(machine)
+    with ExitStack() as stack:
+        opened: dict[Path, WorkFolder] = {}
+        works: dict[Path, WorkFolder] = {}
+        missing: dict[Path, Replicate] = {}
+        for out, job in jobs.items():
+            folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
+            if folder.path not in opened:  # two entries may be the same but for their names
+                opened[folder.path] = stack.enter_context(folder)
+            works[out] = opened[folder.path]
+            for replicate in replicates_of(job, folder):
+                if not (replicate.folder / RECORD).exists():
+                    missing.setdefault(replicate.folder, replicate)
+        run_replicates(list(missing.values()), data, device, machine, display, graph=graph)
+        for out, job in jobs.items():
+            display.tell(publish(job, works[out], data, out))
+            kept = sum(r.folder not in missing for r in replicates_of(job, works[out]))
+            if kept:
+                display.tell(
+                    f"{job.kind} {job.name}: {kept} of {job.replicates} were trained before (kept in "
+                    f"{works[out].path}); `decant clean` first trains them anew"
+                )
 
 
 def run_replicates(
@@ -59,6 +86,7 @@ def run_replicates(
     data: ImageData,
     device: torch.device,
     machine: Machine,
+    display: Display,
     *,
     graph: bool = True,
 ) -> None:
@@ -69,161 +97,170 @@ def run_replicates(
     trained = {r.job.training.precision for r in replicates if r.job.weights is None}
     warning = precision_warning(trained, device, "training.precision")
     if warning:
-        console.print(warning)
+        display.tell(warning)
     processes = 1 if device.type == "cuda" else machine.processes(len(replicates))
     if processes > 1:
         # A pool of threads does not outlive forking: the processes would wait for it forever.
         torch.set_num_threads(1)
     # Made before any process is, which then have one copy of the images between them.
-    trainings = Trainings(replicates, data, device, graph=graph)
-    everything = range(len(replicates))
+    train = trainings(replicates, data, device, display.tell, graph=graph)
 
     def work(chosen: Sequence[int], report: Report) -> None:
         torch.set_num_threads(machine.threads)
-        trainings.train(chosen, report)
+        train(chosen, report)
 
-    with ProgressDisplay("images") as display:
-        if device.type == "cuda":
-            trainings.train(everything, display.show, MOST_AT_ONCE)
-        elif processes > 1:
-            run_in_processes(work, everything, processes, display.show)
-        else:
-            trainings.train(everything, display.show)
+    everything = range(len(replicates))
+    if processes > 1:
+        run_in_processes(work, everything, processes, display.show)
+    else:
+        train(everything, display.show, MOST_AT_ONCE if device.type == "cuda" else 1)
 
 
-class Trainings:
-    """Replicates on one device; all see the same copy of the images."""
+def trainings(
+    replicates: Sequence[Replicate],
+    data: ImageData,
+    device: torch.device,
+    tell: Callable[[str], None],
+    *,
+    graph: bool = True,
+) -> Callable[..., None]:
+    """A function that trains some of the replicates, all of which see one copy of the images.
 
-    def __init__(
-        self,
-        replicates: Sequence[Replicate],
-        data: ImageData,
-        device: torch.device,
-        *,
-        graph: bool = True,
-    ) -> None:
-        self.replicates, self.data, self.device, self.graph = replicates, data, device, graph
-        self.test = TestSet(
-            clean_bank(data.test.images, data.mean, data.std, device), data.test.labels
-        )
-        self.bank = cache(self._bank)
-        for replicate in replicates:
+    It takes their indices, where to report progress and how many may run at a time; they go on from
+    their checkpoints and leave their files. `tell` gets each message once.
+    """
+    test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
+    tell_once = cache(tell)
+
+    @cache
+    def bank(augmentation: Augmentation) -> ImageBank:
+        return ImageBank(data.train.images, data.mean, data.std, augmentation, device)
+
+    for job in (replicate.job for replicate in replicates):
+        if job.weights is None:
+            bank(job.augmentation)
+
+    def train(chosen: Sequence[int], report: Report, at_once: int = 1) -> None:
+        lanes = []
+        for replicate in (replicates[index] for index in chosen):
+            replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                self.bank(replicate.job.augmentation)
-        self._told: set[tuple[str, str]] = set()
+                lanes.append(_lane(replicate, data, bank, test, report, tell_once, graph=graph))
+            else:
+                _write_given(replicate, data, device, report)
+        fit_together(lanes, device, at_once=at_once)
 
-    def _bank(self, augmentation: Augmentation) -> ImageBank:
-        data = self.data
-        return ImageBank(data.train.images, data.mean, data.std, augmentation, self.device)
-
-    def train(self, chosen: Sequence[int], report: Report, at_once: int = 1) -> None:
-        """Train the chosen replicates, going on from their checkpoints, and write their files."""
-        beginning = [_Training(self, self.replicates[index], report) for index in chosen]
-        for one in beginning:
-            if one.job.weights is not None:
-                one.use_weights(one.job.weights)
-        runs = [one.run() for one in beginning if one.job.weights is None]
-        fit_together(runs, self.device, at_once=at_once)
-
-    def warn(self, job: Job, text: str) -> None:
-        """Tell something on the console, once for all replicates of a job."""
-        if (job.name, text) not in self._told:
-            self._told.add((job.name, text))
-            console.print(f"{job.kind} {job.name}: {text}")
+    return train
 
 
-class _Training:
-    """One replicate in training: what it begins with, reports and leaves."""
+def _lane(
+    replicate: Replicate,
+    data: ImageData,
+    bank: Bank,
+    test: TestSet,
+    report: Report,
+    tell: Callable[[str], None],
+    *,
+    graph: bool,
+) -> Lane:
+    """A replicate as a training of the loop."""
+    job, began = replicate.job, time.monotonic()
 
-    def __init__(self, trainings: Trainings, replicate: Replicate, report: Report) -> None:
-        self.trainings, self.replicate, self.report = trainings, replicate, report
-        self.job, self.data = replicate.job, trainings.data
-        self.own = replicate.folder
-        self.own.mkdir(exist_ok=True)
-        self.began = time.monotonic()
-        self.reporter: StepReporter | None = None
-
-    def run(self) -> Run:
-        """As a run of the training loop."""
-        return Run(
-            start=self._start,
-            test=self.trainings.test,
-            checkpoint=self.own / CHECKPOINT,
-            on_step=self._on_step,
-            on_end=self._end,
-        )
-
-    def _network(self) -> Network:
-        torch.manual_seed(self.replicate.seed)
-        network = build(self.job.network, len(self.data.class_names))
-        network.check_image_size(*self.data.train.images.shape[1:3])
-        return network
-
-    def _start(self) -> Trainer:
-        self.began = time.monotonic()
-        trainings, job, number = self.trainings, self.job, self.replicate.number
-        bank = trainings.bank(job.augmentation)
-        trainer = Trainer(
-            self._network(),
-            ViewBatches(bank, self.data.train.labels, len(self.data.class_names)),
-            job.source(number),
+    def start() -> Trainer:
+        nonlocal began
+        began = time.monotonic()
+        return Trainer(
+            _network(replicate, data),
+            ViewBatches(bank(job.augmentation), data.train.labels, len(data.class_names)),
+            job.epochs.of(replicate.number),
             job.loss,
             job.training,
-            seed=self.replicate.seed,
-            graph=trainings.graph,
-            warn=lambda text: trainings.warn(job, text),
+            seed=replicate.seed,
+            graph=graph,
+            warn=lambda text: tell(f"{job.kind} {job.name}: {text}"),
         )
-        self.reporter = StepReporter(f"{job.name} #{number}", trainer, self.report)
-        return trainer
 
-    def _on_step(self, trainer: Trainer, loss: torch.Tensor) -> None:
-        assert self.reporter is not None
-        self.reporter(trainer, loss)
-
-    def _end(self, trainer: Trainer, at_once: int) -> None:
-        assert self.reporter is not None
-        self.report(self.reporter.tick(trainer, trainer.curves.train_loss[-1]))
+    def end(trainer: Trainer, at_once: int) -> None:
+        report(_tick(replicate, trainer, trainer.curves.train_loss[-1]))
         how = {
-            "precision": trainer.params.precision,
+            "precision": job.training.precision,
             "steps": "graph" if trainer.player.records else "eager",
             "replicates_at_once": at_once,
         }
-        self._write(trainer.network, trainer.curves, self.reporter.images, how, self.trainings.test)
+        timing = _timing(replicate, began, trainer.images_seen, test.bank.device, how)
+        write_replicate(replicate, trainer.network, trainer.curves, timing, data, test)
 
-    def use_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the files of a network that was trained elsewhere, under its own normalisation."""
-        network, device = self._network(), self.trainings.device
-        network.load_state_dict(weights)
-        self.data = self.data.seen_by(self.job.facts)
-        bank = clean_bank(self.data.test.images, self.data.mean, self.data.std, device)
-        test = TestSet(bank, self.data.test.labels)
-        done, total = 0, len(test.labels) + len(sample_rows(self.data.train.labels))
+    return Lane(
+        start=start,
+        test=test,
+        checkpoint=replicate.folder / CHECKPOINT,
+        on_step=_reporting(replicate, report),
+        on_end=end,
+    )
 
-        def count(images: int) -> None:
-            nonlocal done
-            done += images
-            self.report(Tick(self.job.name, done, total))
 
-        self._write(place(network, device), Curves(), 0, {}, test, count)
+def _network(replicate: Replicate, data: ImageData) -> Network:
+    torch.manual_seed(replicate.seed)
+    network = build(replicate.job.network, len(data.class_names))
+    network.check_image_size(*data.train.images.shape[1:3])
+    return network
 
-    def _write(
-        self,
-        network: Network,
-        curves: Curves,
-        images: int,
-        how: dict[str, Any],
-        test: TestSet,
-        on_batch: Callable[[int], None] = lambda images: None,
-    ) -> None:
-        seconds = time.monotonic() - self.began
-        timing = {
-            "replicate": self.replicate.number,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(images / seconds, 1),
-            **how,
-            **describe_device(self.trainings.device),
-            "versions": versions(),
-        }
-        durable_write(self.own / TIMING, canonical_json(timing))
-        number, seed = self.replicate.number, self.replicate.seed
-        write_replicate(self.own, number, seed, network, curves, self.data, test, on_batch)
+
+def _write_given(
+    replicate: Replicate, data: ImageData, device: torch.device, report: Report
+) -> None:
+    """Write the files of a network that was trained elsewhere, under its own normalisation."""
+    began, job = time.monotonic(), replicate.job
+    seen = data.seen_by(job.facts)
+    test = TestSet(clean_bank(seen.test.images, seen.mean, seen.std, device), seen.test.labels)
+    network = _network(replicate, seen)
+    assert job.weights is not None
+    network.load_state_dict(dict(job.weights))
+    place(network, device)
+    done, total = 0, len(test.labels) + len(sample_rows(seen.train.labels))
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        report(Tick(job.name, done, total))
+
+    timing = _timing(replicate, began, 0, device, {})
+    write_replicate(replicate, network, Curves(), timing, seen, test, count)
+
+
+def _reporting(replicate: Replicate, report: Report) -> OnStep:
+    """Tells where training stands a few times a second, so that reading the loss costs nothing."""
+    last = 0.0
+
+    def on_step(trainer: Trainer, loss: Tensor) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= TICK_SECONDS:
+            last = now
+            report(_tick(replicate, trainer, loss.item()))
+
+    return on_step
+
+
+def _tick(replicate: Replicate, trainer: Trainer, loss: float) -> Tick:
+    measured = [a for a in trainer.curves.test_top1_accuracy if a == a]
+    accuracy = f" accuracy {measured[-1]:.2%}" if measured else ""
+    count = trainer.batches.count
+    done = trainer.epoch * count + trainer.images_in_epoch
+    total = trainer.params.epochs * count
+    return Tick(replicate.label, done, total, f"loss {loss:.3f}{accuracy}")
+
+
+def _timing(
+    replicate: Replicate, began: float, images: int, device: torch.device, how: dict[str, Any]
+) -> dict[str, Any]:
+    """How long a training took since it `began`, and on what."""
+    seconds = time.monotonic() - began
+    return {
+        "replicate": replicate.number,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+        **how,
+        **describe_device(device),
+        "versions": versions(),
+    }

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ MEMORY_MARGIN = 1.25
 POLL_SECONDS = 1e-4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A training to be done beside others.
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """A training to be done beside others; once begun, on a stream of its own on a GPU.
 
     Args:
         start: builds the trainer, when its turn comes.
@@ -45,28 +45,23 @@ class Run:
     checkpoint: Path | None = None
     on_step: OnStep = lambda trainer, loss: None
     on_end: Callable[[Trainer, int], None] = lambda trainer, at_once: None
+    at_once: int = field(default=1, init=False)
 
-
-class Lane:
-    """A run that has begun, on a stream of its own on a GPU."""
-
-    def __init__(self, run: Run, device: torch.device) -> None:
-        self.run = run
-        self.at_once = 1
+    def begin(self, device: torch.device) -> None:
+        """Build the trainer, on a stream of its own where the device has any."""
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._given: deque[Any] = (
-            deque()
-        )  # events: the ends of steps that the device may yet have to do
+        # Events: the ends of steps that the device may yet have to do.
+        self._given: deque[Any] = deque()
         with self.on_stream():
-            self.trainer = run.start()
-        self._training = training(
-            self.trainer, run.test, checkpoint=run.checkpoint, on_step=run.on_step
+            self.trainer = self.start()
+        self._steps = training(
+            self.trainer, self.test, checkpoint=self.checkpoint, on_step=self.on_step
         )
 
     def on_stream(self) -> AbstractContextManager[Any]:
-        """Inside, work is given to the run's stream."""
+        """Inside, work is given to the training's stream."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     @property
@@ -80,18 +75,18 @@ class Lane:
     def advance(self) -> bool:
         """Give a step to the device, or end; False where this was the end."""
         with self.on_stream():
-            for _ in self._training:
+            for _ in self._steps:
                 if self._stream is not None:
                     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     event.record(self._stream)
                     self._given.append(event)
                 return True
-            self.run.on_end(self.trainer, self.at_once)
+            self.on_end(self.trainer, self.at_once)
         return False
 
     def close(self) -> None:
         """Give up what is left."""
-        self._training.close()
+        self._steps.close()
 
 
 class Memory:
@@ -126,37 +121,39 @@ class Memory:
 
 
 def fit_together(
-    runs: Sequence[Run],
+    lanes: Sequence[Lane],
     device: torch.device,
     *,
     at_once: int = MOST_AT_ONCE,
     memory: Memory | None = None,
 ) -> None:
-    """Train all runs, as many at a time as fit into the device's memory and `at_once` allows.
+    """Do all trainings, as many at a time as fit into the device's memory and `at_once` allows.
 
     What a training takes is measured when it has begun; others begin while there is room for the
     largest so far, or when one has ended. Steps are given to the device in turn. An error ends all of
     them; each goes on from its own checkpoint.
     """
     memory = memory or Memory(device)
-    waiting, lanes = deque(runs), list[Lane]()
-    at_once = min(at_once, len(runs))
+    waiting, begun = deque(lanes), list[Lane]()
+    at_once = min(at_once, len(lanes))
     try:
-        while waiting or lanes:
-            if waiting and len(lanes) < at_once and (memory.has_room() or not lanes):
-                lanes.append(Lane(waiting.popleft(), device))
-                _begin(lanes, memory, at_once)
+        while waiting or begun:
+            if waiting and len(begun) < at_once and (memory.has_room() or not begun):
+                lane = waiting.popleft()
+                lane.begin(device)
+                begun.append(lane)
+                _catch_up(begun, memory, at_once)
             else:
-                number = len(lanes)
-                while len(lanes) == number:
-                    _give_steps(lanes)
+                number = len(begun)
+                while len(begun) == number:
+                    _give_steps(begun)
     finally:
-        for lane in lanes:
+        for lane in begun:
             lane.close()
 
 
-def _begin(lanes: list[Lane], memory: Memory, at_once: int) -> None:
-    """Begin the last lane, and go on with all until the next one may begin.
+def _catch_up(lanes: list[Lane], memory: Memory, at_once: int) -> None:
+    """Take the last lane's first step, and go on with all until the next one may begin.
 
     They begin at different moments of an epoch: while the host ends one's, the others keep the device
     busy.

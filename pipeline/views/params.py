@@ -1,7 +1,7 @@
 """params."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pipeline.core.params import AtLeast
 
@@ -25,3 +25,9 @@ class Augmentation:
     def cells(self) -> int:
         """Number of distinct (crop, flip) pairs."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+
+Group = Literal["plain", "mixed"]
+
+
+GROUPS: tuple[Group, ...] = ("plain", "mixed")

@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.params import Above, AtLeast, Seed
-from pipeline.views.params import Augmentation
+from pipeline.views.params import GROUPS, Augmentation, Group
 
-Group = Literal["plain", "mixed"]
-GROUPS: tuple[Group, ...] = ("plain", "mixed")
 PLAN_ARRAYS: dict[Group, tuple[str, ...]] = {
     "plain": ("crop_yx", "flip"),
     "mixed": ("crop_yx", "flip", "partner", "lam", "mix_rank"),

@@ -13,7 +13,7 @@ from stages.shared.options import console, load_params, path_option, stage_optio
 
 if TYPE_CHECKING:  # for a quick --help
     from pipeline.core.dataset import ImageData, Normalisation
-    from pipeline.models.registry import Network
+    from pipeline.models.network import Network
 
 IMPORTED = Path("data/imported")
 

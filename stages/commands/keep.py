@@ -31,7 +31,7 @@ def keep(
     networks that are not trained here stay as they are.
     """
     from pipeline.core.dataset_params import load_dataset
-    from pipeline.report.build import class_groups
+    from pipeline.evaluate import class_groups
     from pipeline.report.kept import keep_run
     from pipeline.report.params import EvaluationParams
     from pipeline.report.scores import score_runs

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline.planning.cost import ImageCounts
-    from pipeline.planning.estimate import Plan
     from pipeline.planning.rate import Rate
+    from stages.commands.estimate import Plan
 
 
 @click.command()
@@ -65,11 +65,11 @@ def plan(
 
 def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) -> "Plan":
     """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
-    from pipeline.checker import check_all
     from pipeline.compute import describe_device, pick_device, precision_warning, set_up
+    from pipeline.planning.checker import check_all
     from pipeline.planning.cost import Costs
-    from pipeline.planning.estimate import Plan, free_bytes, timed
     from pipeline.planning.rate import Rate
+    from stages.commands.estimate import Plan, free_bytes, timed
     from stages.dvc.lock import Lock
 
     content = load_yaml(source)

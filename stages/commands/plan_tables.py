@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.planning.estimate import Plan, totals
+from stages.commands.estimate import Plan, totals
 from stages.dvc.lock import STATES
 from stages.shared.options import console
 

@@ -38,7 +38,7 @@ def repro(arguments: tuple[str, ...], yes: bool, dry: bool, params_path: Path) -
     computed again. What neither has is computed: at once where that takes less than an hour and
     there is no remote, else after a yes.
     """
-    from pipeline.checker import check_all
+    from pipeline.planning.checker import check_all
     from stages.shared.raw_changes import warn_of_raw_changes
 
     if params_path.absolute() != PARAMS.absolute():

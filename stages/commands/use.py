@@ -7,6 +7,7 @@ import click
 from pipeline.core.params import load_yaml
 from stages.shared.options import console, stage_options
 
+PACKAGES = ("pipeline", "stages")
 PROFILES = Path("profiles")
 
 

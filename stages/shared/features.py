@@ -1,27 +1,17 @@
 """The penultimate features that V-scores and t-SNE panels need, computed where they are not yet at hand."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import pick_device, set_up, versions
+from pipeline.compute import ROOMS, code_digest, pick_device, set_up, versions
 from pipeline.core.dataset import ImageData
 from pipeline.core.machine import Machine, load_machine
-from pipeline.report.build import class_groups
+from pipeline.evaluate import class_groups
 from pipeline.report.features import FeatureCache
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from stages.shared.options import console
-
-ROOT = Path(__file__).resolve().parent.parent
-# What computes features: those that other code computed are not read.
-CODE = (
-    "pipeline/models",
-    "pipeline/views/batches.py",
-    "pipeline/views/predict.py",
-    "pipeline/views/plans.py",
-)
 
 
 def features_of(
@@ -55,13 +45,5 @@ def feature_cache(
 ) -> FeatureCache:
     """The cache of the features of all V-score classes, as this code computes them on this machine."""
     classes = {number for group in class_groups(params, data).values() for number in group}
-    computed_by = {"versions": versions(), "code": _code_digest()}
+    computed_by = {"versions": versions(), "code": code_digest(ROOMS["features"])}
     return FeatureCache(data, sorted(classes), folder, pick_device(machine), computed_by)
-
-
-def _code_digest() -> str:
-    digest = hashlib.sha256()
-    for path in (ROOT / name for name in CODE):
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()

@@ -59,8 +59,8 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
     except KeyboardInterrupt:
         click.echo("interrupted; the same command goes on from where it stopped", err=True)
         sys.exit(130)
-    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
-        if debug or not is_mistake(error):
+    except (ValueError, OSError) as error:
+        if debug:
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
             click.echo(f"error: {printable(line)}", err=True)
@@ -70,48 +70,6 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
 def printable(line: str) -> str:
     """A line for the terminal: what came from a stranger's file must not move its cursor."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-
-
-def is_mistake(error: Exception) -> bool:
-    """Whether an error was raised for the user's sake rather than by a fault of ours."""
-    module = type(error).__module__
-    return isinstance(error, ValueError | OSError) or module.startswith(("pipeline.", "stages."))
-
-
-no_graph_option = click.option(
-    "--no-graph",
-    is_flag=True,
-    help="On a GPU, run steps one operation at a time, not as a CUDA graph.",
-)
-
-
-def names_argument(function: F) -> F:
-    """Which entries of a section a training command works on: NAME ... or --all."""
-    everything = click.option(
-        "--all", "everything", is_flag=True, help="All of the section, as many at a time as fit."
-    )
-    return click.argument("names", nargs=-1, metavar="NAME...")(everything(function))
-
-
-def chosen_outputs(
-    content: dict[str, Any],
-    kind: str,
-    names: tuple[str, ...],
-    everything: bool,
-    out: Path | None,
-) -> dict[str, Path]:
-    """The entries of a section that a command was asked for, and the folder of each.
-
-    Raises click.UsageError where none is named, or where several are to share one folder.
-    """
-    chosen = tuple(content.get(f"{kind}s") or ()) if everything else names
-    if not names and not everything:
-        raise click.UsageError(f"name the {kind}s to train, or give --all")
-    if names and everything:
-        raise click.UsageError("give names or --all, not both")
-    if out is not None and len(chosen) != 1:
-        raise click.UsageError(f"--out is for one {kind}; {len(chosen)} were asked for")
-    return {name: out or Path("data") / f"{kind}s" / name for name in chosen}
 
 
 def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:

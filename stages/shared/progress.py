@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.training.progress import Tick
+from pipeline.core.progress import Tick
 from stages.shared.options import console
 
 LINE_SECONDS = 10.0
@@ -67,6 +67,10 @@ class ProgressDisplay:
         traceback: TracebackType | None,
     ) -> None:
         self._bars.stop()
+
+    def tell(self, text: str) -> None:
+        """Print a line."""
+        console.print(text, markup=False)
 
     def show(self, tick: Tick) -> None:
         """Bring a job's display up to date."""

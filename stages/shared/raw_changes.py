@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.dataset import DatasetError
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import PREPARED
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.raw.imagefolder import ImageFolder, find_images
-from pipeline.raw.load import DatasetParams
 from stages.shared.options import console, printable
 
 NOTES = Path("data/raw_files")  # left out of git, as all of data/

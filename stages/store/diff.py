@@ -36,7 +36,7 @@ def diff(first: Path, second: Path, views: int, as_json: bool) -> None:
 
     Logits are compared where both stores have the same images under the same plan.
     """
-    from pipeline.store.tools.compare import compare_stores
+    from pipeline.tools.compare import compare_stores
 
     facts = compare_stores(first, second, views=views)
     if as_json:

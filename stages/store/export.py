@@ -34,8 +34,8 @@ def export(store: Path, form: str, out: Path, groups: tuple[str, ...]) -> None:
     Every file carries the manifest's facts; `decant store import-logits` reads npz files again.
     """
     from pipeline.store.read import open_store
-    from pipeline.store.tools.compare import open_all
-    from pipeline.store.tools.export import export_store
+    from pipeline.tools.compare import open_all
+    from pipeline.tools.export import export_store
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: there is something already; name a new folder")

@@ -13,7 +13,7 @@ from stages.store.common import params_beside, params_option, store_options
 
 if TYPE_CHECKING:
     from pipeline.store.format.manifest import DatasetInfo
-    from pipeline.store.tools.importing import Given, GroupName, Stated
+    from pipeline.tools.importing import Given, GroupName, Stated
 
 _WORK = ".importing"
 
@@ -53,8 +53,8 @@ def import_logits(
     """
     from pipeline.core.dataset_params import load_dataset
     from pipeline.store.format.manifest import describe_dataset
-    from pipeline.store.tools.importing import Stated, look_at
-    from pipeline.store.tools.verify import verify_store
+    from pipeline.tools.importing import Stated, look_at
+    from pipeline.tools.verify import verify_store
 
     if out.suffix != ".zarr":
         raise ValueError(f"{out}: the name of a store ends with .zarr")
@@ -75,7 +75,7 @@ def write(
 ) -> "list[GroupName]":
     """Write and publish the store; returns its groups."""
     from pipeline.core.files import WorkFolder, work_key
-    from pipeline.store.tools.importing import check_origin, import_group, in_order, make_header
+    from pipeline.tools.importing import check_origin, import_group, in_order, make_header
 
     check_origin(given)
     files: dict[str, Path] = {}

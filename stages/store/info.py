@@ -33,7 +33,7 @@ def info(store: Path, as_json: bool) -> None:
 
     Only manifests and the sizes of files are looked at; `decant store verify` reads everything.
     """
-    from pipeline.store.tools.describe import describe_store
+    from pipeline.tools.describe import describe_store
 
     facts = describe_store(store)
     if as_json:
@@ -63,7 +63,7 @@ def info(store: Path, as_json: bool) -> None:
 @store_options
 def list_stores(stores: Path, as_json: bool) -> None:
     """List all stores of the workspace."""
-    from pipeline.store.tools.describe import describe_stores
+    from pipeline.tools.describe import describe_stores
 
     found = describe_stores(stores)
     if as_json:

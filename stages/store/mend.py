@@ -20,7 +20,7 @@ from stages.dvc.upstream import cache_folder
 from stages.store.common import shown, store_argument, store_options
 
 if TYPE_CHECKING:
-    from pipeline.store.tools.verify import Problem
+    from pipeline.tools.verify import Problem
 
 # A file of these problems is not what was published. What else may be wrong (an impossible plan with
 # a hash that is right) was published so, and fetching it again would change nothing.
@@ -38,7 +38,7 @@ def mend(store: Path) -> None:
     Exit code 0 where the store is good afterwards, else 1. A store in which there is something that
     does not belong to it is left alone: DVC would delete that.
     """
-    from pipeline.store.tools.verify import verify_store
+    from pipeline.tools.verify import verify_store
 
     problems = verify_store(store, deep=True)
     if not problems:
@@ -100,7 +100,7 @@ def drop(store: Path, problems: "Iterable[Problem]", cache: Path) -> Iterator[Pa
 
 def fetch(store: Path) -> "list[Problem]":
     """Bring back what is missing from DVC's cache, or its remote; returns what is wrong afterwards."""
-    from pipeline.store.tools.verify import verify_store
+    from pipeline.tools.verify import verify_store
 
     problems: list[Problem] = []
     for command in ("checkout", "pull"):

@@ -28,8 +28,8 @@ from stages.store.common import (
 if TYPE_CHECKING:
     from pipeline.core.dataset import ImageData
     from pipeline.models.network import Network
-    from pipeline.store.tools.recompute import Recomputed
-    from pipeline.store.tools.verify import Problem
+    from pipeline.tools.recompute import Recomputed
+    from pipeline.tools.verify import Problem
 
 _SHOWN_PROBLEMS = 20
 _BATCH = 256
@@ -84,8 +84,8 @@ def verify(
     plan and compared.
     """
     from pipeline.core.dataset_params import load_dataset
-    from pipeline.store.tools.describe import describe_store
-    from pipeline.store.tools.verify import problem, verify_store
+    from pipeline.tools.describe import describe_store
+    from pipeline.tools.verify import problem, verify_store
 
     if teacher is None and (rows, tolerance, seed) != (None, None, None):
         raise click.UsageError("--rows, --tolerance and --seed go with --teacher CHECKPOINT")
@@ -115,7 +115,7 @@ def verify(
 
 def counted(comparison: "Iterator[Recomputed]", store: Path) -> "Iterator[Recomputed]":
     """The same, telling how far it is."""
-    from pipeline.store.tools.describe import describe_store
+    from pipeline.tools.describe import describe_store
     from stages.shared.progress import counter
 
     with counter("recomputing", "groups", len(describe_store(store)["groups"])) as count:
@@ -139,8 +139,8 @@ def comparing(
     from pipeline.models.weights import weights_digest
     from pipeline.store.format.manifest import describe_dataset
     from pipeline.store.read import open_store
-    from pipeline.store.tools.describe import describe_store
-    from pipeline.store.tools.recompute import recompute
+    from pipeline.tools.describe import describe_store
+    from pipeline.tools.recompute import recompute
     from pipeline.views.predict import place
 
     facts: dict[str, Any] = describe_store(store)
@@ -200,7 +200,7 @@ def report(
     seen: str,
 ) -> None:
     """Print what was found."""
-    from pipeline.store.tools.describe import describe_store
+    from pipeline.tools.describe import describe_store
 
     if problems:
         word = "problem" if len(problems) == 1 else "problems"

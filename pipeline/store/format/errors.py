@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.core.errors import DecantError
+
 _FETCH = "`dvc pull {part}`, or compute it with `dvc repro dump@{name}`"
 # Under hardlinks and symlinks a damaged file is DVC's cached one too, and DVC, which does not look
 # into files whose time and mode are the old ones, would bring it back: even after a new dump.
@@ -14,7 +16,7 @@ WHOLE = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
 _REPEAT = "run `dvc repro dump@{name}`"
 
 
-class StoreError(ValueError):
+class StoreError(DecantError):
     """A store that cannot be used.
 
     Attributes:

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.core.files import canonical_json
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.lossy import Part, logit_parts
-from pipeline.views.plans import GROUPS as VIEW_GROUPS
+from pipeline.views.params import GROUPS as VIEW_GROUPS
 from pipeline.views.plans import PLAN_ARRAYS, PLAN_DTYPES
 
 SCHEMA = 1

@@ -1,0 +1,28 @@
+"""Progress of long work, as it is told to whoever shows it: a terminal, a notebook, nobody."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far one job of a stage is; `note` is free text such as loss and accuracy."""
+
+    job: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Report = Callable[[Tick], None]
+
+
+class Display(Protocol):
+    """Who is told what a stage does."""
+
+    def show(self, tick: Tick) -> None:
+        """Bring a job's progress up to date."""
+
+    def tell(self, text: str) -> None:
+        """Say something once."""

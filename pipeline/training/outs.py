@@ -1,0 +1,136 @@
+"""What training leaves: the files of each replicate, and the folder that a stage publishes.
+
+```
+record.json              what was trained and how well it did; the same inputs give the same bytes
+replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, train_sample.safetensors
+                         (logits of some training images)
+```
+
+Finished replicates stay in a work folder whose key leaves their number out, so that asking for one more
+trains one more. How long it took, and on what, goes to a file beside the published folder: two equal
+runs share all of the folder's bytes.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.dataset import ImageData
+from pipeline.core.files import WorkFolder, canonical_json, durable_write
+from pipeline.models.network import Network
+from pipeline.models.registry import build
+from pipeline.models.weights import save_weights, weights_digest
+from pipeline.results.metrics import nll, top1_accuracy, top_k_accuracy
+from pipeline.results.record import (
+    CURVES,
+    RECORD,
+    TEST_LOGITS,
+    TIMING,
+    TRAIN_SAMPLE,
+    WEIGHTS,
+    dataset_facts,
+    sample_rows,
+    save_train_sample,
+    timing_file,
+)
+from pipeline.training.jobs import Job, Replicate, replicates_of
+from pipeline.training.loop import Curves, TestSet
+from pipeline.views.predict import clean_bank, predict_clean
+
+PREDICT_BATCH = 500
+CHECKPOINT = "state.safetensors"
+
+
+def write_replicate(
+    replicate: Replicate,
+    network: Network,
+    curves: Curves,
+    timing: Mapping[str, Any],
+    data: ImageData,
+    test: TestSet,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Write all that a replicate leaves; its record comes last, and its checkpoint goes.
+
+    `on_batch` is called with the number of images of each batch that was looked at.
+    """
+    own, device = replicate.folder, test.bank.device
+    durable_write(own / TIMING, canonical_json(timing))
+    _write_train_sample(own, network, data, device, on_batch)
+    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH, on_batch)
+    save_weights(network, own / WEIGHTS)
+    durable_write(own / CURVES, curves.to_csv().encode("ascii"))
+    durable_write(own / TEST_LOGITS, _npy(logits))
+    record = {
+        "replicate": replicate.number,
+        "seed": replicate.seed,
+        "top1_accuracy": top1_accuracy(logits, test.labels),
+        "top5_accuracy": top_k_accuracy(logits, test.labels, min(5, logits.shape[1])),
+        "nll": nll(logits, test.labels),
+        "train_loss": curves.train_loss[-1] if curves.train_loss else None,
+        "weights_sha256": weights_digest(network.state_dict()),
+    }
+    durable_write(own / RECORD, canonical_json(record))
+    (own / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_train_sample(
+    own: Path,
+    network: Network,
+    data: ImageData,
+    device: torch.device,
+    on_batch: Callable[[int], None],
+) -> None:
+    rows = sample_rows(data.train.labels)
+    bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
+    logits, _ = predict_clean(network, bank, PREDICT_BATCH, on_batch)
+    save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> str:
+    """Write a job's record, publish its folder, and say in a line how well it did."""
+    seen = data.seen_by(job.facts)
+    folders = [replicate.folder for replicate in replicates_of(job, work)]
+    records = [json.loads((folder / RECORD).read_text()) for folder in folders]
+    timings = [json.loads((folder / TIMING).read_text()) for folder in folders]
+    durable_write(work.path / RECORD, canonical_json(_record(job, data, records)))
+    files = {RECORD: work.path / RECORD}
+    for folder in folders:
+        for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
+            files[f"{folder.name}/{name}"] = folder / name
+    work.publish(files, out)
+    durable_write(timing_file(out), canonical_json({"replicates": timings}))
+    accuracies = ", ".join(f"{record['top1_accuracy']:.2%}" for record in records)
+    return f"{job.kind} {job.name}: {accuracies} on the {data.evaluated_on} set of {seen} -> {out}"
+
+
+def _record(job: Job, data: ImageData, replicates: list[dict[str, Any]]) -> dict[str, Any]:
+    network = build(job.network, len(data.class_names))
+    return {
+        "kind": job.kind,
+        "name": job.name,
+        "network": job.network,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "feature_dim": network.feature_dim,
+        "entry": job.entry,
+        "training": json.loads(json.dumps(asdict(job.training))),
+        "augmentation": asdict(job.augmentation),
+        "dataset": dataset_facts(data),
+        "method": None,
+        "teacher": None,
+        **job.facts,
+        "replicates": replicates,
+    }

@@ -1,0 +1,142 @@
+"""decant check: every mistake at once, each with the key's path."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from stages.check import check
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+
+
+def problems_of(content, tmp_path):
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe").dump(content, file)
+    arguments = ["--params", str(path), "--out", str(tmp_path / "checked.txt")]
+    result = CliRunner().invoke(check, arguments, catch_exceptions=False)
+    assert (result.exit_code == 0) == (tmp_path / "checked.txt").exists()
+    return result.output.splitlines() if result.exit_code else []
+
+
+@pytest.fixture
+def content():
+    return YAML(typ="safe").load(ROOT / "profiles" / "digits.yaml")
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_every_profile_is_valid(path, tmp_path):
+    assert PROFILES
+    assert problems_of(YAML(typ="safe").load(path), tmp_path) == []
+
+
+def change(content, path, value):
+    *parents, last = path.split("/")
+    for key in parents:
+        content = content[key]
+    content[last] = value
+
+
+MISTAKES = [
+    ("training/epochs", "many", "training.epochs: expected a whole number"),
+    ("training/epochz", 3, "training.epochz: unknown key; did you mean epochs?"),
+    ("training/batch_size", 0, "training.batch_size: expected a whole number at least 2, found 0"),
+    ("training/precision", "float8", "training.precision: expected one of float32, bfloat16"),
+    ("training/schedule", {"name": "step", "milestones": [30]}, "lie beyond the 16 epochs"),
+    ("machine/threads", 0, "machine.threads: expected a whole number at least 1"),
+    ("dataset/name", "imagenet", "dataset.name: expected one of digits, cifar10, cifar100"),
+    ("dataset/test_fraction", 1.5, "test_fraction: must lie between 0 and 1"),
+    ("augmentation/pad", True, "augmentation.pad: expected a whole number"),
+    ("methods/kd/temprature", 1.0, "methods.kd: "),
+    ("methods/kd/loss", "hinton", "methods.kd: "),
+    ("teachers/resnet20/network", "resnet21", "teachers.resnet20.network: unknown network"),
+    ("teachers/Big.One", {"network": "resnet20", "seed": 0}, "teachers.Big.One: names consist of"),
+    ("baselines/resnet8/network", "mobilenetv2", "baselines.resnet8.network: "),
+    ("baselines/resnet8/replicates", None, "baselines.resnet8.replicates: "),
+    ("baselines/resnet8/training", {"epoch": 3}, "baselines.resnet8.training.epoch: unknown key"),
+    ("dumps/resnet56", None, "dumps.resnet56: "),
+    ("dumps/resnet20/mixed", None, "dumps.resnet20.mixed is null"),
+    ("dumps/resnet20/mixed/alpha", -1.0, "dumps.resnet20.mixed.alpha: expected a number above 0"),
+    ("students/kd/share", 1.5, "students.kd.share: expected a number between 0 and 1, found 1.5"),
+    ("students/kd/share", 0.5, "students.kd: store: a student of share 0.5 reads plain and mixed"),
+    ("students/kd/views", 0, "students.kd.views: expected a whole number at least 1"),
+    ("students/kd/views", 99, "students.kd.views: 99 are asked for, and dumps.resnet20.plain has "),
+    ("students/kd/method", "kdd", "students.kd.method: no kdd; valid names: kd, kd-soft-only"),
+    (
+        "students/kd/store",
+        "resnet2.zarr/plain",
+        "no dump of a teacher resnet2; valid names: resnet20",
+    ),
+    (
+        "evaluation/vscore/groups",
+        {"all": [str(i) for i in range(11)]},
+        "evaluation.vscore.groups.all: the data set has no class 10; did you mean 1? Its 10 classes: 0, 1",
+    ),
+    (
+        "evaluation/vscore/groups",
+        {"similar": ["three", "5"]},
+        "the data set has no class three; Its",
+    ),
+    ("methods/kd", None, "methods.kd: expected a mapping, found null"),
+    ("methods/kd", "kd", "methods.kd: expected a mapping, found 'kd'"),
+    ("machine/device", "gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+    (
+        "dumps/resnet20/codec",
+        {"name": "topk", "top_k": 10},
+        "dumps.resnet20.codec.top_k: keep fewer classes than there are, not 10 of 10",
+    ),
+    ("extra", {}, "extra: unknown section"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
+def test_one_mistake_is_named(path, value, message, content, tmp_path):
+    change(content, path, value)
+    problems = problems_of(content, tmp_path)
+    assert problems
+    assert any(message in problem for problem in problems), problems
+    assert all(problem.startswith("error: ") for problem in problems)
+
+
+def test_all_mistakes_are_listed_at_once(content, tmp_path):
+    chosen = [MISTAKES[index] for index in (0, 5, 8, 11, 19)]
+    for path, value, _ in chosen:
+        change(content, path, value)
+    problems = problems_of(content, tmp_path)
+    for _, _, message in chosen:
+        assert any(message in problem for problem in problems), (message, problems)
+
+
+@pytest.mark.parametrize("section", ["machine", "dataset", "training", "students", "evaluation"])
+def test_a_missing_section_is_named(section, content, tmp_path):
+    del content[section]
+    problems = problems_of(content, tmp_path)
+    assert any(f"{section}: missing section" in problem for problem in problems)
+
+
+def test_class_names_of_known_data_sets(tmp_path):
+    """CIFAR's are known before it is there, so a wrong one is found before anything is fetched."""
+    content = YAML(typ="safe").load(ROOT / "profiles" / "cifar100-short.yaml")
+    groups = {"different": ["beaver", "aquarium fish", "rockets", "turtle"]}
+    change(content, "evaluation/vscore/groups", groups)
+    (problem,) = problems_of(content, tmp_path)
+    assert "no class aquarium fish, rockets; did you mean aquarium_fish, rocket?" in problem
+
+
+def test_the_output_never_changes(content, tmp_path):
+    assert problems_of(content, tmp_path) == []
+    first = (tmp_path / "checked.txt").read_bytes()
+    content["training"]["epochs"] = 20
+    assert problems_of(content, tmp_path) == []
+    assert (tmp_path / "checked.txt").read_bytes() == first
+
+
+def test_a_mistake_of_the_shared_recipe_is_told_once(content, tmp_path):
+    change(content, "training/momentum", "much")
+    change(content, "teachers/resnet20-mixup/training", {"epochs": 20, "batch_size": 1})
+    lines = problems_of(content, tmp_path)
+    assert len([line for line in lines if "momentum" in line]) == 1
+    assert any("teachers.resnet20-mixup.training.batch_size" in line for line in lines)

@@ -1,0 +1,271 @@
+"""The pipeline as DVC runs it: what reruns when something changes, in a clone of its own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+TRACKED = [
+    *("pipeline", "stages", "profiles", "own"),
+    *("dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"),
+    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
+]
+yaml = YAML(typ="safe")
+
+
+class Project:
+    """A copy of the project under git and DVC, with a small params.yaml."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self.env.pop("DECANT_DATA", None)
+
+    def run(self, *command, check=True):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+    def decant(self, *arguments, check=True):
+        return self.run("stages.cli", *arguments, check=check)
+
+    def repro(self, *arguments):
+        """Run `dvc repro`; returns the names of the stages that ran."""
+        output = self.run("dvc", "repro", *arguments).stdout
+        return set(re.findall(r"Running stage '([^']+)'", output))
+
+    def status(self):
+        """Names of the stages that DVC holds for changed."""
+        return set(json.loads(self.run("dvc", "status", "--json").stdout))
+
+    @property
+    def params(self):
+        return yaml.load(self.folder / "params.yaml")
+
+    @params.setter
+    def params(self, content):
+        with (self.folder / "params.yaml").open("w") as file:
+            yaml.dump(content, file)
+
+    def edit(self, path, value):
+        content = self.params
+        part = content
+        *parents, last = path.split("/")
+        for key in parents:
+            part = part[key]
+        part[last] = value
+        self.params = content
+
+
+def small_params():
+    """The digits profile with one teacher, few epochs and few views."""
+    content = yaml.load(ROOT / "profiles" / "digits.yaml")
+    content["machine"]["threads"] = 1
+    content["training"]["epochs"] = 2
+    content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
+    content["baselines"] = {"alone": {"network": "resnet8", "seed": 1, "replicates": 1}}
+    views = {"views": 2, "draw": "stratified"}
+    content["dumps"] = {
+        "resnet8": {
+            "seed": 0,
+            "batch_size": 256,
+            "plain": views,
+            "mixed": {**views, "alpha": 1.0},
+        }
+    }
+    shared = {"network": "resnet8", "method": "kd", "seed": 5, "replicates": 1}
+    content["students"] = {
+        "plain": {"store": "resnet8.zarr/plain", "share": 0.0, **shared},
+        "half": {"store": "resnet8.zarr", "share": 0.5, **shared},
+    }
+    content["evaluation"] = {"vscore": {"groups": {"some": ["3", "8"]}, "seed": 0, "n_init": 2}}
+    return content
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project in which everything has run once."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    project = new_project(folder, small_params())
+    project.first_run = project.repro()
+    return project
+
+
+def new_project(folder, params):
+    """What git has of the project in a new folder, with other parameters."""
+    for name in TRACKED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    project = Project(folder)
+    project.params = params
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project to change."""
+    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
+    copy = Project(tmp_path / "project")
+    assert copy.status() == set()
+    return copy
+
+
+EVERYTHING = {
+    "check",
+    "prepare",
+    "train_teacher@resnet8",
+    "train_baseline@alone",
+    "dump@resnet8",
+    "train_student@plain",
+    "train_student@half",
+    "evaluate",
+}
+
+
+def test_a_full_run_runs_everything_and_is_clean(finished):
+    assert finished.first_run == EVERYTHING
+    assert finished.status() == set()
+    for name in ("report.html", "report.md", "metrics.json", "summary.txt"):
+        assert (finished.folder / "reports" / name).stat().st_size > 0
+
+
+def test_a_second_run_changes_nothing_and_says_so(project):
+    done = project.decant("repro")
+    assert "Running stage" not in done.stdout
+    assert "Nothing has changed" in done.stdout
+    assert "resnet8" in done.stdout
+
+
+def test_another_student_parameter_reruns_that_student_and_the_evaluation(project):
+    project.edit("students/plain/seed", 6)
+    assert project.status() == {"check", "train_student@plain", "evaluate"}
+    assert project.repro() == {"check", "train_student@plain", "evaluate"}
+    assert project.status() == set()
+
+
+def test_editing_a_loss_reruns_students_only(project):
+    with (project.folder / "pipeline" / "losses.py").open("a") as file:
+        file.write("# a comment\n")
+    changed = project.status()
+    assert {"train_student@plain", "train_student@half"} <= changed
+    assert changed <= {"check", "train_student@plain", "train_student@half", "evaluate"}
+
+
+def test_another_view_seed_reruns_dump_and_students_but_no_teacher(project):
+    project.edit("dumps/resnet8/seed", 1)
+    assert project.status() == {"check", "dump@resnet8"}
+    ran = project.repro("train_student@plain")
+    assert ran == {"check", "dump@resnet8", "train_student@plain"}
+
+
+def test_another_alpha_leaves_plain_students_alone(project):
+    project.edit("dumps/resnet8/mixed/alpha", 0.4)
+    assert project.repro() == {"check", "dump@resnet8", "train_student@half", "evaluate"}
+
+
+def test_the_machine_changes_nothing(project):
+    project.edit("machine/threads", 2)
+    project.edit("machine/data_root", "/elsewhere")
+    assert project.status() == set()
+
+
+def test_more_views_keep_the_old_files(project):
+    store = project.folder / "data" / "stores" / "resnet8.zarr" / "plain" / "logits"
+    before = {file: file.read_bytes() for file in store.glob("c.*")}
+    assert len(before) == 2
+    project.edit("dumps/resnet8/plain/views", 3)
+    assert project.repro("dump@resnet8") == {"check", "dump@resnet8"}
+    after = {file: file.read_bytes() for file in store.glob("c.*")}
+    assert len(after) == 3
+    assert before.items() <= after.items()
+
+
+def test_more_replicates_train_only_the_new_ones(project):
+    weights = project.folder / "data/students/plain/replicate-0/weights.safetensors"
+    timing = json.loads((project.folder / "data/students/plain/timing.json").read_text())
+    before = weights.read_bytes()
+    project.edit("students/plain/replicates", 2)
+    project.repro("train_student@plain")
+    assert weights.read_bytes() == before
+    again = json.loads((project.folder / "data/students/plain/timing.json").read_text())
+    assert len(again["replicates"]) == 2
+    assert again["replicates"][0] == timing["replicates"][0]
+
+
+def test_stages_run_by_hand_without_dvc(project, tmp_path):
+    out = tmp_path / "student"
+    done = project.decant("train-student", "half", "--out", str(out))
+    published = project.folder / "data/students/half"
+    assert "student half" in done.stdout
+    assert (out / "record.json").read_bytes() == (published / "record.json").read_bytes()
+
+
+def test_unknown_names_list_the_valid_ones(project):
+    done = project.decant("train-student", "quarter", check=False)
+    assert done.returncode == 1
+    assert "students.quarter: missing; valid names here: half, plain" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_store_says_what_to_do(project):
+    shutil.rmtree(project.folder / "data" / "stores")
+    done = project.decant("train-student", "plain", check=False)
+    assert done.returncode == 1
+    assert "resnet8.zarr" in done.stderr
+    assert "dvc" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(project):
+    # Long enough that neither replicate ends before both have a checkpoint.
+    project.edit("students/plain/training", {"epochs": 100})
+    project.edit("students/plain/replicates", 2)
+    command = [sys.executable, "-m", "stages.cli", "train-student", "plain"]
+    child = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=project.env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore the signal, and what they start does too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    work = project.folder / "data" / ".work"
+    deadline = time.monotonic() + 120
+    while len(list(work.glob("*/replicate-*/state.safetensors"))) < 2:
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    project.edit("students/plain/replicates", 1)
+    project.decant("train-student", "plain")
+    record = json.loads((project.folder / "data/students/plain/record.json").read_text())
+    assert record["training"]["epochs"] == 100
