@@ -15,7 +15,7 @@ from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams, MixedViews
 from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams
 from pipeline.losses.registry import LOSSES, check_options, resolve
-from pipeline.models.registry import MODELS
+from pipeline.models.registry import MODELS, build
 from pipeline.planning.checker import SECTIONS, Checker
 from pipeline.report.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.training.params import Schedule, TrainingParams
@@ -68,10 +68,10 @@ def test_every_loss_is_told_with_its_hyper_parameters():
     assert told == {
         name: [
             parameter.name
-            for parameter in inspect.signature(loss).parameters.values()
+            for parameter in inspect.signature(resolve(name)).parameters.values()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         ]
-        for name, loss in LOSSES.items()
+        for name in LOSSES
     }
 
 
@@ -86,16 +86,20 @@ def test_profiles_are_told():
     assert told == {path.stem for path in (ROOT / "profiles").glob("*.yaml")}
 
 
-def test_a_network_of_ones_own(monkeypatch):
+def test_a_network_of_ones_own(tmp_path, monkeypatch):
     (code,) = blocks("Your own network", "python")
-    made = {}
-    exec(code, made)
-    monkeypatch.setitem(MODELS, "mine", made["Mine"])
+    (tmp_path / "own/networks").mkdir(parents=True)
+    (tmp_path / "own/networks/mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
     content = digits_params()
-    content["students"]["plain"]["network"] = "mine"
-    assert Checker(content).problems == []
-    logits, features = made["Mine"](10).forward_features(torch.randn(3, 3, 16, 16))
-    assert (logits.shape, features.shape) == ((3, 10), (3, 64))
+    content["students"]["plain"]["network"] = "own.networks.mine:Mine"
+    try:
+        assert Checker(content).problems == []
+        network = build("own.networks.mine:Mine", 10)
+        logits, features = network.forward_features(torch.randn(3, 3, 16, 16))
+        assert (logits.shape, features.shape) == ((3, 10), (3, 64))
+    finally:
+        sys.modules.pop("own.networks.mine", None)
 
 
 def test_images_of_ones_own():
@@ -109,21 +113,21 @@ def test_images_of_ones_own():
 def test_a_loss_of_ones_own(tmp_path, monkeypatch):
     (code,) = blocks("Your own loss", "python")
     (entries,) = blocks("Your own loss", "yaml")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own/mine.py").write_text(code)
+    (tmp_path / "own/losses").mkdir(parents=True)
+    (tmp_path / "own/losses/mine.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     content = yaml.load(ROOT / "params.yaml")
     for section, values in yaml.load(entries).items():
         content[section] |= values
     try:
         assert Checker(content).problems == []
-        check_options("own.mine:logit_l1", {"weight": 0.5})
+        check_options("own.losses.mine:logit_l1", {"weight": 0.5})
         logits = torch.randn(4, 10)
         targets = torch.eye(10)[:4]
-        loss = resolve("own.mine:logit_l1")(logits, None, logits, None, targets, 0.0, weight=0.5)
+        loss = resolve("own.losses.mine:logit_l1")(logits, logits, targets, weight=0.5)
         torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, targets))
     finally:
-        sys.modules.pop("own.mine", None)
+        sys.modules.pop("own.losses.mine", None)
 
 
 def test_a_training_loop_of_ones_own(tmp_path, monkeypatch):

@@ -136,12 +136,12 @@ def test_exp_run_with_other_values_has_right_metrics(project):
     assert metrics(project)["students"]["plain"]["top1_accuracy"] == accuracy(project, "plain")
     assert metrics(project) != before
     # A loss of one's own, by a name in own/, changed between two runs.
-    own = project.folder / "own/mine.py"
+    own = project.folder / "own/losses/mine.py"
     own.write_text(LOSS)
     for factor in ("1.0", "-1.0"):
         own.write_text(LOSS.replace("FACTOR", factor))
         project.run(
-            *("dvc", "exp", "run", "-S", "methods.kd.loss=own.mine:loss"),
+            *("dvc", "exp", "run", "-S", "methods.kd.loss=own.losses.mine:loss"),
             *(
                 "-S",
                 "~methods.kd.temperature",

@@ -1,7 +1,7 @@
 """Names in params.yaml that stand for code: those of a registry, and dotted paths to the user's own.
 
 A registry maps a name to `module:function`, so that knowing the names imports none of the code. The
-user's own code lies in `own/` (`pipeline.core.own`) or is installed.
+user's own code lies in `own/losses` and `own/networks` (`pipeline.core.own`) or is installed.
 """
 
 import importlib
@@ -22,8 +22,7 @@ def load(
 ) -> Callable[..., Any]:
     """The function or class behind a name of the registry, or behind a path of the user's own.
 
-    Paths are `own.module:function` or `own.module.function`, of the folder `own/` or an installed
-    package.
+    Paths are `own.losses.module:function` (or with a last dot), or of an installed package.
 
     Args:
         kind: what is named, for messages: loss, network.
@@ -37,7 +36,7 @@ def load(
         return getattr(importlib.import_module(module_name), attribute)  # type: ignore[no-any-return]
     module_name, attribute = _split(name, registry, kind, close)
     try:
-        function = getattr(import_own(module_name), attribute)
+        function = getattr(import_own(module_name, kind), attribute)
     except ImportError as error:
         raise UnknownNameError(f"{kind} {name!r}: cannot import {module_name} ({error})") from error
     except AttributeError:
@@ -55,7 +54,7 @@ def own_code_sha256(name: str, registry: Mapping[str, str], kind: str) -> str | 
     load(name, registry, kind)
     if name in registry:
         return None
-    return code_sha256(import_own(_split(name, registry, kind)[0]))
+    return code_sha256(import_own(_split(name, registry, kind)[0], kind))
 
 
 def _split(
@@ -66,6 +65,7 @@ def _split(
         near = [close] if close in registry else get_close_matches(name, registry, n=1)
         hint = f"did you mean {near[0]}? Valid" if near else "valid"
         raise UnknownNameError(
-            f"no {kind} {name!r}; {hint}: {', '.join(registry)}, or own.module:function"
+            f"no {kind} {name!r}; {hint}: {', '.join(registry)}, or the path of one of your own "
+            "(module:function)"
         )
     return module_name, attribute

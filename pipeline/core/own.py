@@ -1,7 +1,8 @@
-"""Code of the user's own: modules of the folder `own/`, which the stages that use them depend on whole.
+"""Code of the user's own: losses in `own/losses/`, networks in `own/networks/`.
 
-DVC watches that folder, so that no result of older code passes for a current one. Installed packages
-work too, unwatched; a module elsewhere in the working folder is refused.
+DVC watches each folder, whole, for the stages that use what is in it, so that no result of older code
+passes for a current one; an edited loss leaves teachers alone. Installed packages work too, unwatched; a
+module elsewhere in the working folder is refused.
 """
 
 import hashlib
@@ -15,27 +16,32 @@ from types import ModuleType
 FOLDER = "own"
 
 
-def import_own(name: str) -> ModuleType:
-    """Import a module that a parameter file names, `own.MODULE` or an installed one.
+def import_own(name: str, kind: str) -> ModuleType:
+    """Import a module that a parameter file names: one of the user's own folder, or an installed one.
+
+    Args:
+        name: `own.losses.MODULE`, `own.networks.MODULE`, or an installed package's module.
+        kind: what it holds: loss, network.
 
     Raises ImportError where there is none, ValueError where it lies in the working folder but not in
-    `own/`.
+    the folder of its kind.
     """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # an installed command does not look there
-    package, _, _ = name.partition(".")
-    known = package == FOLDER or name in sys.modules  # what stages import, DVC watches
-    if not known and _lies_in(find_spec(package), Path.cwd()):
-        raise ValueError(
-            f"{name} lies in the working folder, where DVC would not see it change: move it into "
-            f"{FOLDER}/ and write {FOLDER}.{name.rpartition('.')[2]}"
-        )
+    package, watched = name.partition(".")[0], f"{FOLDER}.{_plural(kind)}"
+    if not name.startswith(f"{watched}."):
+        known = package != FOLDER and name in sys.modules  # what stages import, DVC watches
+        if not known and (package == FOLDER or _lies_in(find_spec(package), Path.cwd())):
+            raise ValueError(
+                f"{name} lies in the working folder, where DVC would not see it change: move it "
+                f"into {watched.replace('.', '/')}/ and write {watched}.{name.rpartition('.')[2]}"
+            )
     return importlib.import_module(name)
 
 
 def code_sha256(module: ModuleType) -> str | None:
-    """Digest (hex) of the code that a module is: all of `own/`, of others their file.
+    """Digest (hex) of the code that a module is: of the user's own, all of its folder; of others their file.
 
     None for one without a file.
     """
@@ -44,13 +50,16 @@ def code_sha256(module: ModuleType) -> str | None:
     file = Path(module.__file__)
     if module.__name__.partition(".")[0] != FOLDER:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    root = file.parents[module.__name__.count(".") - 1]
+    root = file.parents[module.__name__.count(".") - 2]  # own/losses of own.losses.mine
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(
-            path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
-        )
+        name = path.relative_to(root).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _plural(kind: str) -> str:
+    return {"loss": "losses"}.get(kind, f"{kind}s")
 
 
 def _lies_in(spec: ModuleSpec | None, folder: Path) -> bool:

@@ -5,15 +5,20 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.distill.params import Method
-from pipeline.losses.registry import bind, own_code_sha256
+from pipeline.losses.registry import bind, check_options, needs_features, own_code_sha256
 from pipeline.views.batches import Batch
 
 
 class DistillationLoss:
-    """A method's loss, handed what it asks for by name; a `BatchLoss`."""
+    """A method's loss, handed what it asks for by name; a `BatchLoss`.
+
+    Raises ValueError where the loss or a hyper-parameter is wrong.
+    """
 
     def __init__(self, method: Method) -> None:
+        check_options(method.loss, method.options)
         self.method = method
+        self.needs_features = needs_features(method.loss)
         self._loss = bind(method.loss)
 
     def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:

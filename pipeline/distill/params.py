@@ -5,7 +5,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pipeline.core.params import AtLeast, Between, Seed
-from pipeline.losses.registry import check_options, needs_features
 from pipeline.views.params import GROUPS, Group
 
 Sampling = Literal["epoch", "image"]
@@ -69,17 +68,14 @@ class Method:
 
     @classmethod
     def parse(cls, name: str, entry: dict[str, Any]) -> "Method":
-        """Read an entry. Raises ValueError where the loss or a hyper-parameter is wrong."""
+        """Read an entry; what it names is looked at by `DistillationLoss`.
+
+        Raises ValueError where it names no loss.
+        """
         if "loss" not in entry:
             raise ValueError("loss: missing; expected the name of a loss")
         options = {key: value for key, value in entry.items() if key != "loss"}
-        check_options(entry["loss"], options)
         return cls(name, entry["loss"], options)
-
-    @property
-    def needs_features(self) -> bool:
-        """Whether the loss reads the teacher's features."""
-        return needs_features(self.loss)
 
     def description(self) -> dict[str, Any]:
         """What a record says of the method."""

@@ -85,6 +85,7 @@ def student_job(name: str, content: dict[str, Any], data: ImageData, store: Stor
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
+    loss = DistillationLoss(method)
     return Job(
         kind="student",
         name=name,
@@ -100,8 +101,8 @@ def student_job(name: str, content: dict[str, Any], data: ImageData, store: Stor
             seed=params.seed,
             views=params.views,
             sampling=params.view_sampling,
-            features=method.needs_features,
+            features=loss.needs_features,
         ),
-        loss=DistillationLoss(method),
+        loss=loss,
         facts={"method": method.description(), "teacher": teacher_facts(store, params.views)},
     )

@@ -10,8 +10,8 @@ from functools import cache
 
 import torch
 
+from pipeline.core import names
 from pipeline.core.errors import DecantError
-from pipeline.core.names import load
 from pipeline.models.network import Network
 
 MODELS = {
@@ -71,7 +71,7 @@ def build(name: str, num_classes: int) -> Network:
     and for a function that builds no `Network` of that many, UnknownNameError for an unknown name (the
     message lists the valid ones).
     """
-    builder = load(name, MODELS, "network", close=own_name(name))
+    builder = names.load(name, MODELS, "network", close=own_name(name))
     if num_classes < 2:
         raise NetworkError(f"{name}: num_classes must be 2 or more, found {num_classes}")
     network = builder(num_classes)
@@ -81,6 +81,11 @@ def build(name: str, num_classes: int) -> Network:
             f"pipeline.models.network.Network of so many logits"
         )
     return network
+
+
+def own_code_sha256(name: str) -> str | None:
+    """Digest (hex) of the code of the user's own network; None for those of `MODELS`. Raises as `build`."""
+    return names.own_code_sha256(name, MODELS, "network")
 
 
 @cache

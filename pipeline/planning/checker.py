@@ -11,7 +11,7 @@ from pipeline.core.params import ParamsError, check_names, describe, read
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.dump.params import DumpParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
-from pipeline.losses.registry import needs_features
+from pipeline.losses.registry import check_options, needs_features
 from pipeline.models.registry import build, check_image_size
 from pipeline.paper.published import check_dataset
 from pipeline.raw.imagefolder import find_images
@@ -39,6 +39,11 @@ def check_all(content: dict[str, Any], source: object) -> None:
         raise ParamsError([f"{source}: {problem}" for problem in problems])
 
 
+def _check_method(name: str, entry: dict[str, Any]) -> None:
+    method = Method.parse(name, entry)
+    check_options(method.loss, method.options)
+
+
 class Checker:
     """Collects the problems of a parameter file: each section's own, then those between sections."""
 
@@ -54,7 +59,7 @@ class Checker:
         for name in ("methods", "teachers", "baselines", "dumps", "students"):
             self.problems += check_names(self._names(name), name)
         for name, method in self._valid("methods").items():
-            self._attempt(f"methods.{name}", Method.parse, name, method)
+            self._attempt(f"methods.{name}", _check_method, name, method)
         self._trained("teachers")
         self._trained("baselines")
         self._trained("students")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.core.dataset import Channels, ImageData, Split
 from pipeline.core.files import work_key
 from pipeline.models.network import Network
-from pipeline.models.registry import build
+from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import CheckpointError, load_into, load_weights, weights_digest
 from pipeline.report.runs import Run
 from pipeline.report.workers import in_threads
@@ -102,6 +102,7 @@ class FeatureCache:
         facts = {
             "weights": run.record["replicates"][replicate]["weights_sha256"],
             "network": run.network,
+            "own_network": own_code_sha256(run.network),
             "dataset": self.data.fingerprint,
             "normalisation": self._channels(run),
             "classes": sorted(self.classes),

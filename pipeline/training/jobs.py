@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.core.dataset import ImageData
 from pipeline.core.files import WorkFolder
 from pipeline.core.params import ParamsError, read
+from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest
 from pipeline.training.params import TrainingParams
 from pipeline.views.batches import Batch, EpochSource
@@ -66,6 +67,7 @@ class Job:
         seen = data.seen_by(self.facts)
         return {
             "network": self.network,
+            "own_network": own_code_sha256(self.network),
             "seed": self.seed,
             "training": asdict(self.training),
             "augmentation": asdict(self.augmentation),

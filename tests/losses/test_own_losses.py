@@ -1,4 +1,4 @@
-"""A loss of the user's own, in the folder own/: found, and trained again where it changes."""
+"""A loss of the user's own, in the folder own/losses: found, and trained again where it changes."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from workspaces import ROOT, Workspace, digits_params
 
 LOSS = """
-def mine(student_logits, student_features, teacher_logits, teacher_features, targets, epoch, *, weight):
+def mine(student_logits, teacher_logits, *, weight):
     return weight * (student_logits - teacher_logits).square().mean()
 """
 
@@ -18,12 +18,12 @@ def dumped(tmp_path_factory):
     """A workspace with a store, and a student with a loss of `mine.py`."""
     folder = tmp_path_factory.mktemp("own-loss")
     content = digits_params()
-    content["methods"]["mine"] = {"loss": "own.mine:mine", "weight": 0.5}
+    content["methods"]["mine"] = {"loss": "own.losses.mine:mine", "weight": 0.5}
     content["students"]["plain"]["method"] = "mine"
     content["dumps"]["resnet8"]["mixed"] = None
     work = Workspace(folder, content)
-    (folder / "own").mkdir()
-    (folder / "own/mine.py").write_text(LOSS)
+    (folder / "own/losses").mkdir(parents=True)
+    (folder / "own/losses/mine.py").write_text(LOSS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("DECANT_DATA", raising=False)
@@ -45,25 +45,25 @@ def train(work):
     assert "student plain" in done.stdout
     results = work.folder / "data/students/plain"
     weights = work.record("data/students/plain")["replicates"][0]["weights_sha256"]
-    return weights, (results / "timing.json").read_bytes()
+    return weights, results.with_name("plain.timing.json").read_bytes()
 
 
 def test_a_loss_in_own_is_found_and_trained_again_where_it_changes(dumped):
     first = train(dumped)
     assert train(dumped) == first, "done already"
-    (dumped.folder / "own/mine.py").write_text(LOSS.replace("square()", "abs()"))
+    (dumped.folder / "own/losses/mine.py").write_text(LOSS.replace("square()", "abs()"))
     changed = train(dumped)
     assert changed[0] != first[0]
-    (dumped.folder / "own/mine.py").write_text(LOSS)
+    (dumped.folder / "own/losses/mine.py").write_text(LOSS)
     assert train(dumped) == first, "the work of the first one is kept"
 
 
 def test_what_a_loss_imports_from_own_counts_too(dumped):
     first = train(dumped)
-    mine, shared = dumped.folder / "own/mine.py", dumped.folder / "own/shared.py"
+    mine, shared = dumped.folder / "own/losses/mine.py", dumped.folder / "own/losses/shared.py"
     shared.write_text("FACTOR = 2.0\n")
     mine.write_text(
-        f"from own.shared import FACTOR\n{LOSS.replace('weight *', 'FACTOR * weight *')}"
+        f"from own.losses.shared import FACTOR\n{LOSS.replace('weight *', 'FACTOR * weight *')}"
     )
     doubled = train(dumped)
     assert doubled[0] != first[0]
@@ -75,29 +75,31 @@ def test_what_a_loss_imports_from_own_counts_too(dumped):
 
 def test_a_loss_elsewhere_in_the_working_folder_is_refused(dumped):
     (dumped.folder / "beside.py").write_text(LOSS)
+    (dumped.folder / "own/elsewhere.py").write_text(LOSS)
     (dumped.folder / "package").mkdir()
     (dumped.folder / "package/inside.py").write_text(LOSS)
     before = (dumped.folder / "params.yaml").read_text()
     try:
-        for module, name in (("beside", "beside"), ("package.inside", "inside")):
-            text = before.replace("own.mine:mine", f"{module}:mine")
+        modules = ("beside", "package.inside", "own.elsewhere")
+        for module, name in ((module, module.rpartition(".")[2]) for module in modules):
+            text = before.replace("own.losses.mine:mine", f"{module}:mine")
             (dumped.folder / "params.yaml").write_text(text)
             for command in (["check"], ["train-student", "plain"]):
                 done = decant(dumped, *command)
                 assert done.returncode == 1
                 assert f"{module} lies in the working folder" in done.stderr
-                assert f"move it into own/ and write own.{name}" in done.stderr
+                assert f"move it into own/losses/ and write own.losses.{name}" in done.stderr
                 assert "Traceback" not in done.stderr
     finally:
         (dumped.folder / "params.yaml").write_text(before)
 
 
 def test_a_loss_that_is_not_there(dumped):
-    (dumped.folder / "own/mine.py").rename(dumped.folder / "own/other.py")
+    (dumped.folder / "own/losses/mine.py").rename(dumped.folder / "own/losses/other.py")
     try:
         done = decant(dumped, "check")
         assert done.returncode == 1
-        assert "cannot import own.mine" in done.stderr
+        assert "cannot import own.losses.mine" in done.stderr
         assert "Traceback" not in done.stderr
     finally:
-        (dumped.folder / "own/other.py").rename(dumped.folder / "own/mine.py")
+        (dumped.folder / "own/losses/other.py").rename(dumped.folder / "own/losses/mine.py")

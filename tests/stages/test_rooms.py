@@ -118,8 +118,11 @@ def test_evaluate_depends_on_whatever_is_trained():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_uses_own_code_depends_on_all_of_it(stage):
-    reads = "pipeline/distill/epochs.py" in reached_modules(stage)  # what makes losses of names
-    assert ("own" in definition(stage)["deps"]) == reads
+    reached, deps = reached_modules(stage), definition(stage)["deps"]
+    for folder, registry in (("losses", "distill/method"), ("networks", "models/registry")):
+        assert (f"own/{folder}" in deps) == (
+            f"pipeline/{registry}.py" in reached or stage == "check"
+        )
 
 
 def test_default_params_are_the_digits_profile():
