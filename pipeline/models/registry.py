@@ -74,7 +74,13 @@ def build(name: str, num_classes: int) -> Network:
     builder = names.load(name, MODELS, "network", close=own_name(name))
     if num_classes < 2:
         raise NetworkError(f"{name}: num_classes must be 2 or more, found {num_classes}")
-    network = builder(num_classes)
+    try:
+        network = builder(num_classes)
+    except Exception as error:
+        if name in MODELS:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise NetworkError(f"{name}: cannot be built for {num_classes} classes ({reason})") from error
     if not isinstance(network, Network) or network.num_classes != num_classes:
         raise NetworkError(
             f"{name}: called with {num_classes} it gives {type(network).__name__}, not a "

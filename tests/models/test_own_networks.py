@@ -1,11 +1,11 @@
-"""A network of the user's own, in the folder own/networks: a teacher, a student, and trained again where it changes."""
+"""A network of the user's own, in own/networks: it teaches and learns, and is trained again where it changes."""
 
 import os
 import subprocess
 import sys
 
 import pytest
-from workspaces import ROOT, Workspace, digits_params
+from workspaces import ROOT, Workspace, digits_params, yaml
 
 PATH = "own.networks.mine:Mine"
 NETWORK = """
@@ -47,6 +47,8 @@ def work(tmp_path_factory):
     made = Workspace(folder, content)
     (folder / "own/networks").mkdir(parents=True)
     write(folder, 8)
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(content, file)
     return made
 
 
