@@ -22,12 +22,11 @@ from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.features import FeaturesOf
 from pipeline.report.figures import accuracy_figures, curve_figures
-from pipeline.report.kept import cost_table
 from pipeline.report.machine_readable import write_details, write_metrics, write_plot_data
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.report.scores import Scores, score_runs
-from pipeline.report.setting import caption, setting_table
+from pipeline.report.setting import caption, cost_table, setting_table
 from pipeline.report.tables import Table, to_text, write_table
 from pipeline.report.view_counts import view_table
 from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table

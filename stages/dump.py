@@ -6,10 +6,9 @@ Three groups: clean images, plain views and mixed views. Each is computed in a w
 so that changing one leaves what is done of the others, and more views add to the ones that are there.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +18,7 @@ from stages.shared.options import console, load_params, path_option, stage_optio
 
 if TYPE_CHECKING:
     from pipeline.models.network import Network
+    from pipeline.results.record import Record
 
 
 @click.command()
@@ -88,7 +88,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
         )
 
 
-def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Network":
+def load_teacher(folder: Path, record: "Record", classes: int) -> "Network":
     """The network of a teacher's folder, on the CPU.
 
     Raises ValueError where its weights are not those that its record tells of, whose sha256 the
@@ -99,9 +99,9 @@ def load_teacher(folder: Path, record: Mapping[str, Any], classes: int) -> "Netw
     from pipeline.results.record import WEIGHTS
 
     path = folder / "replicate-0" / WEIGHTS
-    network = build(record["network"], classes)
-    load_into(network, load_weights(path), source=str(path), name=record["network"])
-    digest, stated = weights_digest(network), record["replicates"][0]["weights_sha256"]
+    network = build(record.network, classes)
+    load_into(network, load_weights(path), source=str(path), name=record.network)
+    digest, stated = weights_digest(network), record.replicates[0].weights_sha256
     if digest != stated:
         raise ValueError(
             f"{path}: not the weights of its record (sha256 {digest[:12]}..., there {stated[:12]}...): "

@@ -99,16 +99,16 @@ class ImageData:
             return self
         return replace(self, mean=normalisation.mean, std=normalisation.std)
 
-    def seen_by(self, record: Mapping[str, Any]) -> Self:
-        """The images as the network of a training stage's record sees them.
+    def seen_by(self, teacher: Mapping[str, Any]) -> Self:
+        """The images as the teacher of a store's manifest sees them.
 
-        `record["normalisation"]` is there where that is not the data set's own: of weights that were
+        `teacher["normalisation"]` is there where that is not the data set's own: of weights that were
         trained elsewhere. Raises `DatasetError` where it is malformed.
         """
         problems: list[str] = []
-        found = read(Normalisation | None, record.get("normalisation"), "normalisation", problems)
+        found = read(Normalisation | None, teacher.get("normalisation"), "normalisation", problems)
         if problems:
-            raise DatasetError(f"the record of {record.get('name')}: {'; '.join(problems)}")
+            raise DatasetError(f"the teacher {teacher.get('name')}: {'; '.join(problems)}")
         return self.normalised(found)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.distill.params import Sampling, groups_of
+from pipeline.results.record import TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
 from pipeline.views.params import Augmentation, Group
@@ -173,26 +174,26 @@ def manifest_digests(store: Store) -> dict[str, str]:
     return {name: store.group(name).manifest.digest for name in store.groups}
 
 
-def teacher_facts(store: Store, views: int | None = None) -> dict[str, Any]:
+def teacher_facts(store: Store, views: int | None = None) -> TeacherFacts:
     """What a student's record says of its teacher and of the views that it reads (see `views_read`)."""
     manifests = {name: store.group(name).manifest for name in store.groups}
     teacher = next(iter(manifests.values())).header.teacher
     mixup = teacher.training.get("mixup")
-    seen = {}
+    read = {}
     for name, manifest in manifests.items():
         recipe = manifest.header.recipe
         assert recipe is not None
         count = views_read(store.group(name), views)
-        seen[name] = {"views": count, "draw": recipe.draw, "alpha": recipe.alpha}
-    return {
-        "name": teacher.name,
-        "network": teacher.network,
-        "mixup_alpha": mixup.get("alpha") if isinstance(mixup, dict) else None,
-        "weights_sha256": teacher.weights_sha256,
-        "top1_accuracy": teacher.top1_accuracy,
-        "store": manifest_digests(store),
-        "views": seen,
-    }
+        read[name] = ViewFacts(views=count, draw=recipe.draw, alpha=recipe.alpha)
+    return TeacherFacts(
+        name=teacher.name,
+        network=teacher.network,
+        mixup_alpha=mixup.get("alpha") if isinstance(mixup, dict) else None,
+        weights_sha256=teacher.weights_sha256,
+        top1_accuracy=teacher.top1_accuracy,
+        store=manifest_digests(store),
+        views=read,
+    )
 
 
 def store_augmentation(store: Store) -> Augmentation:

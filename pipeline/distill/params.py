@@ -76,7 +76,3 @@ class Method:
             raise ValueError("loss: missing; expected the name of a loss")
         options = {key: value for key, value in entry.items() if key != "loss"}
         return cls(name, entry["loss"], options)
-
-    def description(self) -> dict[str, Any]:
-        """What a record says of the method."""
-        return {"name": self.name, "loss": self.loss, **self.options}

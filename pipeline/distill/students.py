@@ -13,6 +13,7 @@ from pipeline.core.progress import Display
 from pipeline.distill.epochs import StoreViews, store_augmentation, teacher_facts
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
+from pipeline.results.record import MethodFacts
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.store.format.version import partial_error, version_error
@@ -104,5 +105,6 @@ def student_job(name: str, content: dict[str, Any], data: ImageData, store: Stor
             features=loss.needs_features,
         ),
         loss=loss,
-        facts={"method": method.description(), "teacher": teacher_facts(store, params.views)},
+        method=MethodFacts(name=method.name, loss=method.loss, options=method.options),
+        teacher=teacher_facts(store, params.views),
     )

@@ -4,10 +4,9 @@ The teacher sees each view exactly as a student will: images go through the same
 normalisation and the same mixing. Views that are there already are left alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from pipeline.dump.overlap import OneBehind
 from pipeline.dump.params import DumpParams, GroupName, MixedViews
 from pipeline.dump.ready import LOWER
 from pipeline.models.network import Network
+from pipeline.results.record import Record
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.manifest import (
     TF32_TOLERANCE,
@@ -37,17 +37,17 @@ def groups_of(params: DumpParams) -> list[GroupName]:
     return ["clean", *(group for group in GROUPS if params.group(group) is not None)]
 
 
-def teacher_info(record: Mapping[str, Any], data: ImageData) -> TeacherInfo:
+def teacher_info(record: Record, data: ImageData) -> TeacherInfo:
     """What a manifest says of the teacher, from the record of its training on a data set."""
-    seen = data.seen_by(record).normalisation
-    replicate = record["replicates"][0]
-    mixup = record["entry"].get("mixup")
+    seen = data.normalised(record.normalisation).normalisation
+    replicate = record.replicates[0]
+    mixup = record.entry.get("mixup")
     return TeacherInfo(
-        name=record["name"],
-        network=record["network"],
-        weights_sha256=replicate["weights_sha256"],
-        training={**record["training"], "mixup": mixup, "seed": replicate["seed"]},
-        top1_accuracy=replicate["top1_accuracy"],
+        name=record.name,
+        network=record.network,
+        weights_sha256=replicate.weights_sha256,
+        training={**record.training, "mixup": mixup, "seed": replicate.seed},
+        top1_accuracy=replicate.top1_accuracy,
         normalisation=None if seen == data.normalisation else seen,
     )
 

@@ -1,7 +1,6 @@
 """Entries of `teachers` and `baselines` as jobs: networks that learn from hard labels."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,13 @@ def hard_label_job(kind: str, name: str, content: dict[str, Any], data: ImageDat
     """The entry of a name in `teachers` or `baselines`, as the engine takes it."""
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
-    weights, facts = None, {}
+    weights, normalisation = None, None
     if params.weights is not None:
         network = build(params.network, len(data.class_names))
         read_weights(params.weights, network, params.network)
         weights = network.state_dict()
         if params.weights.normalisation not in (None, data.normalisation):
-            facts["normalisation"] = asdict(params.weights.normalisation)
+            normalisation = params.weights.normalisation
     return Job(
         kind=kind,
         name=name,
@@ -67,5 +66,5 @@ def hard_label_job(kind: str, name: str, content: dict[str, Any], data: ImageDat
         epochs=HardLabels(augmentation, params.mixup, params.seed, len(data.train.labels)),
         loss=hard_label_loss,
         weights=weights,
-        facts=facts,
+        normalisation=normalisation,
     )

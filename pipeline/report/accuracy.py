@@ -74,7 +74,7 @@ def _data(scores: Scores) -> dict[str, Value]:
         "section": run.section,
         "name": run.name,
         "network": run.network,
-        "parameters": int(run.record["parameters"]),
+        "parameters": run.record.parameters,
         "teacher": run.teacher,
         "method": run.method,
         "share": run.share,

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.losses.registry import SCALES, scaled_logits
-from pipeline.report.runs import TrainSample
 from pipeline.results.metrics import TEMPERATURE_BOUNDS, ece, fit_temperature, kl_divergence, nll
+from pipeline.results.samples import TrainSample
 
 ECE_BINS = 15
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.report.clusters import tsne_embedding
 from pipeline.report.configurations import hard_label_runs
-from pipeline.report.features import FeaturesOf
+from pipeline.report.features import FeaturesOf, class_rows
 from pipeline.report.numbers import deviation, mean
 from pipeline.report.params import TsneParams
 from pipeline.report.runs import Run
@@ -28,7 +28,6 @@ from pipeline.report.style import (
 )
 from pipeline.report.vscores import SPLITS, VScores, group_features
 from pipeline.report.workers import in_threads
-from pipeline.results.record import class_rows
 
 MAX_PANEL_WIDTH = 8.0  # inches
 BARS_PER_FIGURE = 8  # networks

@@ -55,25 +55,25 @@ class Configuration:
 
 def configuration(run: Run) -> Configuration:
     """The configuration of a run, from its record."""
-    method, teacher = run.record["method"], run.record["teacher"]
+    method, teacher = run.record.method, run.record.teacher
     if method is None or teacher is None:
         return Configuration(network=run.network, share=run.share, alpha=run.mixup_alpha)
-    mixed = teacher.get("views", {}).get("mixed") or {}
+    mixed = teacher.views.get("mixed")
     return Configuration(
         network=run.network,
-        loss=str(method["loss"]),
-        options=options(**{k: v for k, v in method.items() if k not in ("name", "loss")}),
+        loss=method.loss,
+        options=options(**method.options),
         share=run.share,
-        alpha=mixed.get("alpha") if run.share else None,
-        teacher=str(teacher["network"]),
-        teacher_alpha=teacher["mixup_alpha"],
+        alpha=mixed.alpha if run.share and mixed is not None else None,
+        teacher=teacher.network,
+        teacher_alpha=teacher.mixup_alpha,
         views=run.views,
     )
 
 
 def own_facts(run: Run) -> dict[str, str]:
     """What of a run is its entry's own: its recipe beside the shared one, and how it reads which store."""
-    entry = run.record["entry"]
+    entry = run.record.entry
     facts = dict(entry.get("training") or {})
     if entry.get("view_sampling", "epoch") != "epoch":
         facts["view_sampling"] = entry["view_sampling"]
@@ -103,8 +103,8 @@ def hard_label_runs(runs: Iterable[Run]) -> dict[tuple[str, float | None], list[
         if run.section != "students" and run.share in (0, 1):
             found.setdefault((run.network, run.mixup_alpha), []).append(run)
     for key, kind in found.items():
-        recipe = usual_first(kind)[0].record["training"]
-        found[key] = [run for run in kind if run.record["training"] == recipe]
+        recipe = usual_first(kind)[0].record.training
+        found[key] = [run for run in kind if run.record.training == recipe]
     return found
 
 

@@ -23,7 +23,7 @@ from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import CheckpointError, load_into, load_weights, weights_digest
 from pipeline.report.runs import Run
 from pipeline.report.workers import in_threads
-from pipeline.results.record import ResultsError, class_rows
+from pipeline.results.record import ResultsError
 from pipeline.results.tensors import read_tensors, save_tensors
 from pipeline.views.batches import ImageBank
 from pipeline.views.predict import clean_bank, place, predict_clean
@@ -100,7 +100,7 @@ class FeatureCache:
     def path(self, run: Run, replicate: int) -> Path:
         """The cached file of a replicate."""
         facts = {
-            "weights": run.record["replicates"][replicate]["weights_sha256"],
+            "weights": run.record.replicates[replicate].weights_sha256,
             "network": run.network,
             "own_network": own_code_sha256(run.network),
             "dataset": self.data.fingerprint,
@@ -113,7 +113,7 @@ class FeatureCache:
 
     def _channels(self, run: Run) -> tuple[Channels, Channels]:
         """Mean and standard deviation per channel of the images that the network is given."""
-        seen = self.data.seen_by(run.record)
+        seen = self.data.normalised(run.record.normalisation)
         return seen.mean, seen.std
 
     @property
@@ -132,6 +132,11 @@ class FeatureCache:
         )
         train_labels, test_labels = self._labels
         return ClassFeatures(train, train_labels, test, test_labels)
+
+
+def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.int64]:
+    """Indices of the images of the given classes, in data-set order: i8 [n]."""
+    return np.flatnonzero(np.isin(labels, np.asarray(classes, np.int32)))
 
 
 def save(features: ClassFeatures, path: Path) -> None:
@@ -162,7 +167,7 @@ def _load(run: Run, replicate: int, num_classes: int) -> Network:
         load_into(network, weights)
     except CheckpointError as error:
         raise ResultsError(f"{error}; pull it (`dvc pull {run.folder}`) or make it again") from None
-    if weights_digest(weights) != run.record["replicates"][replicate]["weights_sha256"]:
+    if weights_digest(weights) != run.record.replicates[replicate].weights_sha256:
         raise ResultsError(
             f"{path} holds other weights than its record names: run its stage again (`dvc repro`) or "
             f"pull it (`dvc pull {run.folder}`)"

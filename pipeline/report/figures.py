@@ -52,8 +52,8 @@ def grouped(runs: Sequence[Run]) -> Groups:
             mixup = (
                 f" (mixup alpha {teacher.mixup_alpha:g})" if teacher and teacher.mixup_alpha else ""
             )
-            network = run.record["teacher"]["network"]
-            title = f"{network}{mixup} → {run.network}"
+            assert run.record.teacher is not None
+            title = f"{run.record.teacher.network}{mixup} → {run.network}"
         else:
             title = titles[run.section]
         groups.setdefault(title, []).append(run)

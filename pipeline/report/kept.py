@@ -1,9 +1,7 @@
-"""Kept results: what a trained network was, cost and scored, as one small JSON file.
+"""Kept results: what a trained network was, cost and scored, as one small JSON file (`kept_format`).
 
 Weights, logits and stores of a study are gigabytes; its numbers are kilobytes and belong beside the
-code. Such a file holds a network's record, timing, curves, scores and V-scores, all that the report
-says of it in numbers. Whatever needs logits or features (t-SNE, the confusion matrix) cannot be made
-from it.
+code.
 
 ```
 FOLDER/{teachers,baselines,students}/NAME.json
@@ -12,23 +10,18 @@ FOLDER/{teachers,baselines,students}/NAME.json
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from pipeline.core.files import canonical_json, durable_write
-from pipeline.report.numbers import MISSING, mean
+from pipeline.report.kept_format import SCHEMA, read_kept
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, check_record
 from pipeline.report.scores import Scores
-from pipeline.report.tables import Table, Value, cells
 from pipeline.report.vscores import MEASURES, VScores
-from pipeline.results.record import ResultsError, is_record, timing_file
-
-SCHEMA = 1
-_V_SCORE_FACTS = {"group", "split", "normalised", *MEASURES}
-PARTS = {"schema", "record", "timing", "curves", "scores", "clustering", "v_scores"}
+from pipeline.results.record import Record, ResultsError, timing_file
 
 
 def kept_file(folder: Path, section: str, name: str) -> Path:
@@ -52,19 +45,19 @@ def keep_run(
     """
     content = {
         "schema": SCHEMA,
-        "record": run.record,
+        "record": run.record.facts(),
         "timing": _timing(run),
         "curves": [_without_nan(run.curves(replicate)) for replicate in range(run.count)],
         "scores": scores.values,
         "clustering": asdict(clustering),
         "v_scores": [
             {
-                "group": one.group,
-                "split": one.split,
-                "normalised": one.normalised,
-                **{name: getattr(one, name) for name in MEASURES},
+                "group": measured.group,
+                "split": measured.split,
+                "normalised": measured.normalised,
+                **{name: getattr(measured, name) for name in MEASURES},
             }
-            for one in v_scores
+            for measured in v_scores
         ],
     }
     path = kept_file(folder, run.section, run.name)
@@ -74,7 +67,7 @@ def keep_run(
 
 def _timing(run: Run) -> Any:
     if run.kept is not None:
-        return run.kept["timing"]
+        return None if run.kept.timing is None else asdict(run.kept.timing)
     path = timing_file(run.folder)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -84,51 +77,6 @@ def _without_nan(curves: Mapping[str, Sequence[float]]) -> dict[str, list[float 
         name: [None if math.isnan(value) else value for value in column]
         for name, column in curves.items()
     }
-
-
-def read_kept(path: Path) -> dict[str, Any]:
-    """A kept file's content. Raises ResultsError for what is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is not readable: {error}") from None
-    if not _is_kept(content):
-        raise ResultsError(
-            f"{path} holds no kept results of schema {SCHEMA}; `decant keep` writes them"
-        )
-    return content
-
-
-def _is_kept(content: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a value is made as a kept file is, as far as a report reads it."""
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or set(content) != PARTS:
-        return False
-    record, timing = content["record"], content["timing"]
-    if not is_record(record):
-        return False
-    count = len(record["replicates"])
-
-    def per_replicate(value: Any, kind: type) -> bool:
-        return (
-            isinstance(value, list)
-            and len(value) == count
-            and all(isinstance(v, kind) for v in value)
-        )
-
-    v_scores = content["v_scores"]
-    return (
-        (
-            timing is None
-            or (isinstance(timing, dict) and isinstance(timing.get("replicates"), list))
-        )
-        and per_replicate(content["curves"], dict)
-        and all({"epoch", "test_top1_accuracy"} <= curve.keys() for curve in content["curves"])
-        and isinstance(content["scores"], dict)
-        and isinstance(content["clustering"], dict)
-        and isinstance(v_scores, list)
-        and all(isinstance(one, dict) and one.keys() >= _V_SCORE_FACTS for one in v_scores)
-        and all(per_replicate(one[name], float) for one in v_scores for name in MEASURES)
-    )
 
 
 def load_kept(
@@ -145,23 +93,29 @@ def load_kept(
     path = kept_file(folder, section, name)
     if not path.exists():
         return None
-    content = read_kept(path)
-    record, entry = content["record"], params[section][name]
+    record, kept = read_kept(path)
+    entry = params[section][name]
     check_record(record, entry, fingerprint, path)
-    wanted: dict[str, Any] = {
-        "training": {**params["training"], **(entry.get("training") or {})},
-        "augmentation": params["augmentation"],
-    }
-    if section == "students":
-        wanted["method"] = {"name": entry["method"], **params["methods"][entry["method"]]}
-    changed = [part for part, values in wanted.items() if not _agrees(values, record[part])]
-    if not _agrees(params["evaluation"]["vscore"], content["clustering"]):
+    changed = [part for part, agrees in _comparisons(section, entry, params, record) if not agrees]
+    if not _agrees(params["evaluation"]["vscore"], kept.clustering):
         changed.append("evaluation.vscore")
     if changed:
         raise ResultsError(
             f"{path} was made with another {', '.join(changed)} than the parameters have now"
         )
-    return Run(section, name, path, record, content)
+    return Run(section, name, path, record, kept)
+
+
+def _comparisons(
+    section: str, entry: Mapping[str, Any], params: Mapping[str, Any], record: Record
+) -> Iterator[tuple[str, bool]]:
+    """Parts of the parameters, and whether a record was made with them as they are now."""
+    training = {**params["training"], **(entry.get("training") or {})}
+    yield "training", _agrees(training, record.training)
+    yield "augmentation", _agrees(params["augmentation"], record.augmentation)
+    if section == "students":
+        method = {"name": entry["method"], **params["methods"][entry["method"]]}
+        yield "method", _agrees(method, record.facts()["method"])
 
 
 def _agrees(given: Any, recorded: Any) -> bool:
@@ -173,51 +127,3 @@ def _agrees(given: Any, recorded: Any) -> bool:
     if isinstance(given, list | tuple):
         return list(given) == list(recorded)
     return bool(given == recorded)
-
-
-def cost_table(runs: Sequence[Run]) -> Table:
-    """What training took, of the networks whose timing was kept: a row for each."""
-    timed = [
-        (run, run.kept["timing"]["replicates"]) for run in runs if run.kept and run.kept["timing"]
-    ]
-    data = tuple(_cost(run, replicates) for run, replicates in timed)
-    return Table(
-        name="cost",
-        title="What training took",
-        caption="Of kept results: mean over the replicates. Minutes are wall-clock time, which other "
-        "programs on the machine lengthen.",
-        header=(
-            *("Name", "Device", "Precision", "Steps", "Runs", "At once"),
-            *("Minutes each", "Images/s", "Memory, GB", "torch"),
-        ),
-        rows=tuple(cells(*(_cost_text(key, value) for key, value in one.items())) for one in data),
-        data=data,
-        labels=4,
-    )
-
-
-def _cost(run: Run, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
-    def said(name: str) -> str:
-        return ", ".join(sorted({str(one.get(name, MISSING)) for one in replicates}))
-
-    memory = [
-        one["device_memory_bytes"] / 1e9 for one in replicates if "device_memory_bytes" in one
-    ]
-    return {
-        "name": run.name,
-        "device": said("device"),
-        "precision": said("precision"),
-        "steps": said("steps"),
-        "replicates": len(replicates),
-        "at_once": said("replicates_at_once"),
-        "minutes": mean([one["seconds"] / 60 for one in replicates]),
-        "images_per_second": mean([one["images_per_second"] for one in replicates]),
-        "device_memory_gb": max(memory, default=None),
-        "torch": ", ".join(sorted({one["versions"]["torch"] for one in replicates})),
-    }
-
-
-def _cost_text(key: str, value: Value) -> str:
-    if value is None:
-        return MISSING
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)

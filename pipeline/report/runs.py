@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import read_array
+from pipeline.report.kept_format import Kept
 from pipeline.results.record import (
     CURVES,
     RECORD,
     TEST_LOGITS,
-    TRAIN_SAMPLE,
     WEIGHTS,
+    Record,
     ResultsError,
+    ViewFacts,
     read_record,
 )
-from pipeline.results.tensors import read_tensors
+from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, read_train_sample
 
 SECTIONS = ("teachers", "baselines", "students")
-
-
-@dataclass(frozen=True)
-class TrainSample:
-    """Logits f4 [n, C] and labels i4 [n] of a fixed sample of clean training images."""
-
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -46,35 +39,41 @@ class Run:
     section: str
     name: str
     folder: Path
-    record: Mapping[str, Any]
-    kept: Mapping[str, Any] | None = None
+    record: Record
+    kept: Kept | None = None
 
     @property
     def network(self) -> str:
         """Name of the architecture."""
-        return str(self.record["network"])
+        return self.record.network
 
     @property
     def count(self) -> int:
         """Number of replicates."""
-        return len(self.record["replicates"])
+        return len(self.record.replicates)
 
     @property
     def teacher(self) -> str | None:
         """Name of the teacher's entry; None for networks trained on hard labels."""
-        teacher = self.record["teacher"]
-        return None if teacher is None else str(teacher["name"])
+        teacher = self.record.teacher
+        return None if teacher is None else teacher.name
+
+    @property
+    def views_of_store(self) -> Mapping[str, ViewFacts]:
+        """What a student read of each group of its teacher's store; nothing for others."""
+        teacher = self.record.teacher
+        return {} if teacher is None else teacher.views
 
     @property
     def mixup_alpha(self) -> float | None:
         """Alpha of the mixup that a hard-label network was trained with; None: no mixup."""
-        mixup = self.record["entry"].get("mixup")
+        mixup = self.record.entry.get("mixup")
         return None if not mixup or not self.share else float(mixup["alpha"])
 
     @property
     def share(self) -> float:
         """Part of the training images that is mixed, in [0, 1]."""
-        entry = self.record["entry"]
+        entry = self.record.entry
         if self.section == "students":
             return float(entry["share"])
         mixup = entry.get("mixup")
@@ -83,32 +82,30 @@ class Run:
     @property
     def views(self) -> int | None:
         """Number of views that a student was limited to; None: all of its store's, or no student."""
-        views = self.record["entry"].get("views")
+        views = self.record.entry.get("views")
         return None if views is None else int(views)
 
     @property
     def method(self) -> str:
         """Name of the method; else `hard labels`, or `imported weights` where nothing was trained."""
-        method = self.record["method"]
-        if method is not None:
-            return str(method["name"])
-        return "imported weights" if self.record["entry"].get("weights") else "hard labels"
+        if self.record.method is not None:
+            return self.record.method.name
+        return "imported weights" if self.record.entry.get("weights") else "hard labels"
 
     @property
     def loss(self) -> str | None:
         """Name of the loss; None for networks trained on hard labels."""
-        method = self.record["method"]
-        return None if method is None else str(method["loss"])
+        return None if self.record.method is None else self.record.method.loss
 
     @property
     def epochs(self) -> int:
         """Length of the training."""
-        return int(self.record["training"]["epochs"])
+        return int(self.record.training["epochs"])
 
-    @cached_property
+    @property
     def top1_accuracies(self) -> tuple[float, ...]:
         """Top-1 accuracy (fraction) of every replicate, after its last epoch."""
-        return tuple(float(one["top1_accuracy"]) for one in self.record["replicates"])
+        return tuple(replicate.top1_accuracy for replicate in self.record.replicates)
 
     def test_logits(self, replicate: int) -> NDArray[np.float32]:
         """Logits f4 [N, C] of the test images, in data-set order."""
@@ -120,13 +117,7 @@ class Run:
 
     def train_sample(self, replicate: int) -> TrainSample | None:
         """Logits of some training images; None where the stage kept none."""
-        path = self._file(replicate, TRAIN_SAMPLE)
-        if not path.exists():
-            return None
-        tensors, _ = read_tensors(path)
-        if tensors.keys() != {"logits", "labels"}:
-            raise ResultsError(f"{path} holds {', '.join(tensors)}; pull or make it again")
-        return TrainSample(tensors["logits"].numpy(), tensors["labels"].numpy())
+        return read_train_sample(self._file(replicate, TRAIN_SAMPLE))
 
     def weights_file(self, replicate: int) -> Path:
         """Where the weights of a replicate lie."""
@@ -135,7 +126,7 @@ class Run:
     def curves(self, replicate: int) -> dict[str, list[float]]:
         """The columns of curves.csv; NaN where an epoch was not evaluated."""
         if self.kept is not None:
-            columns = self.kept["curves"][replicate]
+            columns = self.kept.curves[replicate]
             return {name: [nan_of(value) for value in column] for name, column in columns.items()}
         path = self._file(replicate, CURVES)
         try:
@@ -204,7 +195,7 @@ def load_runs(
 def stale_students(runs: Sequence[Run]) -> list[str]:
     """Students that learned from other weights than those that their teacher has now."""
     teachers = {
-        run.name: run.record["replicates"][0]["weights_sha256"]
+        run.name: run.record.replicates[0].weights_sha256
         for run in runs
         if run.section == "teachers"
     }
@@ -212,8 +203,9 @@ def stale_students(runs: Sequence[Run]) -> list[str]:
         f"students.{run.name}: {run.folder} was trained from a store of an older version of the "
         f"teacher {run.teacher}; run `decant repro train_student@{run.name}`"
         for run in runs
-        if run.teacher in teachers
-        and run.record["teacher"]["weights_sha256"] not in (None, teachers[run.teacher])
+        if (teacher := run.record.teacher) is not None
+        and teacher.weights_sha256 is not None
+        and teachers.get(teacher.name, teacher.weights_sha256) != teacher.weights_sha256
     ]
 
 
@@ -229,14 +221,14 @@ def _load(section: str, name: str, entry: Any, folder: Path, fingerprint: str) -
     return run
 
 
-def check_record(record: Mapping[str, Any], entry: Any, fingerprint: str, where: Path) -> None:
+def check_record(record: Record, entry: Any, fingerprint: str, where: Path) -> None:
     """Raise ResultsError where a record is of other data, or of other parameters than the entry's."""
-    if record["dataset"]["fingerprint"] != fingerprint:
+    if record.dataset.fingerprint != fingerprint:
         raise ResultsError(
             f"{where} was trained on another data set than the prepared one: `decant prepare` brings "
             "that of the parameters, and `decant repro` trains on it"
         )
-    if record["entry"] != json.loads(json.dumps(entry)):
+    if record.entry != json.loads(json.dumps(entry)):
         raise ResultsError(
             f"{where} was trained with other parameters than its entry has now; run `dvc repro`"
         )

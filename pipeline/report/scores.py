@@ -64,7 +64,7 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1)
 
     def score(run: Run) -> Scores:
         if run.kept is not None:
-            return Scores(run, {name: tuple(v) for name, v in run.kept["scores"].items()})
+            return Scores(run, run.kept.scores)
         teacher = teachers.get(run.teacher or "")
         teacher_temperature = temperatures[run.teacher, run.loss]
         replicates = [
@@ -109,7 +109,7 @@ def _temperature(run: Run, replicate: int, loss: str | None) -> float | None:
 
 def _logits(run: Run, replicate: int, labels: NDArray[np.int32]) -> NDArray[np.float32]:
     logits = run.test_logits(replicate)
-    classes = run.record["dataset"]["classes"]
+    classes = run.record.dataset.classes
     if logits.shape != (len(labels), classes):
         raise ResultsError(
             f"{run.section}.{run.name}: replicate {replicate} has logits of shape {logits.shape}, "

@@ -1,8 +1,10 @@
-"""Under which conditions the results came about: a sentence for captions, and the whole for the report."""
+"""How the results came about: a sentence for captions, the whole for the report, and what training took."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pipeline.core.dataset import ImageData
+from pipeline.report.numbers import MISSING, mean
 from pipeline.report.runs import SECTIONS, Run
 from pipeline.report.tables import Table, Value, cells
 
@@ -17,7 +19,7 @@ def caption(data: ImageData, runs: Sequence[Run]) -> str:
     ]
     if runs:
         parts.append(f"{_numbers(run.epochs for run in runs)} epochs")
-    views = _numbers(one["views"] for run in runs for one in _views(run).values())
+    views = _numbers(group.views for run in runs for group in run.views_of_store.values())
     if views:
         parts.append(f"{views} views")
     return "; ".join(parts) + "."
@@ -38,9 +40,9 @@ def setting_table(data: ImageData, runs: Sequence[Run], not_run: Sequence[str] =
             facts.append((f"Training of {TITLES[section]}", _training(chosen)))
     views: dict[tuple[str, str], set[str]] = {}
     for run in runs:
-        for group, one in _views(run).items():
-            alpha = "" if one.get("alpha") is None else f", alpha {one['alpha']:g}"
-            text = f"{one['views']}, {one['draw']}{alpha}"
+        for group, drawn in run.views_of_store.items():
+            alpha = "" if drawn.alpha is None else f", alpha {drawn.alpha:g}"
+            text = f"{drawn.views}, {drawn.draw}{alpha}"
             views.setdefault((group, text), set()).add(str(run.teacher))
     for (group, text), teachers in sorted(views.items()):
         facts.append((f"Views, {group}", f"{text} (of {', '.join(sorted(teachers))})"))
@@ -72,22 +74,71 @@ def _subset(data: ImageData) -> str:
     return f" (a stratified {100 * subset['fraction']:g} % of the training set)" if subset else ""
 
 
-def _views(run: Run) -> dict[str, dict[str, Value]]:
-    teacher = run.record["teacher"]
-    return dict(teacher.get("views", {})) if teacher else {}
-
-
-def _numbers(values: Iterable[object]) -> str:
-    found = sorted({int(str(value)) for value in values})
-    return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
+def _numbers(values: Iterable[int]) -> str:
+    """The lowest and the highest, as a range; nothing of none."""
+    numbers = sorted(set(values))
+    if not numbers:
+        return ""
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
 
 
 def _training(runs: Sequence[Run]) -> str:
     epochs = _numbers(run.epochs for run in runs)
-    recipes = [run.record["training"] for run in runs]
-    rates = sorted({float(one["learning_rate"]) for one in recipes})
-    batches = _numbers(one["batch_size"] for one in recipes)
-    kinds = sorted({str(one["schedule"]["name"]) for one in recipes})
-    schedule = f", schedule {' or '.join(kinds)}" if kinds else ""
-    shown = " or ".join(f"{rate:g}" for rate in rates)
-    return f"{epochs} epochs, batch {batches}, learning rate {shown}{schedule}"
+    recipes = [run.record.training for run in runs]
+    rates = sorted({float(recipe["learning_rate"]) for recipe in recipes})
+    batches = _numbers(int(recipe["batch_size"]) for recipe in recipes)
+    schedules = sorted({str(recipe["schedule"]["name"]) for recipe in recipes})
+    schedule = f", schedule {' or '.join(schedules)}" if schedules else ""
+    rate = " or ".join(f"{value:g}" for value in rates)
+    return f"{epochs} epochs, batch {batches}, learning rate {rate}{schedule}"
+
+
+def cost_table(runs: Sequence[Run]) -> Table:
+    """What training took, of the networks whose timing was kept: a row for each."""
+    data = tuple(
+        _cost(run, run.kept.timing.replicates)
+        for run in runs
+        if run.kept is not None and run.kept.timing is not None
+    )
+    return Table(
+        name="cost",
+        title="What training took",
+        caption="Of kept results: mean over the replicates. Minutes are wall-clock time, which other "
+        "programs on the machine lengthen.",
+        header=(
+            *("Name", "Device", "Precision", "Steps", "Runs", "At once"),
+            *("Minutes each", "Images/s", "Memory, GB", "torch"),
+        ),
+        rows=tuple(cells(*map(_cost_text, row.values())) for row in data),
+        data=data,
+        labels=4,
+    )
+
+
+def _cost(run: Run, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
+    def values(name: str) -> str:
+        return ", ".join(sorted({str(timing.get(name, MISSING)) for timing in replicates}))
+
+    memory = [
+        timing["device_memory_bytes"] / 1e9
+        for timing in replicates
+        if "device_memory_bytes" in timing
+    ]
+    return {
+        "name": run.name,
+        "device": values("device"),
+        "precision": values("precision"),
+        "steps": values("steps"),
+        "replicates": len(replicates),
+        "at_once": values("replicates_at_once"),
+        "minutes": mean([timing["seconds"] / 60 for timing in replicates]),
+        "images_per_second": mean([timing["images_per_second"] for timing in replicates]),
+        "device_memory_gb": max(memory, default=None),
+        "torch": ", ".join(sorted({timing["versions"]["torch"] for timing in replicates})),
+    }
+
+
+def _cost_text(value: Value) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)

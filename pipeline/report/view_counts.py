@@ -57,4 +57,4 @@ def _students(results: Results) -> Iterator[tuple[Configuration, Kind, int]]:
 
 def views_read(run: Run) -> int:
     """How many views of each group a student read; of the group with more where they differ."""
-    return max(int(one["views"]) for one in run.record["teacher"]["views"].values())
+    return max(group.views for group in run.views_of_store.values())

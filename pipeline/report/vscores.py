@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.clusters import v_score
-from pipeline.report.features import ClassFeatures, FeaturesOf
+from pipeline.report.features import ClassFeatures, FeaturesOf, class_rows
 from pipeline.report.numbers import deviation, mean, spread
 from pipeline.report.params import VScoreParams
 from pipeline.report.runs import Run, describe
 from pipeline.report.tables import Table, Value, cells
 from pipeline.report.workers import in_threads
-from pipeline.results.record import ResultsError, class_rows
+from pipeline.results.record import ResultsError
 
 SPLITS = ("train", "test")
 MEASURES = ("homogeneity", "completeness", "v_score")
@@ -91,9 +91,9 @@ def _vscores(
 
 def _kept_vscores(run: Run, group: str, split: str, normalised: bool) -> VScores:
     assert run.kept is not None
-    for one in run.kept["v_scores"]:
-        if (one["group"], one["split"], one["normalised"]) == (group, split, normalised):
-            return VScores(run, group, split, normalised, **{m: tuple(one[m]) for m in MEASURES})
+    for kept in run.kept.v_scores:
+        if (kept.group, kept.split, kept.normalised) == (group, split, normalised):
+            return VScores(run, **vars(kept))
     raise ResultsError(f"{run.folder} has no V-scores of the group {group} ({split} set)")
 
 

@@ -1,75 +1,186 @@
-"""What a training stage leaves behind: the record, weights, curves and test logits of its networks.
+"""The record of a training stage: what was trained on what, and how well each network of it did.
+
+A training stage leaves a folder:
 
 ```
-record.json              what was trained and how well it did; the same inputs give the same bytes
+record.json              a `Record`; the same inputs give the same bytes
 replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy,
-                         train_sample.safetensors (logits of some training images)
+                         train_sample.safetensors (`samples`)
 ```
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from pipeline.core.dataset import ImageData
+from pipeline.core.dataset import ImageData, Normalisation
 from pipeline.core.errors import DecantError
-from pipeline.results.tensors import save_tensors
+from pipeline.core.files import canonical_json
+from pipeline.core.params import read
+
+T = TypeVar("T")
 
 RECORD, TIMING = "record.json", "timing.json"
-WEIGHTS, CURVES = "weights.safetensors", "curves.csv"
-TEST_LOGITS, TRAIN_SAMPLE = "test_logits.npy", "train_sample.safetensors"
-TRAIN_SAMPLE_IMAGES = 2000
+WEIGHTS, CURVES, TEST_LOGITS = "weights.safetensors", "curves.csv", "test_logits.npy"
 
 
 class ResultsError(DecantError):
     """Results of a stage that are absent or cannot be read."""
 
 
-def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.int64]:
-    """Indices of the images of the given classes, in data-set order: i8 [n]."""
-    return np.flatnonzero(np.isin(labels, np.asarray(classes, np.int32)))
+@dataclass(frozen=True, kw_only=True)
+class ReplicateRecord:
+    """One trained network, after its last epoch.
 
-
-def sample_rows(labels: NDArray[np.int32], images: int = TRAIN_SAMPLE_IMAGES) -> NDArray[np.int64]:
-    """Indices of a fixed sample of at most `images` images, each class in proportion: i8 [n]."""
-    by_class = np.argsort(labels, kind="stable")
-    chosen = np.linspace(0, len(labels) - 1, min(images, len(labels))).round().astype(np.int64)
-    rows: NDArray[np.int64] = np.sort(by_class[chosen])
-    return rows
-
-
-def save_train_sample(path: Path, logits: NDArray[np.float32], labels: NDArray[np.int32]) -> None:
-    """Write logits f4 [n, C] and labels i4 [n] of a sample of training images, atomically."""
-    tensors = {"logits": torch.from_numpy(logits), "labels": torch.from_numpy(labels)}
-    save_tensors(tensors, path, {})
-
-
-def dataset_facts(data: ImageData) -> dict[str, Any]:
-    """What a record says of the data set."""
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "classes": len(data.class_names),
-        "train_images": len(data.train.labels),
-        "test_images": len(data.test.labels),
-        "evaluated_on": data.evaluated_on,
-    }
-
-
-def timing_file(folder: Path) -> Path:
-    """Where the timings of a training stage's folder lie: beside it, since no two runs share them.
-
-    DVC ignores the file (`.dvcignore`): it is no part of the results.
+    Accuracies are fractions of the test images, `nll` is in nats; `train_loss` is None where nothing was
+    trained.
     """
-    return folder.with_name(f"{folder.name}.{TIMING}")
+
+    replicate: int
+    seed: int
+    top1_accuracy: float
+    top5_accuracy: float
+    nll: float
+    train_loss: float | None
+    weights_sha256: str
+
+    @classmethod
+    def parse(cls, content: Any, source: Path) -> Self:
+        """What was written as JSON. Raises ResultsError, naming the file, for anything else."""
+        return _parsed(cls, content, f"{source} is not the record of a replicate")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """The prepared data set: its fingerprint, and numbers of classes and images."""
+
+    name: str
+    fingerprint: str
+    classes: int
+    train_images: int
+    test_images: int
+    evaluated_on: str
+
+    @classmethod
+    def of(cls, data: ImageData) -> Self:
+        """Those of a data set."""
+        return cls(
+            name=data.name,
+            fingerprint=data.fingerprint,
+            classes=len(data.class_names),
+            train_images=len(data.train.labels),
+            test_images=len(data.test.labels),
+            evaluated_on=data.evaluated_on,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFacts:
+    """A student's method: its name in params.yaml, its loss and the loss's hyper-parameters."""
+
+    name: str
+    loss: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewFacts:
+    """How many views of a group a student read, and how they were drawn; `alpha` of mixed views."""
+
+    views: int
+    draw: str
+    alpha: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherFacts:
+    """A student's teacher, as its store tells of it.
+
+    Attributes:
+        mixup_alpha: of the teacher's own training; None: no mixup.
+        weights_sha256, top1_accuracy: None where the logits were imported and they are not known.
+        store: group -> digest of its manifest.
+        views: group -> what the student read of it.
+    """
+
+    name: str
+    network: str
+    mixup_alpha: int | float | None
+    weights_sha256: str | None
+    top1_accuracy: float | None
+    store: Mapping[str, str]
+    views: Mapping[str, ViewFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One entry of params.yaml with all its replicates.
+
+    Attributes:
+        kind: teacher, baseline or student.
+        parameters: how many numbers a network learned.
+        feature_dim: width of its penultimate features.
+        entry: as params.yaml had it.
+        training, augmentation: what it was trained with, defaults included.
+        method, teacher: of students alone.
+        normalisation: where the network is given images under another one than the data set's.
+    """
+
+    kind: str
+    name: str
+    network: str
+    parameters: int
+    feature_dim: int
+    entry: Mapping[str, Any]
+    training: Mapping[str, Any]
+    augmentation: Mapping[str, Any]
+    dataset: DatasetFacts
+    method: MethodFacts | None = None
+    teacher: TeacherFacts | None = None
+    normalisation: Normalisation | None = None
+    replicates: tuple[ReplicateRecord, ...]
+
+    def __post_init__(self) -> None:
+        if not self.replicates:
+            raise ValueError("replicates: there are none")
+
+    @classmethod
+    def parse(cls, content: Any, source: Path) -> Self:
+        """What `facts` gave, read from JSON. Raises ResultsError, naming the file, for anything else."""
+        if isinstance(content, dict) and isinstance(content.get("method"), dict):
+            own = {"name", "loss"}
+            options = {name: value for name, value in content["method"].items() if name not in own}
+            named = {name: value for name, value in content["method"].items() if name in own}
+            content = {**content, "method": {**named, "options": options}}
+        return _parsed(cls, content, f"{source} is not the record of a training stage")
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON has it: a method's options stand beside its name."""
+        facts = asdict(self)
+        if self.method is not None:
+            facts["method"] = {**facts["method"].pop("options"), **facts["method"]}
+        if self.normalisation is None:
+            del facts["normalisation"]
+        return facts
+
+    def to_json(self) -> bytes:
+        """The content of record.json."""
+        return canonical_json(self.facts())
+
+
+def _parsed(cls: type[T], content: Any, problem: str) -> T:
+    problems: list[str] = []
+    parsed = read(cls, content, "record", problems)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ResultsError(f"{problem} ({problems[0]}{more}); make it again")
+    assert isinstance(parsed, cls)
+    return parsed
+
+
+def read_record(folder: Path) -> Record:
     """The record of a training stage's folder. Raises ResultsError, saying how to mend it."""
     path = folder / RECORD
     try:
@@ -80,28 +191,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not readable: {error}; pull or make it again") from None
-    if not is_record(content):
-        raise ResultsError(f"{path} is not the record of a training stage; make it again")
-    return content
+    return Record.parse(content, path)
 
 
-_RECORD = {"name": str, "network": str, "entry": dict, "training": dict, "dataset": dict}
-_REPLICATE = {"weights_sha256": str, "seed": int, "top1_accuracy": float}
+def timing_file(folder: Path) -> Path:
+    """Where the timings of a training stage's folder lie: beside it, since no two runs share them.
 
-
-def is_record(content: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a value is made as a training stage's record is: what everybody reads is there."""
-    if not _has(content, _RECORD) or not isinstance(content["dataset"].get("fingerprint"), str):
-        return False
-    parts = [content.get("method"), content.get("teacher")]
-    replicates = content.get("replicates")
-    return (
-        all(part is None or isinstance(part, dict) for part in parts)
-        and isinstance(replicates, list)
-        and len(replicates) > 0
-        and all(_has(replicate, _REPLICATE) for replicate in replicates)
-    )
-
-
-def _has(value: Any, kinds: Mapping[str, type]) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in kinds.items())
+    DVC ignores the file (`.dvcignore`): it is no part of the results.
+    """
+    return folder.with_name(f"{folder.name}.{TIMING}")

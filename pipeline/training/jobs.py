@@ -1,17 +1,18 @@
 """What a training stage hands to the engine: one entry of params.yaml as a `Job`, and its replicates."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from pipeline.core.dataset import ImageData
+from pipeline.core.dataset import ImageData, Normalisation
 from pipeline.core.files import WorkFolder
 from pipeline.core.params import ParamsError, read
 from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest
+from pipeline.results.record import MethodFacts, TeacherFacts
 from pipeline.training.params import TrainingParams
 from pipeline.views.batches import Batch, EpochSource
 from pipeline.views.params import Augmentation
@@ -41,8 +42,9 @@ class BatchLoss(Protocol):
 class Job:
     """One entry of params.yaml that the engine trains.
 
-    `entry` and `facts` go into the record and change no number. Where `weights` is given nothing is
-    trained and these are published.
+    `entry`, `method` and `teacher` go into the record and change no number. Where `weights` is given
+    nothing is trained and these are published; `normalisation` is then the one of their images, where
+    that is not the data set's own.
     """
 
     kind: str
@@ -55,8 +57,10 @@ class Job:
     augmentation: Augmentation
     epochs: Epochs
     loss: BatchLoss
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    method: MethodFacts | None = None
+    teacher: TeacherFacts | None = None
     weights: Mapping[str, Tensor] | None = None
+    normalisation: Normalisation | None = None
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
         """All that a finished replicate depends on besides code, versions and device.
@@ -64,7 +68,7 @@ class Job:
         That is everything but names, what only the record tells, and the number of replicates: more of
         them reuse what is done.
         """
-        seen = data.seen_by(self.facts)
+        seen = data.normalised(self.normalisation)
         return {
             "network": self.network,
             "own_network": own_code_sha256(self.network),

@@ -13,7 +13,7 @@ runs share all of the folder's bytes.
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ from pipeline.results.record import (
     RECORD,
     TEST_LOGITS,
     TIMING,
-    TRAIN_SAMPLE,
     WEIGHTS,
-    dataset_facts,
-    sample_rows,
-    save_train_sample,
+    DatasetFacts,
+    Record,
+    ReplicateRecord,
     timing_file,
 )
+from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, sample_rows, save_train_sample
 from pipeline.training.jobs import Job, Replicate, replicates_of
 from pipeline.training.loop import Curves, TestSet
 from pipeline.views.predict import clean_bank, predict_clean
@@ -68,16 +68,16 @@ def write_replicate(
     save_weights(network, own / WEIGHTS)
     durable_write(own / CURVES, curves.to_csv().encode("ascii"))
     durable_write(own / TEST_LOGITS, _npy(logits))
-    record = {
-        "replicate": replicate.number,
-        "seed": replicate.seed,
-        "top1_accuracy": top1_accuracy(logits, test.labels),
-        "top5_accuracy": top_k_accuracy(logits, test.labels, min(5, logits.shape[1])),
-        "nll": nll(logits, test.labels),
-        "train_loss": curves.train_loss[-1] if curves.train_loss else None,
-        "weights_sha256": weights_digest(network.state_dict()),
-    }
-    durable_write(own / RECORD, canonical_json(record))
+    record = ReplicateRecord(
+        replicate=replicate.number,
+        seed=replicate.seed,
+        top1_accuracy=top1_accuracy(logits, test.labels),
+        top5_accuracy=top_k_accuracy(logits, test.labels, min(5, logits.shape[1])),
+        nll=nll(logits, test.labels),
+        train_loss=curves.train_loss[-1] if curves.train_loss else None,
+        weights_sha256=weights_digest(network.state_dict()),
+    )
+    durable_write(own / RECORD, canonical_json(asdict(record)))
     (own / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -91,7 +91,7 @@ def _write_train_sample(
     rows = sample_rows(data.train.labels)
     bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
     logits, _ = predict_clean(network, bank, PREDICT_BATCH, on_batch)
-    save_train_sample(own / TRAIN_SAMPLE, logits, data.train.labels[rows])
+    save_train_sample(own / TRAIN_SAMPLE, TrainSample(logits, data.train.labels[rows]))
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -102,35 +102,38 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> str:
     """Write a job's record, publish its folder, and say in a line how well it did."""
-    seen = data.seen_by(job.facts)
+    seen = data.normalised(job.normalisation)
     folders = [replicate.folder for replicate in replicates_of(job, work)]
-    records = [json.loads((folder / RECORD).read_text()) for folder in folders]
+    replicates = [
+        ReplicateRecord.parse(json.loads((folder / RECORD).read_text()), folder / RECORD)
+        for folder in folders
+    ]
     timings = [json.loads((folder / TIMING).read_text()) for folder in folders]
-    durable_write(work.path / RECORD, canonical_json(_record(job, data, records)))
+    durable_write(work.path / RECORD, _record(job, data, replicates).to_json())
     files = {RECORD: work.path / RECORD}
     for folder in folders:
         for name in (WEIGHTS, CURVES, TEST_LOGITS, TRAIN_SAMPLE):
             files[f"{folder.name}/{name}"] = folder / name
     work.publish(files, out)
     durable_write(timing_file(out), canonical_json({"replicates": timings}))
-    accuracies = ", ".join(f"{record['top1_accuracy']:.2%}" for record in records)
+    accuracies = ", ".join(f"{record.top1_accuracy:.2%}" for record in replicates)
     return f"{job.kind} {job.name}: {accuracies} on the {data.evaluated_on} set of {seen} -> {out}"
 
 
-def _record(job: Job, data: ImageData, replicates: list[dict[str, Any]]) -> dict[str, Any]:
+def _record(job: Job, data: ImageData, replicates: Sequence[ReplicateRecord]) -> Record:
     network = build(job.network, len(data.class_names))
-    return {
-        "kind": job.kind,
-        "name": job.name,
-        "network": job.network,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "feature_dim": network.feature_dim,
-        "entry": job.entry,
-        "training": json.loads(json.dumps(asdict(job.training))),
-        "augmentation": asdict(job.augmentation),
-        "dataset": dataset_facts(data),
-        "method": None,
-        "teacher": None,
-        **job.facts,
-        "replicates": replicates,
-    }
+    return Record(
+        kind=job.kind,
+        name=job.name,
+        network=job.network,
+        parameters=sum(p.numel() for p in network.parameters()),
+        feature_dim=network.feature_dim,
+        entry=job.entry,
+        training=asdict(job.training),
+        augmentation=asdict(job.augmentation),
+        dataset=DatasetFacts.of(data),
+        method=job.method,
+        teacher=job.teacher,
+        normalisation=job.normalisation,
+        replicates=tuple(replicates),
+    )

@@ -28,7 +28,8 @@ from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Report, Tick
 from pipeline.models.network import Network
 from pipeline.models.registry import build
-from pipeline.results.record import RECORD, sample_rows
+from pipeline.results.record import RECORD
+from pipeline.results.samples import sample_rows
 from pipeline.training.jobs import Job, Replicate, replicates_of
 from pipeline.training.loop import Curves, OnStep, TestSet, Trainer
 from pipeline.training.outs import CHECKPOINT, publish, write_replicate
@@ -211,7 +212,7 @@ def _write_given(
 ) -> None:
     """Write the files of a network that was trained elsewhere, under its own normalisation."""
     began, job = time.monotonic(), replicate.job
-    seen = data.seen_by(job.facts)
+    seen = data.normalised(job.normalisation)
     test = TestSet(clean_bank(seen.test.images, seen.mean, seen.std, device), seen.test.labels)
     network = _network(replicate, seen)
     assert job.weights is not None

@@ -182,7 +182,8 @@ def load_teacher(
     path = teacher / "replicate-0" / WEIGHTS
     load_into(network, load_weights(path), source=str(path), name=name)
     if (teacher / RECORD).exists():
-        own, stores = (data.seen_by(x).normalisation for x in (read_record(teacher), stated))
+        own = data.normalised(read_record(teacher).normalisation).normalisation
+        stores = data.seen_by(stated).normalisation
         if own != stores:
             raise ValueError(
                 f"{teacher}: its network sees images under {own}, the store's rows are of {stores}; "
