@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.dataset import ImageData, Split, fingerprint, load_prepared, save_prepared
-from pipeline.core.files import canonical_json, durable_write
+from pipeline.core.files import durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.report.features import ClassFeatures, save
+from pipeline.report.features import ClassFeatures, class_rows, save
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.results.record import (
@@ -19,9 +19,9 @@ from pipeline.results.record import (
     RECORD,
     TEST_LOGITS,
     WEIGHTS,
+    DatasetFacts,
+    Record,
     ResultsError,
-    class_rows,
-    dataset_facts,
     read_record,
 )
 from pipeline.results.tensors import read_tensors
@@ -47,6 +47,13 @@ TRAINING = {
     "precision": "float32",
 }
 TEST_IMAGES = 200
+DATASET = {
+    "name": "digits",
+    "image_size": 8,
+    "test_fraction": 0.625,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
 FEATURES = "sample_features.safetensors"
 
 
@@ -56,12 +63,13 @@ def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) 
 
     def split(count: int) -> Split:
         labels = (np.arange(count) % len(names)).astype(np.int32)
-        return Split(rng.integers(0, 256, (count, 4, 4, 3)).astype(np.uint8), labels)
+        return Split(rng.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8), labels)
 
     train, test = split(20 * len(names)), split(test_images)
     digest = fingerprint(train, test, names)
     channels = (0.5, 0.5, 0.5)
-    return ImageData("digits", train, test, names, channels, channels, digest, "test", {})
+    notes = {"image_size": 8, "seed": 0, "test": {"fraction": DATASET["test_fraction"]}}
+    return ImageData("digits", train, test, names, channels, channels, digest, "test", notes)
 
 
 def sample_logits(
@@ -117,22 +125,39 @@ def write_run(
         given = f"{section}/{name}/{replicate}"
         replicates.append(_write_replicate(own, given, data, accuracy, spread, epochs, rng))
         replicates[-1] |= {"replicate": replicate, "seed": seed + replicate}
-    record = {
-        "kind": section.removesuffix("s"),
-        "name": name,
-        "network": network,
+    record = sample_record(
+        replicates,
+        kind=section.removesuffix("s"),
+        name=name,
+        network=network,
+        entry=entry,
+        training={**TRAINING, "epochs": epochs},
+        dataset=vars(DatasetFacts.of(data)),
+        method=method,
+        teacher=teacher,
+    )
+    durable_write(folder / RECORD, record.to_json())
+    return entry
+
+
+def sample_record(replicates: list[dict[str, Any]], **parts: Any) -> Record:
+    """A record, all parts of which but these are made up; replicates need no more than an accuracy."""
+    given = {"top5_accuracy": 1.0, "nll": 0.1, "train_loss": 0.1, "weights_sha256": "0" * 64}
+    content = {
+        "kind": "made up",
+        "name": "made up",
         "parameters": 83892,
         "feature_dim": 8,
-        "entry": entry,
-        "training": {**TRAINING, "epochs": epochs},
+        "training": TRAINING,
         "augmentation": {"pad": 2, "flip": False},
-        "dataset": dataset_facts(data),
-        "method": method,
-        "teacher": teacher,
-        "replicates": replicates,
+        "dataset": vars(DatasetFacts.of(sample_data())),
+        "replicates": [
+            {"replicate": number, "seed": number, **given, **replicate}
+            for number, replicate in enumerate(replicates)
+        ],
+        **parts,
     }
-    durable_write(folder / RECORD, canonical_json(record))
-    return entry
+    return Record.parse(content, Path("made up"))
 
 
 def sample_run(
@@ -154,14 +179,14 @@ def sample_run(
     entry = (
         {"network": network, "share": share} if teacher else {"network": network, "mixup": mixup}
     ) | own
-    record = {
-        "network": network,
-        "entry": entry,
-        "training": TRAINING | own.get("training", {}),
-        "method": method,
-        "teacher": teacher,
-        "replicates": [{"top1_accuracy": accuracy} for accuracy in accuracies],
-    }
+    record = sample_record(
+        [{"top1_accuracy": accuracy} for accuracy in accuracies],
+        network=network,
+        entry=entry,
+        training=TRAINING | own.get("training", {}),
+        method=method,
+        teacher=teacher,
+    )
     return Run(section, name or f"{network}-{share}-{mixup}", Path("absent"), record)
 
 
@@ -193,9 +218,6 @@ def _write_replicate(
     (own / WEIGHTS).write_bytes(name.encode())  # never read: features come from a cache
     return {
         "top1_accuracy": float((logits.argmax(axis=1) == labels).mean()),
-        "top5_accuracy": 1.0,
-        "nll": 0.1,
-        "train_loss": 0.1,
         "weights_sha256": hashlib.sha256(name.encode()).hexdigest(),
     }
 
@@ -290,6 +312,7 @@ def sample_project(root: Path) -> dict[str, Any]:
     }
     return {
         "machine": {"data_root": "data/raw"},
+        "dataset": DATASET,
         "teachers": teachers,
         "baselines": baselines,
         "students": students,

@@ -17,14 +17,15 @@ from store_samples import tree
 
 from pipeline.core.files import canonical_json
 from pipeline.core.params import load_yaml
-from pipeline.models.weights import load_weights, read_pth
-from pipeline.results.record import load_features, read_record
+from pipeline.models.weights import load_weights
+from pipeline.results.record import RECORD, read_record
 from pipeline.results.tensors import read_tensors
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import SchemaError
 from pipeline.store.read import open_store
 from pipeline.store.write.difference import measure
 from pipeline.store.write.writers import CleanWriter, GroupWriter
+from pipeline.tools.foreign import read_content
 from pipeline.tools.verify import verify_store
 from stages.cli import main
 
@@ -97,6 +98,8 @@ def test_literal_numbers():
 def test_records_and_what_lies_beside_them(folder):
     for name, facts in wanted(folder)["records"].items():
         assert expected.record_facts(folder / name) == facts
+        content = (folder / name / RECORD).read_bytes()
+        assert read_record(folder / name).to_json() == content, "read and written it is the same"
         replicates = sorted((folder / name).glob("replicate-*"))
         assert len(replicates) == len(facts["replicates"])
         for replicate in replicates:
@@ -105,7 +108,8 @@ def test_records_and_what_lies_beside_them(folder):
                 "logits",
                 "labels",
             }
-            assert load_features(replicate / "features.safetensors").train_features.shape[1] == 64
+            features, _ = read_tensors(replicate / "features.safetensors")
+            assert features["train_features"].shape[1] == 64
 
 
 @per_folder
@@ -141,7 +145,7 @@ def test_the_imported_checkpoint(folder, tmp_path):
         assert read[kind]["weights_sha256"] == values["weights_sha256"]
         np.testing.assert_allclose(read[kind]["logits"], values["logits"], rtol=1e-4, atol=1e-4)
     teacher = load_weights(folder / "teachers/golden/replicate-0/weights.safetensors")
-    for name, tensor in read_pth(imported / "resnet8.pth").items():
+    for name, tensor in read_content(imported / "resnet8.pth").items():
         assert torch.equal(tensor, teacher[name]), name
     out = tmp_path / "again.safetensors"
     options = ["--params", folder / "params.yaml", "--prepared", folder / "prepared", "--out", out]
@@ -263,7 +267,7 @@ def all_numbers(path):
 def test_the_stores_are_of_the_teacher(folder):
     record = read_record(folder / "teachers/golden")
     header = read_manifest(folder / "stores/dense.zarr", "plain").header
-    assert header.teacher.weights_sha256 == record["replicates"][0]["weights_sha256"]
+    assert header.teacher.weights_sha256 == record.replicates[0].weights_sha256
     assert load_yaml(folder / "params.yaml")["dumps"]["golden"]["seed"] == header.recipe.seed
 
 

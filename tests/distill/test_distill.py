@@ -15,6 +15,7 @@ from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.losses.hinton import kd
 from pipeline.losses.relations import rkd
+from pipeline.results.record import ViewFacts
 from pipeline.store.read import open_store
 from pipeline.views.batches import Batch
 from pipeline.views.plans import image_views
@@ -270,7 +271,6 @@ def test_method_losses_get_everything_that_a_method_may_use():
     expected = kd(logits, teacher_logits, targets, **options)
     method = Method.parse("kd", {"loss": "kd", **options})
     assert torch.equal(DistillationLoss(method)(logits, features, batch, 1.5), expected)
-    assert method.description() == {"name": "kd", "loss": "kd", **options}
     on_features = Method.parse("r", {"loss": "rkd", **RKD})
     expected = rkd(logits, features, teacher_features, targets, **RKD)
     assert torch.equal(DistillationLoss(on_features)(logits, features, batch, 1.5), expected)
@@ -296,21 +296,21 @@ def test_methods_that_are_wrong(entry, expected):
 
 def test_what_a_record_says_of_the_teacher(store, tmp_path):
     facts = teacher_facts(store)
-    assert facts["weights_sha256"] == TEACHER.weights_sha256
-    assert facts["mixup_alpha"] is None
-    assert facts["views"] == {
-        "plain": {"views": 5, "draw": "stratified", "alpha": None},
-        "mixed": {"views": 3, "draw": "stratified", "alpha": 1.0},
+    assert facts.weights_sha256 == TEACHER.weights_sha256
+    assert facts.mixup_alpha is None
+    assert facts.views == {
+        "plain": ViewFacts(views=5, draw="stratified", alpha=None),
+        "mixed": ViewFacts(views=3, draw="stratified", alpha=1.0),
     }
-    assert facts["store"] == {g: store.group(g).manifest.digest for g in ("plain", "mixed")}
+    assert facts.store == {g: store.group(g).manifest.digest for g in ("plain", "mixed")}
     mixup = {"alpha": 0.4, "share": 1.0}
     mixed = replace(TEACHER, training={**TEACHER.training, "mixup": mixup})
     writer = write_group(tmp_path / "work", "plain", 1, teacher=mixed)
     other = open_store(finished(tmp_path, writer), groups=["plain"])
-    assert teacher_facts(other)["mixup_alpha"] == 0.4
-    assert list(teacher_facts(other)["views"]) == ["plain"]
-    read = teacher_facts(store, 2)["views"]
-    assert {group: one["views"] for group, one in read.items()} == {"plain": 2, "mixed": 2}
+    assert teacher_facts(other).mixup_alpha == 0.4
+    assert list(teacher_facts(other).views) == ["plain"]
+    read = teacher_facts(store, 2).views
+    assert {group: drawn.views for group, drawn in read.items()} == {"plain": 2, "mixed": 2}
 
 
 def test_the_augmentation_of_a_store(store):

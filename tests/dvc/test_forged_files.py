@@ -137,7 +137,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.mark.parametrize("part", ["dataset", "entry", "training", "network", "name"])
 def test_records_that_lack_something(run: Run, part: str) -> None:
-    content = {key: value for key, value in run.record.items() if key != part}
+    content = {key: value for key, value in run.record.facts().items() if key != part}
     (run.folder / "record.json").write_text(json.dumps(content))
     refused(ResultsError, "not the record of a training stage", lambda: read_record(run.folder))
 

@@ -1,6 +1,8 @@
 """What the present code reads in a folder of golden files, as numbers and digests for `expected.json`."""
 
 import hashlib
+import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ import numpy as np
 import torch
 
 from pipeline.core.dataset import load_prepared
+from pipeline.core.files import canonical_json
 from pipeline.core.params import load_yaml
 from pipeline.models.registry import build
-from pipeline.models.weights import load_into, load_weights, read_pth, weights_digest
+from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.report.kept import load_kept
 from pipeline.results.record import read_record
 from pipeline.store.read import open_store
+from pipeline.tools.foreign import read_content
 from pipeline.views.predict import clean_bank, predict_clean
 
 SECTIONS = ("teachers", "baselines", "students")
@@ -87,11 +91,11 @@ def store_facts(path: Path) -> Facts:
 def record_facts(folder: Path) -> Facts:
     record = read_record(folder)
     return {
-        "network": record["network"],
-        "fingerprint": record["dataset"]["fingerprint"],
+        "network": record.network,
+        "fingerprint": record.dataset.fingerprint,
         "replicates": [
-            {name: replicate[name] for name in ("seed", "top1_accuracy", "weights_sha256")}
-            for replicate in record["replicates"]
+            {name: getattr(replicate, name) for name in ("seed", "top1_accuracy", "weights_sha256")}
+            for replicate in record.replicates
         ],
     }
 
@@ -107,10 +111,11 @@ def kept_facts(folder: Path) -> Facts:
 
 
 def kept_numbers(run: Any) -> Facts:
+    lists = json.loads(canonical_json(asdict(run.kept)))
     return {
-        "scores": run.kept["scores"],
-        "v_scores": run.kept["v_scores"],
-        "accuracies": [replicate["top1_accuracy"] for replicate in run.record["replicates"]],
+        "scores": lists["scores"],
+        "v_scores": lists["v_scores"],
+        "accuracies": list(run.top1_accuracies),
         "last_epoch": [run.curves(replicate)["epoch"][-1] for replicate in range(run.count)],
     }
 
@@ -118,7 +123,7 @@ def kept_numbers(run: Any) -> Facts:
 def checkpoint_facts(folder: Path) -> Facts:
     imported = folder / "imported"
     states = {
-        "pth": read_pth(imported / "resnet8.pth"),
+        "pth": read_content(imported / "resnet8.pth"),
         "safetensors": load_weights(imported / "resnet8.safetensors"),
     }
     return {

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from report_samples import (
+    DATASET,
     EVALUATION,
     cache_features,
     folder_bytes,
@@ -37,6 +38,7 @@ from pipeline.paper.tables import NOT_RUN, paper_tables
 from pipeline.report.configurations import configuration, gather
 from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
 from pipeline.report.vscores import VScores
+from pipeline.results.record import ViewFacts
 from stages.evaluate import evaluate
 
 KD = {"name": "my-kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}
@@ -250,10 +252,9 @@ def test_a_cell_is_found_by_facts(change):
 
 def test_another_alpha_of_the_views_is_another_cell():
     run = student("resnet56", "resnet20", RESCALED, 70.0, 0.5)
-    views = {"mixed": {"views": 8, "draw": "stratified", "alpha": 0.4}}
-    other = replace(
-        run, record={**run.record, "teacher": {**run.record["teacher"], "views": views}}
-    )
+    views = {"mixed": ViewFacts(views=8, draw="stratified", alpha=0.4)}
+    teacher = replace(run.record.teacher, views=views)
+    other = replace(run, record=replace(run.record, teacher=teacher))
     assert configuration(run).alpha == 1.0
     for one, text in ((run, "70.00 ± 0.10"), (other, NOT_RUN)):
         cells = grid(paper_tables(gather([one]), "")[2], 2)["resnet56", "resnet20"]
@@ -462,7 +463,7 @@ def test_students_of_fewer_views_stand_in_no_cell(loss):
     """A cell is of the whole store; the same student of 40 views has a table of its own."""
     method = KD if loss == "kd" else {"name": "dkd", "loss": "dkd", "beta": 2.0}
     run = student("resnet56", "resnet20", method, 70.0)
-    fewer = replace(run, record={**run.record, "entry": {**run.record["entry"], "views": 40}})
+    fewer = replace(run, record=replace(run.record, entry={**run.record.entry, "views": 40}))
     assert (configuration(run).views, configuration(fewer).views) == (None, 40)
     results = gather([fewer])
     assert results.doubles == gather([run, fewer]).doubles == []
@@ -497,10 +498,11 @@ def test_published_numbers_are_for_cifar_100_only():
 
 
 def test_the_stage_writes_the_study_s_chapter(tmp_path):
-    data = replace(sample_data(), name="cifar100")
+    data = replace(sample_data(), name="cifar100", notes={"image_size": 32, "seed": 0})
     save_prepared(data, tmp_path / "prepared")
     full = {"alpha": 1.0, "share": 1.0}
     content = {"machine": {"data_root": "data"}, "baselines": {}, "students": {}}
+    content["dataset"] = DATASET | {"name": "cifar100", "image_size": 32, "test_fraction": None}
     content["teachers"] = {
         name: write_run(
             tmp_path, data, "teachers", name, network=network, mixup=mixup, accuracies=(0.7,)

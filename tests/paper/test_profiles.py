@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_samples import sample_record, teacher_facts
 
 from pipeline.core.params import load_yaml
 from pipeline.paper.cells import KD, RESCALED, SOFT_ONLY, pair_cell, square_cell
@@ -37,17 +38,18 @@ def configurations(content: dict[str, Any]) -> dict[tuple[str, str], Configurati
     found = {}
     for part in TRAINED:
         for name, entry in content[part].items():
-            record = {"network": entry["network"], "entry": entry, "method": None, "teacher": None}
+            parts = {"network": entry["network"], "entry": entry}
             if part == "students":
-                teacher = content["teachers"][entry["store"].split(".zarr")[0]]
-                mixed = content["dumps"][entry["store"].split(".zarr")[0]]["mixed"]
-                method = content["methods"][entry["method"]]
-                record["method"] = {"name": entry["method"], **method}
-                record["teacher"] = {
-                    "network": teacher["network"],
-                    "mixup_alpha": (teacher.get("mixup") or {}).get("alpha"),
-                    "views": {"mixed": mixed and {"alpha": mixed["alpha"]}},
-                }
+                teacher_name = entry["store"].split(".zarr")[0]
+                teacher = content["teachers"][teacher_name]
+                mixed = content["dumps"][teacher_name]["mixed"]
+                alpha = (teacher.get("mixup") or {}).get("alpha")
+                drawn = {"views": 1, "draw": "stratified"}
+                views = {"mixed": {**drawn, "alpha": mixed["alpha"]}} if mixed else {}
+                facts = teacher_facts(teacher_name, teacher["network"], alpha)
+                parts["teacher"] = {**facts, "views": views}
+                parts["method"] = {"name": entry["method"], **content["methods"][entry["method"]]}
+            record = sample_record([{"top1_accuracy": 0.5}], **parts)
             found[part, name] = configuration(Run(part, name, Path(name), record))
     return found
 

@@ -10,8 +10,9 @@ from report_samples import EVALUATION, TRAINING, cache_features, folder_bytes, s
 from ruamel.yaml import YAML
 
 from pipeline.core.params import load_yaml
-from pipeline.report.kept import load_kept, read_kept
-from pipeline.results.record import ResultsError
+from pipeline.report.kept import load_kept
+from pipeline.report.kept_format import read_kept
+from pipeline.results.record import ResultsError, timing_file
 from stages.commands.keep import keep
 from stages.evaluate import evaluate
 
@@ -51,7 +52,7 @@ def project(tmp_path):
             m["name"]: {k: v for k, v in m.items() if k != "name"} for m in methods.values()
         },
     }
-    timing = tmp_path / "students" / "big-small-kd" / "timing.json"
+    timing = timing_file(tmp_path / "students" / "big-small-kd")
     timing.write_text(json.dumps(TIMING))
     return tmp_path, content
 
@@ -202,6 +203,8 @@ def test_files_that_hold_no_kept_results_are_refused(project, text):
         {"scores": None},
         {"curves": []},
         {"curves": [{}, {}]},
+        {"curves": [{"epoch": [0], "test_top1_accuracy": [0.5]}]},
+        {"scores": {"nll": [0.5]}},
         {"v_scores": [{}]},
         {"v_scores": {}},
         {"timing": 3},
@@ -229,9 +232,11 @@ def test_a_folder_that_is_not_there_is_named(project):
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_project_s_kept_results_are_those_of_their_profile(path):
     profile = load_yaml(ROOT / "profiles" / f"{path.parent.parent.name}.yaml")
-    fingerprint = read_kept(path)["record"]["dataset"]["fingerprint"]
+    record, _ = read_kept(path)
+    fingerprint = record.dataset.fingerprint
     run = load_kept(path.parent.parent, path.parent.name, path.stem, profile, fingerprint)
     assert run is not None
+    assert json.loads(record.to_json()) == json.loads(path.read_text())["record"]
     assert run.epochs == profile["training"]["epochs"]
     assert all(0.1 < accuracy < 1 for accuracy in run.top1_accuracies)
 

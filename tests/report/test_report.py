@@ -85,7 +85,7 @@ def test_metrics_hold_means_and_deviations(finished):
     root, _, _ = finished
     metrics = json.loads((root / "reports" / "details.json").read_text())
     record = read_record(root / "students" / "big-small-kd")
-    accuracies = [one["top1_accuracy"] for one in record["replicates"]]
+    accuracies = [replicate.top1_accuracy for replicate in record.replicates]
     found = metrics["students"]["big-small-kd"]
     assert found["top1_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
     assert found["top1_accuracy_deviation"] == pytest.approx(np.std(accuracies, ddof=1), abs=1e-6)

@@ -9,9 +9,9 @@ from report_samples import sample_data, sample_logits, teacher_facts, write_run
 
 from pipeline.report.accuracy import calibration_table
 from pipeline.report.calibration import calibrate, fitted_temperature, own_scale
-from pipeline.report.runs import TrainSample, load_runs
+from pipeline.report.runs import load_runs
 from pipeline.report.scores import score_runs
-from pipeline.results.record import TRAIN_SAMPLE, save_train_sample
+from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, save_train_sample
 
 CLASSES = 6
 RESCALED = {"name": "rescaled", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
@@ -81,7 +81,8 @@ def test_no_temperature_fits_where_all_images_are_right():
 
 def write_sample(run_folder, replicate, seed):
     logits, labels = drawn(300, scale=3.0, seed=seed)
-    save_train_sample(run_folder / f"replicate-{replicate}" / TRAIN_SAMPLE, logits, labels)
+    sample = TrainSample(logits, labels)
+    save_train_sample(run_folder / f"replicate-{replicate}" / TRAIN_SAMPLE, sample)
 
 
 def test_runs_with_a_sample_are_fitted(tmp_path):

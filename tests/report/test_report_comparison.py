@@ -1,6 +1,7 @@
 """Paired comparisons of methods, against slow loops."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,7 +73,9 @@ def test_runs_of_another_recipe_are_compared_with_the_usual_one(order):
 
 def test_another_teacher_of_the_same_kind_is_told_apart():
     runs = [student(PAIRS[0], KD, (0.70,)), student(PAIRS[0], KD, (0.71,))]
-    runs[1].record["teacher"]["name"] = "imported"
+    record = runs[1].record
+    teacher = replace(record.teacher, name="imported")
+    runs[1] = replace(runs[1], record=replace(record, teacher=teacher))
     (one,) = comparisons(gather(runs))
     assert (one.method, one.against) == ("kd, teacher imported", "kd")
 

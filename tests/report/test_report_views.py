@@ -20,7 +20,7 @@ def student(views: int | None, percent: float, *, method=KD, teacher="big", shar
     run = sample_run("students", "resnet20", values, teacher=facts, method=method, share=share)
     if views is None:
         return run
-    return replace(run, record={**run.record, "entry": {**run.record["entry"], "views": views}})
+    return replace(run, record=replace(run.record, entry={**run.record.entry, "views": views}))
 
 
 def shown(table):

@@ -10,8 +10,8 @@ from report_samples import sample_run
 
 from pipeline.models.registry import MODELS
 from pipeline.models.weights import save_weights, weights_digest
-from pipeline.report.features import FeatureCache
-from pipeline.results.record import ResultsError, class_rows
+from pipeline.report.features import FeatureCache, class_rows
+from pipeline.results.record import ResultsError
 from pipeline.results.tensors import read_tensors
 from pipeline.views.predict import clean_bank, place, predict_clean
 
@@ -21,15 +21,17 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def run(tmp_path, monkeypatch, tiny_network):
     """A run of two replicates of a tiny network, with their weights."""
-    monkeypatch.setitem(MODELS, "tiny", tiny_network)
+    monkeypatch.setitem(MODELS, "tiny", "conftest:TinyNetwork")
     made = replace(sample_run("teachers", "tiny", (0.9, 0.8)), folder=tmp_path / "teachers/tiny")
+    replicates = []
     for replicate in range(2):
         network = tiny_network(10, replicate)
         path = made.weights_file(replicate)
         path.parent.mkdir(parents=True)
         save_weights(network, path)
-        made.record["replicates"][replicate]["weights_sha256"] = weights_digest(network)
-    return made
+        digest = weights_digest(network)
+        replicates.append(replace(made.record.replicates[replicate], weights_sha256=digest))
+    return replace(made, record=replace(made.record, replicates=tuple(replicates)))
 
 
 @pytest.fixture
