@@ -21,9 +21,9 @@ from benchmarks.setting import BATCH
 from benchmarks.teachers import teacher as random_teacher
 from benchmarks.timing import fastest, on_threads
 from pipeline.core.dataset import ImageData, Split
+from pipeline.core.machine import available_cores
 from pipeline.models.registry import build
 from pipeline.raw.torchvision_compat import torchvision
-from stages.shared.options import available_cores
 
 TEMPERATURE, GAMMA, ALPHA = 4.0, 0.1, 0.9
 

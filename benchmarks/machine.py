@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from stages.shared.options import available_cores
+from pipeline.core.machine import available_cores
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "zarr", "numcodecs", "click")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

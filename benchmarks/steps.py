@@ -13,8 +13,8 @@ from benchmarks.figures import Measured
 from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import Rounds, fastest, on_threads, take_turns
 from pipeline.compute import has_bfloat16
+from pipeline.core.machine import available_cores
 from pipeline.views.batches import ImageBank
-from stages.shared.options import available_cores
 
 TEACHERS = ("resnet56", "resnet110")
 NEAR_IDEAL = 0.97  # of the ratio of a step that is nothing but the student

@@ -23,14 +23,14 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
 
 
-_EVERYWHERE = ("compute.py", "core", "models", "views")
-_TRAINING = (*_EVERYWHERE, "results", "training")
+_ALL = ("compute.py", "core", "models", "views")
+_TRAINING = (*_ALL, "results", "training")
 # The parts of pipeline/ that a stage's numbers come from: those that dvc.yaml names (a test compares them,
 # and both with the real imports). What else a process has imported changes no number.
 ROOMS = {
     "train_teacher": (*_TRAINING, "hard_labels"),
     "train_baseline": (*_TRAINING, "hard_labels"),
-    "dump": (*_EVERYWHERE, "dump", "results/record.py", "store/format", "store/write"),
+    "dump": (*_ALL, "dump", "results/record.py", "store/format", "store/write"),
     "features": ("models", "views"),
     "train_student": (*_TRAINING, "distill", "losses", "store/format", "store/read.py"),
 }

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.core.params import AtLeast, section
-from stages.shared.options import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +47,10 @@ class Machine:
 def load_machine(content: dict[str, Any]) -> Machine:
     """The `machine` section."""
     return section(content, Machine, "machine")
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; all of the machine's where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS

@@ -80,7 +80,9 @@ def build(name: str, num_classes: int) -> Network:
         if name in MODELS:
             raise
         reason = f"{type(error).__name__}: {error}"
-        raise NetworkError(f"{name}: cannot be built for {num_classes} classes ({reason})") from error
+        raise NetworkError(
+            f"{name}: cannot be built for {num_classes} classes ({reason})"
+        ) from error
     if not isinstance(network, Network) or network.num_classes != num_classes:
         raise NetworkError(
             f"{name}: called with {num_classes} it gives {type(network).__name__}, not a "

@@ -1,7 +1,6 @@
 """What all commands share: options, parameters, the machine, and how a user's mistake is reported."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,6 @@ from pipeline.core.params import load_yaml
 F = TypeVar("F", bound=Callable[..., Any])
 
 console = Console(highlight=False, soft_wrap=True)
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use; all of the machine's where the system does not tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
 
 
 def load_params(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A network of the user's own, in own/networks: it teaches and learns, and is trained again where it changes."""
+"""A network of the user's own, in own/networks: it teaches, learns, and is trained again where it changes."""
 
 import os
 import subprocess
