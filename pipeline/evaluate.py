@@ -125,7 +125,7 @@ def write_report(
         check_dataset(data.name)
     groups = class_groups(params, data)
     report = Report(folder)
-    said = caption(data, runs)
+    setting = caption(data, runs)
     scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, features, workers)
     results = gather(runs)
@@ -134,10 +134,10 @@ def write_report(
     if any(run.kept is not None for run in runs):
         report.table(cost_table(runs))
     if params.paper_tables:
-        add_study(report, runs, results, vscores, said)
-    add_accuracy(report, runs, scores, data, said)
-    add_comparison(report, results, said)
-    add_features(report, runs, vscores, said)
+        add_study(report, runs, results, vscores, setting)
+    add_accuracy(report, runs, scores, data, setting)
+    add_comparison(report, results, setting)
+    add_features(report, runs, vscores, setting)
     trained = [run for run in runs if run.kept is None]
     if params.tsne is not None and trained:
         add_tsne(report, trained, groups, params, features, workers)
@@ -150,66 +150,66 @@ def write_report(
 
 
 def add_study(
-    report: Report, runs: Sequence[Run], results: Results, vscores: Sequence[VScores], said: str
+    report: Report, runs: Sequence[Run], results: Results, vscores: Sequence[VScores], setting: str
 ) -> None:
     """The chapter on the study: its tables and claims beside ours, its figure 3."""
     report.chapter("The study")
-    for table in study_tables(results, vscores, said):
+    for table in study_tables(results, vscores, setting):
         report.table(table, short=terminal_table(table))
     if figure_runs(runs):
         report.pictures(
             study_vscores(vscores, report.figures),
             "Figure 3: V-scores of the raw penultimate features without and with mixup; lines: one "
-            f"sample deviation over networks of that kind. {said}",
+            f"sample deviation over networks of that kind. {setting}",
         )
 
 
 def add_accuracy(
-    report: Report, runs: Sequence[Run], scores: Sequence[Scores], data: ImageData, said: str
+    report: Report, runs: Sequence[Run], scores: Sequence[Scores], data: ImageData, setting: str
 ) -> None:
     """The chapter on accuracy: tables, the picture, the curves."""
     report.chapter("Accuracy")
-    report.table(accuracy_table(scores, said), short=short_table(scores, said))
+    report.table(accuracy_table(scores, setting), short=short_table(scores, setting))
     report.pictures(
         accuracy_figures(runs, report.figures),
         "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
-        f"Circle: no mixup; diamond: a part of the images mixed; square: all. {said}",
+        f"Circle: no mixup; diamond: a part of the images mixed; square: all. {setting}",
     )
     report.pictures(
         curve_figures(runs, report.figures),
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
-        f"dashed: a part of the images mixed; dotted: all. {said}",
+        f"dashed: a part of the images mixed; dotted: all. {setting}",
     )
-    report.table(calibration_table(scores, said))
+    report.table(calibration_table(scores, setting))
     shown = shown_run(runs)
     if shown is not None:
         report.pictures(
             [confusion_figure(shown, data.test.labels, data.class_names, report.figures)],
             f"Confusion matrix of {shown.section}/{shown.name} (the first student of the parameters), "
-            f"first replicate; shades are fractions of the true class. {said}",
+            f"first replicate; shades are fractions of the true class. {setting}",
         )
 
 
-def add_comparison(report: Report, results: Results, said: str) -> None:
+def add_comparison(report: Report, results: Results, setting: str) -> None:
     """The chapter that compares methods and numbers of views, where there is something to compare."""
-    said += results.note
-    found, views = comparisons(results), view_table(results, said)
+    setting += results.note
+    found, views = comparisons(results), view_table(results, setting)
     if found or views is not None:
         report.chapter("Comparison")
     if found:
-        report.table(comparison_table(found, said))
+        report.table(comparison_table(found, setting))
     if views is not None:
         report.table(views, short=views)
 
 
 def add_features(
-    report: Report, runs: Sequence[Run], vscores: Sequence[VScores], said: str
+    report: Report, runs: Sequence[Run], vscores: Sequence[VScores], setting: str
 ) -> None:
     """The chapter on features: V-scores and their bars; none where no groups of classes are named."""
     if not vscores:
         return
     report.chapter("Penultimate features")
-    report.table(vscore_table(vscores, said), short=short_vscore_table(vscores))
+    report.table(vscore_table(vscores, setting), short=short_vscore_table(vscores))
     pooled = [run for kind in hard_label_runs(runs).values() for run in kind]
     others = [
         run.name
@@ -223,7 +223,7 @@ def add_features(
             report.pictures(
                 vscore_figures(vscores, report.figures, name, normalised=normalised),
                 f"V-scores of the {kind} features of networks trained on hard labels, without and with "
-                f"mixup; lines: one sample deviation over networks of that kind.{left_out} {said}",
+                f"mixup; lines: one sample deviation over networks of that kind.{left_out} {setting}",
             )
 
 

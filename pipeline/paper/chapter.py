@@ -23,24 +23,24 @@ TSNE_FIGURES = {"similar": "figure1", "different": "figure2"}
 VSCORE_FIGURE = "figure3"
 
 
-def study_tables(results: Results, vscores: Sequence[VScores], said: str) -> list[Table]:
-    """Tables 1-3, the tables beside them, the claims; `said` is the setting, for the captions."""
+def study_tables(results: Results, vscores: Sequence[VScores], setting: str) -> list[Table]:
+    """Tables 1-3, the tables beside them, the claims; `setting` goes into the captions."""
     claims = accuracy_claims(results) + feature_claims(results, vscores)
     return [
-        *paper_tables(results, said),
-        *extra_tables(results, said),
-        claims_table(claims, said),
+        *paper_tables(results, setting),
+        *extra_tables(results, setting),
+        claims_table(claims, setting),
     ]
 
 
 def terminal_table(table: Table) -> Table | None:
     """What a terminal shows of a table: tables 1 to 3 without published numbers, answers to claims."""
-    said = "Top-1 accuracy in percent, mean ± sample deviation; * marks the best. The published numbers "
+    units = "Top-1 accuracy in percent, mean ± sample deviation; * marks the best. The published numbers "
     if table.name == CLAIMS:
         rows = tuple((row[0], row[2], row[1]) for row in table.rows)
         return replace(table, header=("Claim", "Answer", "Text"), rows=rows, labels=3, prose=(2,))
     if table.name in (TABLE1, TABLE2, TABLE3):
-        return replace(table, caption=f"{said}are in the report and in tables/{table.name}.csv.")
+        return replace(table, caption=f"{units}are in the report and in tables/{table.name}.csv.")
     return None
 
 

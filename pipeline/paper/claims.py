@@ -57,7 +57,7 @@ def weak_teacher_hurts(results: Results) -> Claim:
     answer = (
         UNKNOWN
         if min(compared) < MIN_COMPARISONS
-        else said(all(2 * below > all_ for below, all_ in zip(counts, compared, strict=True)))
+        else yes_or_no(all(2 * below > all_ for below, all_ in zip(counts, compared, strict=True)))
     )
     return Claim(
         "1",
@@ -82,7 +82,7 @@ def best_teacher_is_not_always_best(results: Results) -> Claim:
             winners = best_of(cells_of)
             if best not in winners:
                 others.append(f"{column} by {' and '.join(sorted(winners))}")
-    answer = said(bool(others)) if compared >= MIN_COMPARISONS else UNKNOWN
+    answer = yes_or_no(bool(others)) if compared >= MIN_COMPARISONS else UNKNOWN
     listed = f": {'; '.join(others)}" if others else ""
     return Claim(
         "2",
@@ -103,7 +103,7 @@ def smaller_teacher_helps(results: Results) -> Claim:
         if (teacher, network) in found and (BASELINE, network) in found
     }
     helped = {name: value for name, value in differences.items() if rounded(value) > 0}
-    answer = said(bool(helped)) if len(differences) >= MIN_COMPARISONS else UNKNOWN
+    answer = yes_or_no(bool(helped)) if len(differences) >= MIN_COMPARISONS else UNKNOWN
     listed = "; ".join(f"{name} {signed(value)}" for name, value in helped.items())
     return Claim(
         "3",
@@ -125,7 +125,7 @@ def soft_labels_suffice(results: Results) -> Claim:
         if interval.low is not None and interval.high is not None:
             numbers += f" (95 % interval {signed(interval.low)} to {signed(interval.high)})"
         if len(differences) >= MIN_COMPARISONS:
-            answer = said(abs(interval.mean) <= CLOSE)
+            answer = yes_or_no(abs(interval.mean) <= CLOSE)
     return Claim(
         "4",
         "Soft labels alone come close to hard and soft labels together (within "
@@ -156,7 +156,7 @@ def mixup_of_students(results: Results) -> Claim:
         else:
             exceptions.append(f"{teacher} → {network}")
     compared = holds + len(exceptions)
-    answer = said(2 * holds > compared) if compared >= MIN_COMPARISONS else UNKNOWN
+    answer = yes_or_no(2 * holds > compared) if compared >= MIN_COMPARISONS else UNKNOWN
     listed = f"; exceptions: {', '.join(exceptions)}" if exceptions else ""
     return Claim(
         "5",
@@ -182,7 +182,7 @@ def claims_table(claims: Sequence[Claim], setting: str) -> Table:
     )
 
 
-def said(holds: bool) -> str:
+def yes_or_no(holds: bool) -> str:
     """`yes` or `no`."""
     return YES if holds else NO
 

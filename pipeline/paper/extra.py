@@ -29,18 +29,18 @@ LATER_SHARES = (0.0, 0.1, 0.5, 1.0)
 Measured = dict[str, tuple[float, ...]]  # percent, one a replicate
 
 
-def extra_tables(results: Results, said: str) -> list[Table]:
+def extra_tables(results: Results, setting: str) -> list[Table]:
     """All tables of this module of which something was run."""
     found = [
-        teacher_table(results, said),
-        mixup_teacher_table(results, said),
-        as_coded_table(results, said),
-        *(later_table(results, loss, said) for loss in LATER_LOSSES),
+        teacher_table(results, setting),
+        mixup_teacher_table(results, setting),
+        as_coded_table(results, setting),
+        *(later_table(results, loss, setting) for loss in LATER_LOSSES),
     ]
     return [table for table in found if table is not None]
 
 
-def teacher_table(results: Results, said: str) -> Table | None:
+def teacher_table(results: Results, setting: str) -> Table | None:
     """Accuracy of every teacher beside the one that table 3 publishes."""
     published = {row[0]: numbers["teacher_acc"] for row, numbers in read_table(TABLE3).items()}
     rows, data = [], []
@@ -57,7 +57,7 @@ def teacher_table(results: Results, said: str) -> Table | None:
     return Table(
         name="teachers",
         title="Teachers",
-        caption=caption(said, "Published: the teachers of table 3."),
+        caption=caption(setting, "Published: the teachers of table 3."),
         header=("Teacher", "Mixup", "Top-1"),
         rows=tuple(rows),
         data=tuple(data),
@@ -65,7 +65,7 @@ def teacher_table(results: Results, said: str) -> Table | None:
     )
 
 
-def mixup_teacher_table(results: Results, said: str) -> Table | None:
+def mixup_teacher_table(results: Results, setting: str) -> Table | None:
     """Every student of a mixup-trained teacher beside its twin of the same teacher without mixup."""
     methods = kinds(results)
     data = [
@@ -78,7 +78,7 @@ def mixup_teacher_table(results: Results, said: str) -> Table | None:
     return Table(
         name="mixup_teachers",
         title="Students of teachers that were trained with mixup",
-        caption=f"{said} Top-1 accuracy in percent, mean ± sample deviation over seeds; the last "
+        caption=f"{setting} Top-1 accuracy in percent, mean ± sample deviation over seeds; the last "
         "column is the student of the teacher with mixup minus the one of the teacher without. The "
         "study concludes about such students and tabulates none.",
         header=(
@@ -121,7 +121,7 @@ def _twin_row(facts: dict[str, Value], measured: Measured) -> tuple[Cell, ...]:
     )
 
 
-def as_coded_table(results: Results, said: str) -> Table | None:
+def as_coded_table(results: Results, setting: str) -> Table | None:
     """Partial mixup with exactly the share of its name, and with the one that the code really draws."""
     rows, data = [], []
     for teacher, network in table_pairs():
@@ -149,7 +149,7 @@ def as_coded_table(results: Results, said: str) -> Table | None:
         name="table3_as_coded",
         title="Partial mixup: the share of its name, and the share that the released code draws",
         caption=caption(
-            said,
+            setting,
             "The study's code mixes 40.8 % and 60.4 % of the images where its tables say 10 % and "
             "50 % (batch 64); closer: which of the two lies nearer to the published number.",
         ),
@@ -160,7 +160,7 @@ def as_coded_table(results: Results, said: str) -> Table | None:
     )
 
 
-def later_table(results: Results, loss: str, said: str) -> Table | None:
+def later_table(results: Results, loss: str, setting: str) -> Table | None:
     """A later method on the study's pairs at every share, beside KD.
 
     A row has the hyper-parameters that its pair was run with; authors may tune them to the pair. A
@@ -186,7 +186,7 @@ def later_table(results: Results, loss: str, said: str) -> Table | None:
         name=f"later_{loss}",
         title=f"Beyond the study: {loss}",
         caption=caption(
-            said,
+            setting,
             f"Hyper-parameters: {_options(everything)}; mixup alpha {ALPHA:g}. Published: the "
             "method's own paper, without mixup; some papers report the best test epoch, worth 0.3 points "
             "on average over the last one. All shares are shown, none is picked.",

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from pipeline.paper.cells import ALPHA, KD
-from pipeline.paper.claims import MIN_COMPARISONS, UNKNOWN, Claim, rounded, said
+from pipeline.paper.claims import MIN_COMPARISONS, UNKNOWN, Claim, rounded, yes_or_no
 from pipeline.paper.published import RESNETS
 from pipeline.report.configurations import Results, hard_label_runs
 from pipeline.report.numbers import mean, signed
@@ -48,7 +48,7 @@ def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim
         "6",
         "Mixup-trained networks scatter similar classes on the train set, so that a student of such a "
         "teacher cannot profit from its better accuracy.",
-        said(holds) if enough else UNKNOWN,
+        yes_or_no(holds) if enough else UNKNOWN,
         numbers,
     )
 
@@ -87,7 +87,7 @@ def small_networks_scatter_more(
     return Claim(
         "figure 3a",
         "With mixup, smaller networks scatter similar classes of the train set more.",
-        said(2 * sum(rises) > len(rises)) if len(values) >= MIN_COMPARISONS else UNKNOWN,
+        yes_or_no(2 * sum(rises) > len(rises)) if len(values) >= MIN_COMPARISONS else UNKNOWN,
         f"V-scores: {shown}" if shown else "no network trained with mixup",
     )
 
@@ -102,7 +102,7 @@ def different_classes_gain(v_scores: VScoreMeans) -> Claim:
     return Claim(
         "figure 3b",
         "For different classes the test V-score rises slightly with mixup.",
-        said(2 * risen > len(changes)) if enough else UNKNOWN,
+        yes_or_no(2 * risen > len(changes)) if enough else UNKNOWN,
         f"higher with mixup: {risen} of {len(changes)} networks{change}",
     )
 

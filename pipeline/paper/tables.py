@@ -21,9 +21,9 @@ DIGITS = 2
 Measured = Mapping[str, Sequence[float]]  # column -> accuracies in percent, none where not run
 
 
-def paper_tables(results: Results, said: str) -> list[Table]:
-    """Tables 1, 2 and 3. `said` is the setting, for the captions."""
-    notes = said + results.note
+def paper_tables(results: Results, setting: str) -> list[Table]:
+    """Tables 1, 2 and 3. `setting` goes into the captions."""
+    notes = setting + results.note
     return [
         square_table(
             results, TABLE1, KD, "Table 1: students by KD (T = 4, gamma 0.1, alpha 0.9)", notes
@@ -36,7 +36,7 @@ def paper_tables(results: Results, said: str) -> list[Table]:
 
 
 def square_table(
-    results: Results, name: str, method: tuple[str, Options], title: str, said: str
+    results: Results, name: str, method: tuple[str, Options], title: str, setting: str
 ) -> Table:
     """Table 1 or 2: a row for each teacher below the baselines, a column for each student.
 
@@ -56,7 +56,9 @@ def square_table(
     return Table(
         name=name,
         title=title,
-        caption=caption(said, "Bold: the best teacher of a student. Baseline: the student alone."),
+        caption=caption(
+            setting, "Bold: the best teacher of a student. Baseline: the student alone."
+        ),
         header=("Teacher", *columns),
         rows=tuple(
             (
@@ -76,7 +78,7 @@ def square_table(
     )
 
 
-def mixup_table(results: Results, said: str) -> Table:
+def mixup_table(results: Results, setting: str) -> Table:
     """Table 3: a row for each pair.
 
     Bold: the best of KD and the rescaled columns; underlined: the higher of the two Mix-S.
@@ -94,7 +96,7 @@ def mixup_table(results: Results, said: str) -> Table:
         name=TABLE3,
         title="Table 3: mixup of students, by KD and by rescaled logits",
         caption=caption(
-            said,
+            setting,
             "Bold: the best of KD and the rescaled columns of a pair; underlined: the higher of the "
             "two students trained alone with mixup (Mix-S). PMU 10 %: exactly that share is mixed.",
         ),
@@ -189,10 +191,10 @@ def flat(measured: Measured, published: Mapping[str, float]) -> dict[str, Value]
     return facts
 
 
-def caption(said: str, rules: str) -> str:
+def caption(setting: str, rules: str) -> str:
     """Caption of a table of measured beside published numbers."""
     return (
-        f"{said} Top-1 accuracy in percent, last epoch, mean ± sample deviation over seeds (given one "
+        f"{setting} Top-1 accuracy in percent, last epoch, mean ± sample deviation over seeds (given one "
         f"teacher and its views); small: the published number of this cell, and measured minus "
         f"published. {rules}"
     )

@@ -144,12 +144,12 @@ def _references(kind: Kind, others: Sequence[Kind]) -> list[Kind]:
     return [one for one in dict.fromkeys(found) if one != kind]
 
 
-def comparison_table(found: Sequence[Comparison], said: str) -> Table:
+def comparison_table(found: Sequence[Comparison], setting: str) -> Table:
     """A row for each comparison; bold where the interval excludes zero."""
     return Table(
         name="comparison",
         title="Methods compared on the pairs that they share",
-        caption=f"{said} Difference of mean top-1 accuracies in percentage points, its mean over pairs "
+        caption=f"{setting} Difference of mean top-1 accuracies in percentage points, its mean over pairs "
         "of teacher and student (networks, for hard labels), and the 95 % percentile interval of "
         "10,000 bootstrap resamples of the pairs; bold: the interval excludes zero. Better: pairs with "
         "a positive difference. Few pairs make the interval too narrow; fewer than "

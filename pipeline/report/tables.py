@@ -202,5 +202,5 @@ def to_text(table: Table) -> str:
         return "  ".join(padded).rstrip()
 
     rule = "  ".join("-" * w for w in widths)
-    said = textwrap.wrap(table.caption, TEXT_WIDTH)
-    return "\n".join([table.title, "", line(header), rule, *map(line, body), "", *said]) + "\n"
+    caption = textwrap.wrap(table.caption, TEXT_WIDTH)
+    return "\n".join([table.title, "", line(header), rule, *map(line, body), "", *caption]) + "\n"

@@ -10,7 +10,7 @@ from pipeline.report.runs import Run
 from pipeline.report.tables import Table, Value, cells
 
 
-def view_table(results: Results, said: str) -> Table | None:
+def view_table(results: Results, setting: str) -> Table | None:
     """A row for each number of views of a configuration that was run with several; None without any."""
     rows, data = [], []
     for one, kind, views in _students(results):
@@ -29,7 +29,7 @@ def view_table(results: Results, said: str) -> Table | None:
     return Table(
         name="views",
         title="How many views are enough",
-        caption=f"{said} Top-1 accuracy in percent, mean ± sample deviation over seeds; difference: "
+        caption=f"{setting} Top-1 accuracy in percent, mean ± sample deviation over seeds; difference: "
         "from the student that reads all views of the store. As many views as epochs is online "
         "distillation.",
         header=("Pair", "Student by", "Views", "Top-1", "Difference"),
