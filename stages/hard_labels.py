@@ -1,7 +1,6 @@
 """What training a teacher and training a baseline have in common."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +45,15 @@ def _job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
     count = len(data.train.labels)
-    weights, facts = None, {}
+    weights = None
+    facts: dict[str, Any] = {}
     if params.weights is not None:
         network = build(params.network, len(data.class_names))
         read_weights(params.weights, network, params.network)
         weights = network.state_dict()
-        if params.weights.normalisation not in (None, data.normalisation):
-            facts["normalisation"] = asdict(params.weights.normalisation)
+        own = params.weights.normalisation
+        if own is not None and own != data.normalisation:
+            facts["normalisation"] = own.facts()
     return Job(
         kind=kind,
         name=name,
