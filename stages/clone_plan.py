@@ -39,7 +39,7 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
-    left = lacking(lock)
+    left = lacking(Lock(Path.cwd(), lock.params))
     if left:
         tell_left(left, remote=remote)
     return [option for option in LACKING if remote or option != "--pull"] if left else []
@@ -140,7 +140,7 @@ def tell_left(left: dict[Path, str], *, remote: bool) -> None:
     """Name what nothing reads now, and is left where it is."""
     command = "`dvc pull` fetches it" if remote else "`decant repro STAGE` computes it"
     names = listed([str(path) for path in left])
-    console.print(f"Not on this machine, and not read now ({command}): {names}")
+    console.print(f"Not on this machine, or in part, and not read now ({command}): {names}")
 
 
 def show_dry(params_path: Path, goals: Sequence[str]) -> None:

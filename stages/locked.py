@@ -101,7 +101,7 @@ def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | Non
     if not listing.is_file():
         return None
     try:
-        files = {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
+        files = {PurePosixPath(one["relpath"]).parts: one["md5"] for one in read_listing(listing)}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None  # damaged, as if it were not there; DVC fetches it anew
     if inside in files:
@@ -112,7 +112,8 @@ def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | Non
 
 
 @cache
-def _read_listing(path: Path) -> list[dict[str, str]]:
+def read_listing(path: Path) -> list[dict[str, str]]:
+    """The files of a folder as DVC's cache lists them: `relpath` and `md5` of each."""
     listing: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
     return listing
 
