@@ -30,7 +30,7 @@ COMMANDS = {
         "store",
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
-    "clean": ("stages.clean", "clean", "Remove finished work that is kept for reuse."),
+    "clean": ("stages.clean", "clean", "Remove kept work, and results of removed entries."),
 }
 
 

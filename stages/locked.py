@@ -18,7 +18,7 @@ from stages.common import VERSIONS
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {
     "done": "done",
-    "elsewhere": "done, not on this disk (`dvc checkout` or `dvc pull` brings it)",
+    "elsewhere": "done, not on this disk (`decant repro` brings it)",
     "changed": "done with other parameters, code or inputs",
     "to do": "never done",
 }

@@ -173,3 +173,33 @@ def test_the_installed_command_runs_the_code_of_the_clone(tmp_path):
             command, cwd=folder, env=environment, capture_output=True, text=True, check=True
         )
         assert ("THE CLONE'S OWN" in done.stdout) == own
+
+
+@pytest.mark.slow
+def test_a_shared_cache_that_another_clone_has_emptied(team, clone, tmp_path):
+    cache = tmp_path / "shared"
+    shutil.copytree(team.folder / "first/.dvc/cache", cache)
+    other = Clone(tmp_path / "other")
+    subprocess.run(["git", "clone", "--quiet", str(team.origin), str(other.folder)], check=True)
+    for each in (clone, other):
+        each.dvc("remote", "remove", "team")
+        each.dvc("cache", "dir", "--local", str(cache))
+    assert ran(clone.decant("repro")) == []
+    recorded(clone)
+    other.edit("students", {})
+    (other.folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    other.dvc("gc", "--workspace", "--force")
+    output = clone.decant("repro")
+    assert "no longer in DVC's cache: dvc commit" in output
+    assert ran(output) == []
+    recorded(clone)
+    # What is neither in the cache nor on the disk is computed.
+    other.dvc("gc", "--workspace", "--force")
+    shutil.rmtree(clone.folder / "data/students/plain")
+    output = clone.decant("repro")
+    assert "there is no DVC remote: dump@resnet8 train_student@plain" in output
+    assert [name for name in ran(output) if name not in ("check", "evaluate")] == [
+        "dump@resnet8",
+        "train_student@plain",
+    ]
+    recorded(clone)
