@@ -10,7 +10,7 @@ from stages.clone import GOAL, Clone
 from stages.common import console, load_params
 from stages.dvc_command import call_dvc
 from stages.locked import Lock
-from stages.upstream import has_remote, lacking, outdated
+from stages.upstream import current_stages, has_remote, lacking, outdated
 
 MOST_HOURS = 1.0  # of computing without a yes
 MOST_NAMES = 8  # in one line
@@ -39,10 +39,13 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
-    left = lacking(Lock(Path.cwd(), lock.params))
-    if left:
+    lock = Lock(Path.cwd(), lock.params)
+    if left := lacking(lock):
         tell_left(left, remote=remote)
-    return [option for option in LACKING if remote or option != "--pull"] if left else []
+    # Of a store that only the cache has, DVC would make another one: a stage with results in git is
+    # never taken from its run cache.
+    away = any(lock.state(name) == "elsewhere" for name in current_stages(lock.params))
+    return [o for o in LACKING if remote or o != "--pull"] if left or away else []
 
 
 def put_back(clone: Clone) -> None:
