@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stages.clone import GOAL, Clone
+from stages.clone import GOAL, Clone, needs
 from stages.common import console, load_params
 from stages.dvc_command import call_dvc
 from stages.locked import Lock
@@ -24,7 +24,7 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
     cannot reach the remote.
     """
     lock = Lock(Path.cwd(), load_params(params_path))
-    put_back(Clone(lock, goals))
+    kept = put_back(Clone(lock, goals))
     lacks = lacking(lock)
     remote = has_remote()
     if remote and (old := outdated(lock, lacks, goals)):
@@ -32,7 +32,7 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         bring("pull", old)
     clone = Clone(Lock(Path.cwd(), lock.params), goals)
     if not remote:
-        clone.lost |= set(lacking(lock).values())
+        clone.lost |= set(lacking(lock).values()) - kept
     to_run = fetch(clone, "pull" if remote else "checkout")
     if clone.lost & set(to_run):
         announce(params_path, clone, to_run, remote=remote, yes=yes)
@@ -48,12 +48,22 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
     return [o for o in LACKING if remote or o != "--pull"] if left or away else []
 
 
-def put_back(clone: Clone) -> None:
-    """Give the cache again what it lost, and this disk still has."""
-    if stages := clone.uncached():
-        console.print(f"On this disk, but no longer in DVC's cache: dvc commit {listed(stages)}")
-        if code := call_dvc("commit", "--quiet", *stages):
-            sys.exit(code)
+def put_back(clone: Clone) -> set[str]:
+    """Give the cache again what it lost, and this disk still has; returns the stages that made it.
+
+    DVC does that for stages all of whose inputs are here; what the others made stays as it is.
+    """
+    kept = clone.uncached()
+    whole = [
+        name
+        for name in kept
+        if all(clone.is_here(*need) for need in needs(name, clone.lock.params))
+    ]
+    if kept:
+        console.print(f"On this disk, but no longer in DVC's cache: {listed(kept)}")
+    if whole and (code := call_dvc("commit", "--quiet", *whole)):
+        sys.exit(code)
+    return set(kept)
 
 
 def fetch(clone: Clone, command: str) -> list[str]:

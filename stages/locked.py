@@ -49,6 +49,11 @@ class Lock:
         }
         self._states: dict[str, State] = {}
 
+    @property
+    def outs(self) -> dict[str, str]:
+        """The digest of each result, by its path."""
+        return {path: str(out["md5"]) for path, (_, out) in self._outs.items()}
+
     def state(self, name: str) -> State:
         """Whether a stage is done."""
         if name not in self._states:

