@@ -40,12 +40,13 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
     lock = Lock(Path.cwd(), lock.params)
-    if left := lacking(lock):
+    left = {path: stage for path, stage in lacking(lock).items() if stage not in kept}
+    if left:
         tell_left(left, remote=remote)
     # Of a store that only the cache has, DVC would make another one: a stage with results in git is
     # never taken from its run cache.
     away = any(lock.state(name) == "elsewhere" for name in current_stages(lock.params))
-    return [o for o in LACKING if remote or o != "--pull"] if left or away else []
+    return [o for o in LACKING if remote or o != "--pull"] if left or kept or away else []
 
 
 def put_back(clone: Clone) -> set[str]:
