@@ -32,7 +32,7 @@ COMMANDS = {
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
     "compare": ("stages.compare", "compare", "Show how the results of two runs differ."),
-    "clean": ("stages.clean", "clean", "Remove finished work that is kept for reuse."),
+    "clean": ("stages.clean", "clean", "Remove kept work, and results of removed entries."),
 }
 
 

@@ -14,7 +14,7 @@ import click
 from stages.clone import GOAL, stages_of
 from stages.common import console, load_params, stage_options
 from stages.dvc_command import call_dvc, run_dvc
-from stages.locked import Lock
+from stages.locked import Lock, digest_of
 
 PARAMS = Path("params.yaml")
 REPORT = Path("reports/report.html")
@@ -94,6 +94,13 @@ def check_made(goals: Sequence[str]) -> None:
         for change in changes:
             for kind in kinds if isinstance(change, dict) else ():
                 wrong |= change.get(kind, {})
+    digest_of.cache_clear()  # files have changed since
+    outs = Lock(Path.cwd(), load_params(PARAMS)).outs
+    wrong = {
+        path: state
+        for path, state in wrong.items()
+        if state != "not in cache" or digest_of(Path(path)) != outs.get(path)
+    }
     if wrong:
         lines = [f"{path}: {state}" for path, state in wrong.items()]
         advice = "`dvc status` says more; `dvc repro --force --single-item STAGE` makes a stage run"
