@@ -44,7 +44,11 @@ COMMANDS = {
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
     "compare": ("stages.commands.compare", "compare", "Show how the results of two runs differ."),
-    "clean": ("stages.commands.clean", "clean", "Remove finished work that is kept for reuse."),
+    "clean": (
+        "stages.commands.clean",
+        "clean",
+        "Remove kept work, and results of removed entries.",
+    ),
 }
 
 

@@ -76,6 +76,7 @@ def evaluate(
     report = write_report(runs, data, params, computed, unfinished, cores, not_run=not_run)
     replace_report(unfinished, out)
     console.print("\n".join(report.summary), markup=False)
+    console.print(f"On the {data.evaluated_on} set of {data}.", markup=False)
     console.print(f"Report of {len(runs)} networks: {out / 'report.html'}", markup=False)
 
 

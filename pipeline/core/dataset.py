@@ -46,6 +46,10 @@ class Normalisation:
     mean: tuple[_Mean, _Mean, _Mean]
     std: tuple[_Deviation, _Deviation, _Deviation]
 
+    def facts(self) -> dict[str, list[float]]:
+        """As records and manifests state it."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
     def __str__(self) -> str:
         mean, std = (" ".join(f"{x:.4g}" for x in values) for values in (self.mean, self.std))
         return f"mean {mean}, std {std}"

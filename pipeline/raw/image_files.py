@@ -54,7 +54,7 @@ def read_images(
 
     Each is turned upright (EXIF; where that is damaged, the picture stays as it lies), loses its
     transparency, is resized (bilinear) so that its short side fits, and cropped in the centre. Of
-    several pictures in one file the first is taken; of 16-bit colours the upper half. `progress` is
+    several pictures in one file the first is taken; 16-bit colours lose 8 bits. `progress` is
     called after each file. Raises `UnreadableImagesError` naming all files that cannot be read.
     """
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)

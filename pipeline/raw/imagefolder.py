@@ -98,7 +98,7 @@ class _Lister:
 
     def remarks(self) -> list[str]:
         """What was left out by its kind, and which folders within classes were read."""
-        left_out = ", ".join(f"{count:,} {kind}" for kind, count in self._left_out.most_common())
+        left_out = _counts(self._left_out)
         inner = ", ".join(f"CLASS/{name}" for name in self._inner)
         return [
             *([f"left out of the class folders: {left_out}"] if left_out else []),
@@ -130,7 +130,7 @@ def _no_images(folder: Path, inner: Sequence[Path]) -> DatasetError:
             "DECANT_DATA) to the folder that holds train/CLASS/* or CLASS/*"
         )
     kinds = Counter(_kind(entry) for entry in os.scandir(folder) if _visible(entry))
-    instead = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    instead = _counts(kinds)
     return DatasetError(
         f"{folder} holds no image file ({', '.join(sorted(SUFFIXES))})"
         f"{f' but {instead}' if instead else ''}; add some or remove the folder"
@@ -241,6 +241,11 @@ def _visible(entry: os.DirEntry[str]) -> bool:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     return "folders" if entry.is_dir() else _suffix(entry) or "without a suffix"
+
+
+def _counts(kinds: Counter[str]) -> str:
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {kind}" for kind, count in ordered)
 
 
 def _suffix(entry: os.DirEntry[str]) -> str:

@@ -13,7 +13,7 @@ import click
 
 from stages.dvc.clone import GOAL, stages_of
 from stages.dvc.command import call_dvc, run_dvc
-from stages.dvc.lock import Lock
+from stages.dvc.lock import Lock, digest_of
 from stages.shared.options import console, load_params, stage_options
 
 PARAMS = Path("params.yaml")
@@ -94,6 +94,13 @@ def check_made(goals: Sequence[str]) -> None:
         for change in changes:
             for kind in kinds if isinstance(change, dict) else ():
                 wrong |= change.get(kind, {})
+    digest_of.cache_clear()  # files have changed since
+    outs = Lock(Path.cwd(), load_params(PARAMS)).outs
+    wrong = {
+        path: state
+        for path, state in wrong.items()
+        if state != "not in cache" or digest_of(Path(path)) != outs.get(path)
+    }
     if wrong:
         lines = [f"{path}: {state}" for path, state in wrong.items()]
         advice = "`dvc status` says more; `dvc repro --force --single-item STAGE` makes a stage run"

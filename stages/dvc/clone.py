@@ -56,7 +56,7 @@ class Clone:
 
     def is_here(self, stage: str, part: Path | None) -> bool:
         """Whether a stage's results, or a part of them, are on this disk."""
-        outs = [out["path"] for out in self.lock.stages[stage].get("outs") or ()]
+        outs = [out["path"] for out in self.lock.stages.get(stage, {}).get("outs") or ()]
         return all((self.lock.root / path).exists() for path in ([part] if part else outs))
 
     def lose(self, names: Iterable[str]) -> None:
@@ -71,9 +71,10 @@ class Clone:
         """Stages whose results are on this disk as recorded, and in no cache (`dvc gc`, perhaps)."""
         lacks = lacking(self.lock)
         stages = [name for name in dict.fromkeys(lacks.values()) if self.lock.state(name) == "done"]
-        return [name for name in stages if self._is_as_recorded(name)]
+        return [name for name in stages if self.is_as_recorded(name)]
 
-    def _is_as_recorded(self, stage: str) -> bool:
+    def is_as_recorded(self, stage: str) -> bool:
+        """Whether a stage's results are on this disk, byte for byte (all of them are read)."""
         outs = self.lock.stages[stage].get("outs") or ()
         return all(digest_of(self.lock.root / out["path"]) == str(out["md5"]) for out in outs)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from stages.dvc.clone import GOAL, Clone
+from stages.dvc.clone import GOAL, Clone, needs
 from stages.dvc.command import call_dvc
 from stages.dvc.lock import Lock
-from stages.dvc.upstream import has_remote, lacking, outdated
+from stages.dvc.upstream import current_stages, has_remote, lacking, outdated
 from stages.shared.options import console, load_params
 
 MOST_HOURS = 1.0  # of computing without a yes
@@ -24,7 +24,7 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
     cannot reach the remote.
     """
     lock = Lock(Path.cwd(), load_params(params_path))
-    put_back(Clone(lock, goals))
+    kept = put_back(Clone(lock, goals))
     lacks = lacking(lock)
     remote = has_remote()
     if remote and (old := outdated(lock, lacks, goals)):
@@ -32,25 +32,39 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         bring("pull", old)
     clone = Clone(Lock(Path.cwd(), lock.params), goals)
     if not remote:
-        clone.lost |= set(lacking(lock).values())
+        clone.lost |= set(lacking(lock).values()) - kept
     to_run = fetch(clone, "pull" if remote else "checkout")
     if clone.lost & set(to_run):
         announce(params_path, clone, to_run, remote=remote, yes=yes)
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
-    left = lacking(lock)
+    lock = Lock(Path.cwd(), lock.params)
+    left = {path: stage for path, stage in lacking(lock).items() if stage not in kept}
     if left:
         tell_left(left, remote=remote)
-    return [option for option in LACKING if remote or option != "--pull"] if left else []
+    # Of a store that only the cache has, DVC would make another one: a stage with results in git is
+    # never taken from its run cache.
+    away = any(lock.state(name) == "elsewhere" for name in current_stages(lock.params))
+    return [o for o in LACKING if remote or o != "--pull"] if left or kept or away else []
 
 
-def put_back(clone: Clone) -> None:
-    """Give the cache again what it lost, and this disk still has."""
-    if stages := clone.uncached():
-        console.print(f"On this disk, but no longer in DVC's cache: dvc commit {listed(stages)}")
-        if code := call_dvc("commit", "--quiet", *stages):
-            sys.exit(code)
+def put_back(clone: Clone) -> set[str]:
+    """Give the cache again what it lost, and this disk still has; returns the stages that made it.
+
+    DVC does that for stages all of whose inputs are here; what the others made stays as it is.
+    """
+    kept = clone.uncached()
+    whole = [
+        name
+        for name in kept
+        if all(clone.is_here(*need) for need in needs(name, clone.lock.params))
+    ]
+    if kept:
+        console.print(f"On this disk, but no longer in DVC's cache: {listed(kept)}")
+    if whole and (code := call_dvc("commit", "--quiet", *whole)):
+        sys.exit(code)
+    return set(kept)
 
 
 def fetch(clone: Clone, command: str) -> list[str]:
@@ -140,7 +154,7 @@ def tell_left(left: dict[Path, str], *, remote: bool) -> None:
     """Name what nothing reads now, and is left where it is."""
     command = "`dvc pull` fetches it" if remote else "`decant repro STAGE` computes it"
     names = listed([str(path) for path in left])
-    console.print(f"Not on this machine, and not read now ({command}): {names}")
+    console.print(f"Not on this machine, or in part, and not read now ({command}): {names}")
 
 
 def show_dry(params_path: Path, goals: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from pipeline.core.params import load_yaml
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {
     "done": "done",
-    "elsewhere": "done, not on this disk (`dvc checkout` or `dvc pull` brings it)",
+    "elsewhere": "done, not on this disk (`decant repro` brings it)",
     "changed": "done with other parameters, code or inputs",
     "to do": "never done",
 }
@@ -50,6 +50,11 @@ class Lock:
             for out in stage.get("outs") or ()
         }
         self._states: dict[str, State] = {}
+
+    @property
+    def outs(self) -> dict[str, str]:
+        """The digest of each result, by its path."""
+        return {path: str(out["md5"]) for path, (_, out) in self._outs.items()}
 
     def state(self, name: str) -> State:
         """Whether a stage is done."""
@@ -131,13 +136,14 @@ def listing_of(root: Path, digest: str) -> dict[tuple[str, ...], str] | None:
     if not listing.is_file():
         return None
     try:
-        return {PurePosixPath(one["relpath"]).parts: one["md5"] for one in _read_listing(listing)}
+        return {PurePosixPath(one["relpath"]).parts: one["md5"] for one in read_listing(listing)}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None  # damaged, as if it were not there; DVC fetches it anew
 
 
 @cache
-def _read_listing(path: Path) -> list[dict[str, str]]:
+def read_listing(path: Path) -> list[dict[str, str]]:
+    """The files of a folder as DVC's cache lists them: `relpath` and `md5` of each."""
     listing: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
     return listing
 

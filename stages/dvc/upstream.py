@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.core.files import PREPARED, STORES, VERSIONS
 from stages.dvc.command import run_dvc
-from stages.dvc.lock import DONE, Lock
+from stages.dvc.lock import DONE, Lock, read_listing
 
 SECTIONS = {
     "teachers": "train_teacher",
@@ -50,18 +50,30 @@ def lacking(lock: Lock) -> dict[Path, str]:
 
 
 def in_caches(results: Mapping[Path, str]) -> set[Path]:
-    """Which of some results, by their digests, DVC's cache on this machine holds."""
+    """Which of some results, by their digests, DVC's cache on this machine holds whole."""
     left = dict(results)
     for cache in (_CACHE, None):
         if not left:
             break
         folder = cache_folder() if cache is None else cache
         left = {
-            path: md5
-            for path, md5 in left.items()
-            if not (folder / "files" / "md5" / md5[:2] / md5[2:]).exists()
+            path: md5 for path, md5 in left.items() if not is_whole(folder / "files" / "md5", md5)
         }
     return results.keys() - left.keys()
+
+
+def is_whole(objects: Path, md5: str) -> bool:
+    """Whether a cache's folder of objects has a result, with all files of a folder."""
+    place = objects / md5[:2] / md5[2:]
+    if not place.is_file():
+        return False
+    if not md5.endswith(".dir"):
+        return True
+    try:
+        digests = {str(file["md5"]) for file in read_listing(place)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False  # damaged, as if it were not there; DVC fetches it anew
+    return all((objects / digest[:2] / digest[2:]).exists() for digest in digests)
 
 
 def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.core.files import STORES, VERSIONS
+from pipeline.core.files import PREPARED, STORES, VERSIONS
 from stages.shared.options import guarded, load_params, path_option
 
 if TYPE_CHECKING:
@@ -23,13 +23,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print everyt
 
 
 params_option = path_option(
-    "--params", "params.yaml", "Parameter file that --prepared was made from, if there is one."
+    "--params",
+    None,
+    "Parameter file that --prepared was made from.  [default: params.yaml, for the project's own data]",
 )
 
 
-def params_beside(path: Path) -> dict[str, Any] | None:
-    """The parameter file, unchecked; None where there is none: a store is looked at anywhere."""
-    return load_params(path) if path.exists() else None
+def params_beside(params: Path | None, prepared: Path) -> dict[str, Any] | None:
+    """The parameter file that prepared data have to agree with, unchecked.
+
+    None for data of somewhere else, and where there is no file: a store is looked at anywhere.
+    """
+    if params is not None:
+        return load_params(params)
+    own = Path("params.yaml")
+    return load_params(own) if prepared == PREPARED and own.exists() else None
 
 
 def store_argument(name: str) -> Callable[[F], F]:

@@ -42,7 +42,7 @@ _WORK = ".importing"
 @params_option
 @store_options
 def import_logits(
-    files: tuple[Path, ...], out: Path, prepared: Path, params: Path, **stated: Any
+    files: tuple[Path, ...], out: Path, prepared: Path, params: Path | None, **stated: Any
 ) -> None:
     """Make a store of FILES: npz, one a view, as `decant store export` writes them.
 
@@ -61,7 +61,9 @@ def import_logits(
     if out.exists():
         raise ValueError(f"{out}: there is something already; name a new store, or delete that one")
     there = (prepared / "dataset.json").exists()
-    dataset = describe_dataset(load_dataset(prepared, params_beside(params))) if there else None
+    dataset = (
+        describe_dataset(load_dataset(prepared, params_beside(params, prepared))) if there else None
+    )
     stated["normalisation"] = given_normalisation(stated.pop("mean"), stated.pop("std"))
     given = [look_at(path) for path in files]
     groups = write(given, out, Stated(**stated), dataset)

@@ -73,7 +73,7 @@ def verify(
     seed: int | None,
     device: str,
     prepared: Path,
-    params: Path,
+    params: Path | None,
     as_json: bool,
 ) -> None:
     """Find everything that is wrong with STORE: exit code 0 where it is good, 1 where it is bad.
@@ -95,7 +95,7 @@ def verify(
     found: list[Recomputed] = []
     seen = ""
     if teacher is not None and not problems:
-        data = load_dataset(prepared, params_beside(params))
+        data = load_dataset(prepared, params_beside(params, prepared))
         machine = Machine(data_root="", device=device)
         comparison = comparing(store, teacher, data, machine, rows or 1000, seed, tolerance)
         found = list(comparison if as_json else counted(comparison, store))

@@ -15,7 +15,7 @@ from pipeline.store.format.version import write_versions
 from stages.commands import repro as repro_module
 from stages.commands.repro import repro
 from stages.dvc import upstream
-from stages.dvc.lock import Lock, digest_of
+from stages.dvc.lock import Lock, digest_of, read_listing
 from stages.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,6 @@ def clone(tmp_path, monkeypatch):
     """A clone with nothing but git's part: dvc.lock, params.yaml and the store's versions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(upstream, "cache_folder", lambda: Path("shared-cache"))
-    monkeypatch.setattr(upstream, "has_remote", lambda: True)
     # Its parameters are those that DVC reads here, and no more.
     monkeypatch.setattr(checker, "check_all", lambda content, source: None)
     store = make_store(tmp_path, views=1)
@@ -72,7 +71,7 @@ def lock():
 def cached(name, folder=".dvc/cache"):
     path = Path(folder, "files/md5", MD5[name][:2], MD5[name][2:])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_text("[]")
 
 
 def test_a_clone_lacks_what_no_cache_holds(clone):
@@ -133,55 +132,16 @@ def test_a_stale_store_is_fetched(clone):
     )  # the stage tells what is damaged
 
 
-@pytest.fixture
-def commands(monkeypatch):
-    """The DVC commands that `decant repro` runs, which do nothing."""
-    found = []
-    monkeypatch.setattr(repro_module, "run", lambda *arguments: found.append(" ".join(arguments)))
-    return found
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(repro, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def test_a_part_of_the_results_needs_two_options(clone, commands):
-    text = invoke("train_student@s")
-    assert commands == ["repro --pull --allow-missing train_student@s"]
-    assert "part of the results: dvc repro --pull --allow-missing train_student@s" in text
-    assert "The report is not on this disk: `dvc pull evaluate` fetches it" in invoke("--pull")
-    assert commands[1:] == ["repro --allow-missing --pull"]
-
-
-def test_what_is_outdated_is_pulled_first(clone, commands):
-    put(clone, "plain")
-    text = invoke("train_student@both")
-    assert commands[0] == "pull data/stores/resnet20.zarr"
-    assert "here in part: dvc pull data/stores/resnet20.zarr" in text
-
-
-def test_a_complete_clone_runs_dvc_as_it_is(clone, commands):
-    for name in MD5:
-        cached(name)
-    assert invoke() == ""
-    assert commands == ["repro"]
-
-
-def test_without_a_remote_there_is_nothing_to_pull(clone, commands, monkeypatch):
-    monkeypatch.setattr(upstream, "has_remote", lambda: False)
-    assert invoke() == ""
-    assert commands == ["repro"]
-
-
-def test_results_are_shown_where_they_were_asked_for(clone, commands):
-    for name in MD5:
-        cached(name)
-    Path("reports").mkdir()
-    Path("reports/summary.txt").write_text("a table\n")
-    assert "a table" in invoke()
-    assert invoke("train_student@s") == ""
+def test_a_folder_that_the_cache_has_in_part_is_lacking(clone):
+    cached("data/prepared")
+    listing = Path(".dvc/cache/files/md5/aa/1.dir")
+    assert upstream.is_whole(Path(".dvc/cache/files/md5"), "aa1.dir")
+    listing.write_text('[{"relpath": "x", "md5": "ff00"}]')
+    read_listing.cache_clear()
+    assert not upstream.is_whole(Path(".dvc/cache/files/md5"), "aa1.dir")
+    Path(".dvc/cache/files/md5/ff").mkdir()
+    Path(".dvc/cache/files/md5/ff/00").touch()
+    assert upstream.is_whole(Path(".dvc/cache/files/md5"), "aa1.dir")
 
 
 def test_missing_raw_data_say_that_a_clone_needs_none(clone):
@@ -199,7 +159,8 @@ def test_missing_raw_data_say_that_a_clone_needs_none(clone):
 
 def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(repro_module, "run", lambda *given: pytest.fail("went on"))
+    for name in ("reproduce", "bring_up_to_date"):
+        monkeypatch.setattr(repro_module, name, lambda *given: pytest.fail("went on"))
     params = YAML(typ="safe").load(ROOT / "profiles/digits.yaml")
     del params["students"]["kd"]["store"]
     with Path("params.yaml").open("w") as file:
@@ -209,7 +170,7 @@ def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):
     assert "params.yaml: students.kd.store: missing" in result.output
 
 
-def test_dvc_reads_one_parameter_file(clone, commands):
+def test_dvc_reads_one_parameter_file(clone):
     result = CliRunner().invoke(repro, ["--params", "other.yaml"])
     assert result.exit_code == 2
     assert "decant use other.yaml" in result.output

@@ -1,9 +1,12 @@
 """decant check: every mistake at once, each with the key's path."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from ruamel.yaml import YAML
 
 from stages.check import check
@@ -140,3 +143,43 @@ def test_a_mistake_of_the_shared_recipe_is_told_once(content, tmp_path):
     lines = problems_of(content, tmp_path)
     assert len([line for line in lines if "momentum" in line]) == 1
     assert any("teachers.resnet20-mixup.training.batch_size" in line for line in lines)
+
+
+@pytest.fixture
+def own_images(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DECANT_DATA", raising=False)
+    change(content, "dataset/name", "imagefolder")
+    change(content, "machine/data_root", str(tmp_path / "raw"))
+    change(content, "evaluation/vscore/groups", {"some": ["cat", "nai\u0308ve"]})
+    for name in ("dog", "na\u00efve"):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "raw" / name / "x.png")
+    return content
+
+
+def test_groups_are_compared_with_the_folders_of_images(own_images, tmp_path):
+    (problem,) = problems_of(own_images, tmp_path)
+    assert problem.endswith("the data set has no class cat; Its 2 classes: dog, na\u00efve")
+    change(own_images, "evaluation/vscore/groups", {"some": ["dog", "nai\u0308ve"]})
+    assert problems_of(own_images, tmp_path) == []
+
+
+def test_groups_are_compared_with_what_was_prepared_where_the_images_are_not(own_images, tmp_path):
+    shutil.rmtree(tmp_path / "raw")
+    assert problems_of(own_images, tmp_path) == []  # nothing is known, and nothing is asked for
+    folder = tmp_path / "data" / "prepared"
+    folder.mkdir(parents=True)
+    facts = {"schema": 1, "name": "imagefolder", "class_names": ["dog", "na\u00efve"]}
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    (problem,) = problems_of(own_images, tmp_path)
+    assert "no class cat" in problem
+
+
+def test_names_of_folders_that_no_store_takes_are_found_by_check(own_images, tmp_path):
+    change(own_images, "evaluation/vscore/groups", {})
+    (tmp_path / "raw" / "dog").rename(tmp_path / "raw" / "d\u200dog")
+    (problem,) = problems_of(own_images, tmp_path)
+    assert "U+200D (zero width joiner): rename it" in problem
+    (tmp_path / "dvc.lock").write_text("{}")  # the results are another's: no raw data is asked for
+    assert problems_of(own_images, tmp_path) == []

@@ -52,7 +52,7 @@ def changed_lines() -> dict[str, str]:
 
 def test_one_group_is_extended_and_dumped(runs: Runs) -> None:
     text = run("data/stores/resnet20.zarr", "--views", "12", "--group", "plain")
-    assert runs.commands == [[sys.executable, "-m", "dvc", "repro", "dump@resnet20"]]
+    assert runs.commands[0] == [sys.executable, "-m", "dvc", "repro", "dump@resnet20"]
     # The first one that looks like it is resnet20's; the same line of resnet20-mixup stays.
     line = "    plain: {views: 8, draw: stratified, features: true}"
     assert changed_lines() == {line: line.replace("8", "12")}

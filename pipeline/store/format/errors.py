@@ -5,14 +5,18 @@ from typing import ClassVar
 
 from pipeline.core.errors import DecantError
 
-_FETCH = "`dvc pull {part}`, or compute it with `dvc repro dump@{name}`"
+_FETCH = (
+    "`dvc pull {part}`, or, where no DVC remote has it, compute it with `dvc repro dump@{name}`"
+)
 # Under hardlinks and symlinks a damaged file is DVC's cached one too, and DVC, which does not look
 # into files whose time and mode are the old ones, would bring it back: even after a new dump.
 _RESTORE = (
     "`decant store mend {store}` (drops what is damaged, from DVC's cache too, and pulls it again); "
     "where there is nothing to pull, `dvc repro dump@{name}` after it"
 )
-WHOLE = "`dvc pull {store}`, or compute it with `dvc repro dump@{name}`"
+WHOLE = (
+    "`dvc pull {store}`, or, where no DVC remote has it, compute it with `dvc repro dump@{name}`"
+)
 _REPEAT = "run `dvc repro dump@{name}`"
 
 

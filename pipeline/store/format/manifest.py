@@ -225,8 +225,11 @@ def header_facts(header: Header) -> dict[str, Any]:
     was one: the same inputs give the same bytes.
     """
     facts = asdict(header)
-    if header.teacher.normalisation is None:
+    own = header.teacher.normalisation
+    if own is None:
         del facts["teacher"]["normalisation"]
+    else:
+        facts["teacher"]["normalisation"] = own.facts()
     return facts
 
 

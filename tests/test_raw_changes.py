@@ -1,0 +1,90 @@
+"""New, removed and renamed raw images reach the prepared data set, or are told of."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from workspaces import digits_params, yaml
+
+from pipeline.core.dataset import load_prepared
+
+ROOT = Path(__file__).resolve().parent.parent
+TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"]
+
+
+def add_image(path, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+class Project:
+    """A project under git and DVC whose raw images lie outside it."""
+
+    def __init__(self, folder):
+        self.folder, self.raw = folder / "project", folder / "raw"
+        for name in TRACKED:
+            source, target = ROOT / name, self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        for number in range(12):
+            add_image(self.raw / "ab"[number % 2] / f"{number}.png", number)
+        content = digits_params()
+        content["machine"]["data_root"] = str(self.raw)
+        content["dataset"].update(name="imagefolder", test_fraction=0.25)
+        content["evaluation"]["vscore"]["groups"] = {}
+        with (self.folder / "params.yaml").open("w") as file:
+            yaml.dump(content, file)
+        subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
+
+    def repro(self, *arguments):
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        env.pop("DECANT_DATA", None)
+        command = [sys.executable, "-m", "stages.cli", "repro", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def prepared(self):
+        files = sorted((self.folder / "data" / "prepared").iterdir())
+        return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("own-images"))
+
+
+def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(project):
+    project.repro("prepare")
+    before = project.prepared()
+    assert "no longer those" not in project.repro("prepare")
+    add_image(project.raw / "a" / "new.png", 99)
+    (project.raw / "b" / "1.png").rename(project.raw / "b" / "renamed.png")
+    output = project.repro("prepare")
+    assert f"The images in {project.raw} are no longer those of data/prepared" in output
+    assert "2 new (a/new.png, b/renamed.png); 1 removed (b/1.png)" in output
+    assert "`decant repro --force prepare` takes them in" in output
+    assert project.prepared() == before  # DVC sees nothing
+    output = project.repro("--force", "prepare")
+    assert "since the last time: 2 new (a/new.png, b/renamed.png); 1 removed (b/1.png)" in output
+    data = load_prepared(project.folder / "data" / "prepared")
+    assert len(data.train.labels) + len(data.test.labels) == 13
+    assert "no longer those" not in project.repro("prepare")
+    taken = project.prepared()
+    os.utime(project.raw / "a" / "new.png", (1, 1))
+    assert "1 of another size or time (a/new.png)" in project.repro("prepare")
+    project.repro("--force", "prepare")
+    assert project.prepared() == taken  # no byte depends on the times
+    shutil.move(project.raw, project.raw.with_name("away"))
+    assert "no longer those" not in project.repro("prepare")  # they are not asked for
