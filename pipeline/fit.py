@@ -12,11 +12,11 @@ as a CUDA graph (`graphs`). `together` trains several networks at the same time.
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -68,6 +68,15 @@ class TrainingParams:
             raise ValueError(
                 f"schedule.milestones {late} lie beyond the {self.epochs} epochs of training"
             )
+
+
+def source_key(entry: str, overrides: Mapping[str, Any], name: str) -> str:
+    """The key of params.yaml that a value of an entry's recipe comes from: its own, or the shared one.
+
+    Args:
+        entry: its path, such as students.kd; overrides: its own `training`.
+    """
+    return f"{entry}.training.{name}" if name in overrides else f"training.{name}"
 
 
 class Trainer:

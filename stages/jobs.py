@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.batches import EpochSource
-from pipeline.fit import LossFunction, TrainingParams
+from pipeline.fit import LossFunction, TrainingParams, source_key
 from pipeline.params import ParamsError, read
 from pipeline.prepared import ImageData
 from pipeline.views import Augmentation
@@ -35,6 +35,11 @@ class Job:
     inputs: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, torch.Tensor] | None = None
+
+    @property
+    def precision_key(self) -> str:
+        """The key of params.yaml that its precision comes from."""
+        return source_key(f"{self.kind}s.{self.name}", self.entry.get("training", {}), "precision")
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
         """What a finished replicate depends on besides code and device."""
