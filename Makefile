@@ -19,9 +19,10 @@ test: $(READY) check
 test-all: $(READY) check
 	$(BIN)/python -m pytest
 
-# The fast tests with the lowest versions that pyproject.toml allows, of all but torch and torchvision.
+# The fast tests with the lowest versions that pyproject.toml allows, of all but torch and torchvision. What older
+# packages call of newer ones may be deprecated by now.
 test-lowest: $(LOWEST)/.ready
-	PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/python -m pytest -n 2 -m "not slow"
+	PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/python -m pytest -n 2 -m "not slow" -W default::DeprecationWarning
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
