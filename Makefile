@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 # dvc runs `python -m stages...`: the environment's python goes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup repro test test-all bench fuzz check format clean
+.PHONY: setup repro test test-all test-lowest bench fuzz check format clean
 
 repro: $(READY)
 	@$(BIN)/decant repro
@@ -17,6 +18,11 @@ test: $(READY) check
 
 test-all: $(READY) check
 	$(BIN)/python -m pytest
+
+# The fast tests with the lowest versions that pyproject.toml allows, of all but torch and torchvision. What older
+# packages call of newer ones may be deprecated by now.
+test-lowest: $(LOWEST)/.ready
+	PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/python -m pytest -n 2 -m "not slow" -W default::DeprecationWarning
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -42,5 +48,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
+$(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet -c constraints.txt uv
+	$(LOWEST)/bin/python tests/lowest_versions.py $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet -c $(LOWEST)/constraints.txt -e ".[parquet,ssh]" hypothesis pytest pytest-timeout pytest-xdist
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache *.egg-info

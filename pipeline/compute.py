@@ -8,7 +8,7 @@ import ctypes
 import hashlib
 import json
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,14 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def precision_warning(precisions: Collection[str], device: torch.device, key: str) -> str | None:
-    """What to tell who is about to compute in `precisions`, set under `key` of params.yaml."""
-    if "bfloat16" not in precisions or has_bfloat16(device):
+def precision_warning(precisions: Mapping[str, str], device: torch.device) -> str | None:
+    """What to tell who is about to compute in these precisions, by the keys of params.yaml that say so."""
+    slow = [key for key, precision in precisions.items() if precision == "bfloat16"]
+    if not slow or has_bfloat16(device):
         return None
     return (
         "WARNING: this processor has no bfloat16 instructions: `precision: bfloat16` takes several times "
-        f"as long as float32 here. Set {key}: float32"
+        f"as long as float32 here. Set {', '.join(f'{key}: float32' for key in slow)}"
     )
 
 

@@ -50,7 +50,7 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     data = load_dataset(prepared, content)
     device = pick_device(machine)
     set_up(device, machine.threads)
-    warning = precision_warning({params.precision}, device, f"dumps.{teacher}.precision")
+    warning = precision_warning({f"dumps.{teacher}.precision": params.precision}, device)
     if warning:
         console.print(warning)
     record = read_record(teachers / teacher)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import read, section
 from pipeline.distill.params import StudentParams
-from pipeline.dump.params import DumpParams
+from pipeline.dump.params import DumpParams, Precision
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.network import Network
 from pipeline.models.registry import build
@@ -29,7 +29,7 @@ from pipeline.raw import imagefolder
 from pipeline.report.params import VScoreParams
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
-from pipeline.training.params import TrainingParams
+from pipeline.training.params import TrainingParams, source_key
 from pipeline.views.params import GROUPS
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
@@ -69,8 +69,12 @@ class StageCost:
         kind: the part of the name before the @.
         network, teacher: architectures that run; the teacher's is the one that a store stands in for.
         replicates: networks that it trains.
-        training_flops, forward_flops: of one replicate: of training steps, and of forward passes besides.
+        training_flops, view_flops: of one replicate's training steps, and of the views of a dump.
+        precision, precision_key: of these, and the key of params.yaml that says so; no key where there
+            are none.
+        forward_flops: of forward passes besides, of one replicate; they are always in float32.
         live_teacher_flops: of one replicate: what the teacher would cost if it ran in the training loop.
+        teacher_precision: of these: the store's.
         out_bytes: of what the stage writes; `group_bytes` splits those of a store.
     """
 
@@ -80,15 +84,19 @@ class StageCost:
     teacher: str | None = None
     replicates: int = 1
     training_flops: int = 0
+    view_flops: int = 0
+    precision: Precision = "float32"
+    precision_key: str | None = None
     forward_flops: int = 0
     live_teacher_flops: int = 0
+    teacher_precision: Precision = "float32"
     out_bytes: int = 0
     group_bytes: Mapping[str, int] | None = None
 
     @property
     def flops(self) -> int:
         """Operations of all replicates."""
-        return self.replicates * (self.training_flops + self.forward_flops)
+        return self.replicates * (self.training_flops + self.view_flops + self.forward_flops)
 
 
 @cache
@@ -247,10 +255,12 @@ class Costs:
         kept = round(part * counts.train) + round(part * counts.test)
         # Evaluations during training, one more of the finished network, and the V-score classes.
         evaluations = math.ceil(epochs / training.evaluate_every) + 1
-        teacher, live = None, 0
+        teacher, live, teacher_precision = None, 0, StageCost.teacher_precision
         if isinstance(entry, StudentParams):
             teacher = self.teachers[entry.teacher].network
             live = epochs * counts.train * self.network(teacher).forward_flops
+            teacher_precision = self.dumps[entry.teacher].precision
+        key = source_key(f"{kind.removeprefix('train_')}s.{name}", entry.training, "precision")
         logits = 4 * counts.test * counts.classes
         features = kept * (2 * network.feature_dim + 4)
         return StageCost(
@@ -260,8 +270,11 @@ class Costs:
             teacher=teacher,
             replicates=entry.replicates,
             training_flops=TRAINING_PASSES * epochs * counts.train * network.forward_flops,
+            precision=training.precision,
+            precision_key=key if epochs else None,
             forward_flops=(evaluations * counts.test + kept) * network.forward_flops,
             live_teacher_flops=live,
+            teacher_precision=teacher_precision,
             out_bytes=entry.replicates * (network.state_bytes + logits + features),
         )
 
@@ -269,12 +282,15 @@ class Costs:
         network = self.network(self.teachers[name].network)
         sizes = store_bytes(dump, network.feature_dim, self.counts)
         views = sum(params.views for group in GROUPS if (params := dump.group(group)))
-        images = views * self.counts.train + self.counts.train + self.counts.test
+        clean = self.counts.train + self.counts.test
         return StageCost(
             name=f"dump@{name}",
             kind="dump",
             network=self.teachers[name].network,
-            forward_flops=images * network.forward_flops,
+            view_flops=views * self.counts.train * network.forward_flops,
+            precision=dump.precision,
+            precision_key=f"dumps.{name}.precision",
+            forward_flops=clean * network.forward_flops,
             out_bytes=sum(sizes.values()),
             group_bytes=sizes,
         )

@@ -13,7 +13,7 @@ from pipeline.core.params import ParamsError, read
 from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest
 from pipeline.results.record import MethodFacts, TeacherFacts
-from pipeline.training.params import TrainingParams
+from pipeline.training.params import TrainingParams, source_key
 from pipeline.views.batches import Batch, EpochSource
 from pipeline.views.params import Augmentation
 
@@ -61,6 +61,11 @@ class Job:
     teacher: TeacherFacts | None = None
     weights: Mapping[str, Tensor] | None = None
     normalisation: Normalisation | None = None
+
+    @property
+    def precision_key(self) -> str:
+        """The key of params.yaml that its precision comes from."""
+        return source_key(f"{self.kind}s.{self.name}", self.entry.get("training", {}), "precision")
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
         """All that a finished replicate depends on besides code, versions and device.

@@ -1,8 +1,9 @@
 """params."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pipeline.core.params import Above, AtLeast, Between
 
@@ -64,3 +65,12 @@ class TrainingParams:
             raise ValueError(
                 f"schedule.milestones {late} lie beyond the {self.epochs} epochs of training"
             )
+
+
+def source_key(entry: str, overrides: Mapping[str, Any], name: str) -> str:
+    """The key of params.yaml that a value of an entry's recipe comes from: its own, or the shared one.
+
+    Args:
+        entry: its path, such as students.kd; overrides: its own `training`.
+    """
+    return f"{entry}.training.{name}" if name in overrides else f"training.{name}"

@@ -95,8 +95,8 @@ def run_replicates(
     set_up(device, machine.threads)
     if not replicates:
         return
-    trained = {r.job.training.precision for r in replicates if r.job.weights is None}
-    warning = precision_warning(trained, device, "training.precision")
+    trained = [r.job for r in replicates if r.job.weights is None]
+    warning = precision_warning({j.precision_key: j.training.precision for j in trained}, device)
     if warning:
         display.tell(warning)
     processes = 1 if device.type == "cuda" else machine.processes(len(replicates))

@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.dump.params import Precision
 from pipeline.planning.cost import ImageCounts, StageCost
 from pipeline.planning.rate import Rate
 from stages.dvc.lock import DONE, State
+
+# By network ("" for those that were not measured) and precision.
+Rates = Mapping[tuple[str, Precision], Rate]
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Plan:
     """All stages of a profile on this machine.
 
     `processes` train replicates at the same time; `rates` are those of the networks that were
-    measured, by name, and under "" the one for all others; `free_bytes` is the room on the disk of
-    the workspace. `warning` is of a precision that this machine is slow in.
+    measured, by name and precision, and under "" those for all others; `free_bytes` is the room on the
+    disk of the workspace. `warning` is of a precision that this machine is slow in.
     """
 
     profile: str
     counts: ImageCounts
     device: str
     processes: int
-    rates: Mapping[str, Rate]
+    rates: Rates
     stages: tuple[PlannedStage, ...]
     free_bytes: int
     warning: str | None = None
@@ -96,7 +100,10 @@ class Plan:
                 "device": self.device,
                 "processes": self.processes,
                 "warning": self.warning,
-                "rates": {name: asdict(rate) for name, rate in self.rates.items()},
+                "rates": [
+                    {"network": name, "precision": precision, **asdict(rate)}
+                    for (name, precision), rate in self.rates.items()
+                ],
             },
             "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},
             "total": totals(self.stages),
@@ -142,15 +149,23 @@ def totals(stages: Iterable[PlannedStage]) -> dict[str, float]:
 def timed(
     costs: Iterable[StageCost],
     states: Iterable[State],
-    rates: Mapping[str, Rate],
+    rates: Rates,
     processes: int,
 ) -> Iterator[PlannedStage]:
-    """Give each stage its seconds: replicates run `processes` at a time, each at the rate of one."""
+    """Give each stage its seconds: replicates run `processes` at a time, each at the rate of one.
+
+    All is reckoned with the rate of its own precision.
+    """
+
+    def rate(network: str | None, precision: Precision) -> Rate:
+        return rates.get((network or "", precision)) or rates["", precision]
+
     for cost, state in zip(costs, states, strict=True):
         rounds = math.ceil(cost.replicates / processes)
-        rate = rates.get(cost.network or "", rates[""])
-        own = cost.training_flops / rate.training + cost.forward_flops / rate.forward
-        teacher = cost.live_teacher_flops / rates.get(cost.teacher or "", rates[""]).forward
+        asked = rate(cost.network, cost.precision)
+        own = cost.training_flops / asked.training + cost.view_flops / asked.forward
+        own += cost.forward_flops / rate(cost.network, "float32").forward
+        teacher = cost.live_teacher_flops / rate(cost.teacher, cost.teacher_precision).forward
         yield PlannedStage(cost, state, rounds * own, rounds * (own + teacher))
 
 

@@ -5,6 +5,7 @@ Nothing is written. What is heavy is imported when the command runs, so that hel
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,9 @@ from stages.shared.options import stage_options
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.planning.cost import ImageCounts
-    from pipeline.planning.rate import Rate
-    from stages.commands.estimate import Plan
+    from pipeline.dump.params import Precision
+    from pipeline.planning.cost import ImageCounts, StageCost
+    from stages.commands.estimate import Plan, Rates
 
 
 @click.command()
@@ -81,34 +82,45 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     stages = list(costs.stages())
     lock = Lock(Path(), content)
     if stated_rate is None:
-        rates = measured_rates(content, networks, costs.counts, device)
+        rates = measured_rates(content, networks, used_precisions(stages), costs.counts, device)
     else:
-        rates = {"": Rate(stated_rate, stated_rate)}
+        stated = Rate(stated_rate, stated_rate)
+        rates = {("", precision): stated for precision in used_precisions(stages)}
     # A stated rate is that of a device as a whole.
     on_cores = device.type == "cpu" and stated_rate is None
     processes = machine.processes(machine.cores) if on_cores else 1
-    overrides = [entry.training for entry in costs.teachers.values()]
-    overrides += [entry.training for entry in costs.baselines.values()]
-    overrides += [entry.training for entry in costs.students.values()]
-    precisions: set[str] = {costs.training(values).precision for values in overrides}
-    precisions |= {dump.precision for dump in costs.dumps.values()}
-    states = [lock.state(stage.name) for stage in stages]
+    planned = tuple(timed(stages, [lock.state(stage.name) for stage in stages], rates, processes))
+    precisions = {
+        stage.cost.precision_key: stage.cost.precision
+        for stage in planned
+        if stage.left and stage.cost.precision_key
+    }
     return Plan(
         profile=str(source),
         counts=costs.counts,
         device=str(describe_device(device)["device"]),
         processes=processes,
         rates=rates,
-        stages=tuple(timed(stages, states, rates, processes)),
+        stages=planned,
         free_bytes=free_bytes(STORES),
-        warning=precision_warning(precisions, device, "precision") if on_cores else None,
+        warning=precision_warning(precisions, device) if on_cores else None,
     )
 
 
+def used_precisions(stages: "Sequence[StageCost]") -> "list[Precision]":
+    """What something is computed in: float32, as tests are, and what entries ask for."""
+    asked = {stage.precision for stage in stages if stage.precision_key}
+    return ["float32", *sorted(asked - {"float32"})]
+
+
 def measured_rates(
-    content: dict[str, Any], networks: Sequence[str], counts: "ImageCounts", device: "torch.device"
-) -> "dict[str, Rate]":
-    """Measure networks with the recipe of a parameter file; the first also stands under ""."""
+    content: dict[str, Any],
+    networks: Sequence[str],
+    precisions: "Sequence[Precision]",
+    counts: "ImageCounts",
+    device: "torch.device",
+) -> "Rates":
+    """Measure networks in each precision with a file's recipe; the first also stands under ""."""
     from pipeline.core.params import section
     from pipeline.planning.rate import measure
     from pipeline.training.params import TrainingParams
@@ -117,8 +129,13 @@ def measured_rates(
     training = section(content, TrainingParams, "training")
     augmentation = section(content, Augmentation, "augmentation")
     size = (counts.classes, counts.image_size)
-    rates = {name: measure(name, training, augmentation, *size, device) for name in networks}
-    return {"": rates[networks[0]]} | rates
+    recipes = {precision: replace(training, precision=precision) for precision in precisions}
+    rates = {
+        (name, precision): measure(name, recipe, augmentation, *size, device)
+        for name in networks
+        for precision, recipe in recipes.items()
+    }
+    return {("", precision): rates[networks[0], precision] for precision in precisions} | rates
 
 
 if __name__ == "__main__":

@@ -130,15 +130,15 @@ def show_disk(plan: Plan) -> None:
 def show_rates(plan: Plan) -> None:
     """Where the times come from, and how far to trust them."""
     together = f"{plan.processes} processes at a time" if plan.processes > 1 else "one process"
-    first = plan.rates[""]
+    first = plan.rates["", "float32"]
     if first.images_per_second is None:
         console.print(f"Times: reckoned with {first.training / 1e9:,.0f} GFLOP/s, {together}.")
         return
     console.print(f"Times: on this machine ({plan.device}), {together}, as just measured:")
-    for name, rate in plan.rates.items():
+    for (name, precision), rate in plan.rates.items():
         if name:
             console.print(
-                f"  {name}: {rate.images_per_second:,.0f} images/s in training "
+                f"  {name}, {precision}: {rate.images_per_second:,.0f} images/s in training "
                 f"({rate.training / 1e9:,.0f} GFLOP/s), {rate.forward_images_per_second:,.0f} "
                 f"images/s in forward passes ({rate.forward / 1e9:,.0f} GFLOP/s)"
             )

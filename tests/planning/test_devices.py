@@ -64,15 +64,16 @@ def test_bfloat16_instructions_are_those_of_the_processor():
     listed = {word for word in Path("/proc/cpuinfo").read_text().split() if "bf16" in word}
     cpu = torch.device("cpu")
     assert has_bfloat16(cpu) == bool(listed & {"avx512_bf16", "bf16"})
-    warning = precision_warning({"float32", "bfloat16"}, cpu, "training.precision")
+    key = "training.precision"
+    warning = precision_warning({key: "bfloat16", "dumps.a.precision": "float32"}, cpu)
     assert (warning is None) == has_bfloat16(cpu)
-    assert precision_warning({"float32"}, cpu, "training.precision") is None
+    assert precision_warning({key: "float32"}, cpu) is None
 
 
 def test_a_slow_precision_is_told_with_what_to_set(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    warning = precision_warning({"bfloat16"}, torch.device("cpu"), "training.precision")
+    warning = precision_warning({"training.precision": "bfloat16"}, torch.device("cpu"))
     assert warning is not None
     assert warning.endswith("Set training.precision: float32")
     assert has_bfloat16(torch.device("cuda"))

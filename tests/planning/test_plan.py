@@ -109,7 +109,7 @@ def test_replicates_run_beside_each_other(replicates, processes, rounds):
         forward_flops=50,
         live_teacher_flops=300,
     )
-    rates = {"": Rate(100.0, 10.0), "resnet20": Rate(1.0, 20.0)}
+    rates = {("", "float32"): Rate(100.0, 10.0), ("resnet20", "float32"): Rate(1.0, 20.0)}
     (stage,) = timed([cost], ["to do"], rates, processes)
     assert stage.seconds == rounds * (600 / 100 + 50 / 10)
     assert stage.online_seconds == stage.seconds + rounds * 300 / 20
@@ -166,15 +166,108 @@ def test_the_rate_is_measured_where_none_is_stated(folder, monkeypatch):
     asked = []
 
     def measured(name, training, augmentation, classes, image_size, device):
-        asked.append((name, training.batch_size, augmentation.pad, classes, image_size))
+        recipe = (training.batch_size, training.precision)
+        asked.append((name, *recipe, augmentation.pad, classes, image_size))
         return Rate(2e11, 1e11, 500.0, 900.0)
 
     monkeypatch.setattr("pipeline.planning.rate.measure", measured)
     result = run("--measure", "resnet8", "--measure", "resnet20")
     assert result.exit_code == 0
-    assert asked == [("resnet8", 64, 2, 10, 16), ("resnet20", 64, 2, 10, 16)]
-    assert "resnet8: 500 images/s in training (200 GFLOP/s)" in result.output
-    assert "resnet20: 500 images/s" in result.output
+    shared = (64, "float32", 2, 10, 16)
+    assert asked == [("resnet8", *shared), ("resnet20", *shared)]
+    assert "resnet8, float32: 500 images/s in training (200 GFLOP/s)" in result.output
+    assert "resnet20, float32: 500 images/s" in result.output
+
+
+def write_params(changes):
+    """The profile in params.yaml, with other values at paths such as training.precision."""
+    content = load_yaml(DIGITS)
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        entry = content
+        for section in sections:
+            entry = entry.setdefault(section, {})
+        entry[key] = value
+    with open("params.yaml", "w") as file:
+        YAML(typ="safe").dump(content, file)
+
+
+def planned_stages(monkeypatch, lower):
+    """Each stage as planned where bfloat16 is `lower` times as slow as float32."""
+
+    def measured(name, training, *arguments):
+        slower = lower if training.precision == "bfloat16" else 1
+        return Rate(2e11 / slower, 1e11 / slower, 500.0, 900.0)
+
+    monkeypatch.setattr("pipeline.planning.rate.measure", measured)
+    return {
+        stage.cost.name: stage
+        for stage in make_plan(Path("params.yaml"), ("resnet20",), None).stages
+    }
+
+
+def test_each_entry_is_reckoned_in_its_own_precision(folder, monkeypatch):
+    changes = {
+        "students.kd.training.precision": "bfloat16",
+        "dumps.resnet20.precision": "bfloat16",
+    }
+    write_params(changes)
+    even, slow = (planned_stages(monkeypatch, lower) for lower in (1, 8))
+    changed = [name for name in even if slow[name].seconds != even[name].seconds]
+    assert changed == ["dump@resnet20", "train_student@kd"]
+    student, cost = slow["train_student@kd"], even["train_student@kd"].cost
+    # Testing stays in float32.
+    more = 7 * cost.training_flops / 2e11
+    assert student.seconds - even["train_student@kd"].seconds == pytest.approx(more)
+    dump = even["dump@resnet20"].cost
+    # So do the clean images of a dump: 16 views and one more of the training set, and the test set.
+    assert dump.view_flops / dump.forward_flops == pytest.approx(16 * 1438 / (1438 + 359))
+    more = 7 * dump.view_flops / 1e11
+    assert slow["dump@resnet20"].seconds - even["dump@resnet20"].seconds == pytest.approx(more)
+    # The live teacher would compute what its store holds.
+    live = [s for s in even.values() if s.cost.teacher and s.cost.teacher_precision == "bfloat16"]
+    assert live
+    for stage in live:
+        name = stage.cost.name
+        teacher = [s[name].online_seconds - s[name].seconds for s in (even, slow)]
+        assert teacher[1] == pytest.approx(8 * teacher[0])
+
+
+def test_a_shared_precision_may_be_overridden_back(folder, monkeypatch):
+    lower_but_one = {"training.precision": "bfloat16", "students.kd.training.precision": "float32"}
+    write_params(lower_but_one)
+    even, slow = (planned_stages(monkeypatch, lower) for lower in (1, 8))
+    same = [name for name in even if slow[name].seconds == even[name].seconds]
+    dumps = ["dump@resnet20", "dump@resnet20-mixup"]
+    assert same == ["check", "prepare", *dumps, "train_student@kd", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, None),
+        ({"training.precision": "bfloat16"}, "Set training.precision: float32"),
+        (
+            {
+                "students.kd.training.precision": "bfloat16",
+                "dumps.resnet20.precision": "bfloat16",
+            },
+            "Set dumps.resnet20.precision: float32, students.kd.training.precision: float32",
+        ),
+    ],
+)
+def test_a_slow_precision_is_told_with_the_key_that_sets_it(changes, advice, folder, monkeypatch):
+    monkeypatch.setattr("pipeline.compute.has_bfloat16", lambda device: False)
+    monkeypatch.setattr(
+        "pipeline.planning.rate.measure", lambda *arguments: Rate(1e11, 1e11, 5.0, 9.0)
+    )
+    write_params(changes)
+    warning = make_plan(Path("params.yaml"), ("resnet20",), None).warning
+    if advice is None:
+        assert warning is None
+    else:
+        assert warning is not None
+        assert warning.endswith(advice)
 
 
 def test_unknown_profile(monkeypatch):
