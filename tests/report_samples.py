@@ -42,6 +42,17 @@ TRAINING = {
 TEST_IMAGES = 200
 
 
+# The section `dataset` of params.yaml that asks for the data set, and what `prepare` notes of it.
+DATASET = {
+    "name": "digits",
+    "image_size": 8,
+    "test_fraction": 0.2,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+NOTES = {"image_size": 8, "seed": 0, "test": {"fraction": 0.2}}
+
+
 def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) -> ImageData:
     """A data set of noise: its labels are what the report reads."""
     rng = np.random.default_rng(0)
@@ -53,7 +64,7 @@ def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) 
     train, test = split(20 * len(names)), split(test_images)
     digest = fingerprint(train, test, names)
     channels = (0.5, 0.5, 0.5)
-    return ImageData("digits", train, test, names, channels, channels, digest, "test", {})
+    return ImageData("digits", train, test, names, channels, channels, digest, "test", NOTES)
 
 
 def sample_logits(
