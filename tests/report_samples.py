@@ -262,6 +262,7 @@ def sample_project(root: Path) -> dict[str, Any]:
     }
     return {
         "machine": {"data_root": "data/raw"},
+        "dataset": dict(DATASET),
         "teachers": teachers,
         "baselines": baselines,
         "students": students,

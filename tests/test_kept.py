@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from report_samples import DATASET, EVALUATION, TRAINING, folder_bytes, sample_project
+from report_samples import EVALUATION, TRAINING, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
 from pipeline.params import load_yaml
@@ -45,7 +45,6 @@ def project(tmp_path):
     }
     content |= {
         "evaluation": {**EVALUATION, "tsne": None},
-        "dataset": DATASET,
         "training": TRAINING,
         "augmentation": record_of(tmp_path, "teachers", "big")["augmentation"],
         "methods": {

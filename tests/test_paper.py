@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from report_samples import (
+    DATASET,
     EVALUATION,
     folder_bytes,
     sample_data,
@@ -496,10 +497,12 @@ def test_published_numbers_are_for_cifar_100_only():
 
 
 def test_the_stage_writes_the_study_s_chapter(tmp_path):
-    data = replace(sample_data(), name="cifar100")
+    data = replace(sample_data(), name="cifar100", notes={"image_size": 32, "seed": 0})
     save_prepared(data, tmp_path / "prepared")
     full = {"alpha": 1.0, "share": 1.0}
     content = {"machine": {"data_root": "data"}, "baselines": {}, "students": {}}
+    cifar = {"name": "cifar100", "image_size": 32, "test_fraction": None}
+    content["dataset"] = {**DATASET, **cifar}
     content["teachers"] = {
         name: write_run(
             tmp_path, data, "teachers", name, network=network, mixup=mixup, accuracies=(0.7,)
