@@ -125,7 +125,7 @@ def network_of(params_path: Path, names: set[str]) -> str:
 
 def hours_shown(hours: float | None) -> str:
     """An estimate in words."""
-    from stages.commands.plan_tables import hours_text
+    from stages.shared.tables import hours_text
 
     return "for a time that is not known" if hours is None else f"about {hours_text(hours)}"
 

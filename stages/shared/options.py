@@ -24,6 +24,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1  # macOS
 
 
+def tell(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)
+
+
 def load_params(path: Path) -> dict[str, Any]:
     """The whole parameter file, unchecked; stages read their own sections from it."""
     return load_yaml(path)

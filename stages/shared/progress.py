@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from pipeline.core.progress import Tick
-from stages.shared.options import console
+from stages.shared.options import console, tell
 
 LINE_SECONDS = 10.0
 
@@ -70,7 +70,7 @@ class ProgressDisplay:
 
     def tell(self, text: str) -> None:
         """Print a line."""
-        console.print(text, markup=False)
+        tell(text)
 
     def show(self, tick: Tick) -> None:
         """Bring a job's display up to date."""

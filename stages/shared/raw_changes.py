@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.core.dataset import DatasetError
 from pipeline.core.dataset_params import DatasetParams
-from pipeline.core.files import PREPARED
+from pipeline.core.files import PREPARED, durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.raw.imagefolder import ImageFolder, find_images
@@ -37,12 +37,8 @@ def raw_files(folder: ImageFolder, root: Path) -> Files:
 
 def note_raw_files(files: Files, params: DatasetParams, prepared: Path) -> None:
     """Note what a prepared data set was made from."""
-    NOTES.mkdir(parents=True, exist_ok=True)
     content = {"dataset": _facts(params), "files": files}
-    note = _note_of(prepared)
-    partial = note.with_suffix(".partial")
-    partial.write_text(json.dumps(content), encoding="ascii")
-    partial.replace(note)
+    durable_write(_note_of(prepared), json.dumps(content).encode("ascii"))
 
 
 def latest_changes(files: Files) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from stages.store.common import bytes_text, shown, store_argument, store_options
+from stages.shared.tables import bytes_text, shown
+from stages.store.common import store_argument, store_options
 
 
 @click.command()

@@ -11,7 +11,7 @@ from pipeline.core.files import durable_write
 from pipeline.core.params import ParamsError, load_yaml
 from stages.commands.repro import reproduce
 from stages.shared.options import stage_options
-from stages.store.common import shown
+from stages.shared.tables import shown
 
 GROUPS = ("plain", "mixed")
 

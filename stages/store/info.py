@@ -8,13 +8,11 @@ import click
 
 from pipeline.core.files import STORES
 from stages.shared.options import path_option
+from stages.shared.tables import bytes_text, print_table, shown
 from stages.store.common import (
-    bytes_text,
     json_option,
     print_facts,
     print_json,
-    print_table,
-    shown,
     stale_groups,
     store_argument,
     store_options,

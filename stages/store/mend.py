@@ -17,7 +17,8 @@ import click
 
 from stages.dvc.command import run_dvc
 from stages.dvc.upstream import cache_folder
-from stages.store.common import shown, store_argument, store_options
+from stages.shared.tables import shown
+from stages.store.common import store_argument, store_options
 
 if TYPE_CHECKING:
     from pipeline.tools.verify import Problem

@@ -12,14 +12,12 @@ import click
 from pipeline.core.files import PREPARED
 from pipeline.core.machine import Machine
 from stages.shared.options import path_option
+from stages.shared.tables import bytes_text, print_table, shown
 from stages.store.common import (
-    bytes_text,
     json_option,
     params_beside,
     params_option,
     print_json,
-    print_table,
-    shown,
     stale_groups,
     store_argument,
     store_options,
