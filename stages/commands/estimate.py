@@ -2,14 +2,23 @@
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.planning.cost import ImageCounts, StageCost
-from pipeline.planning.rate import Rate
-from stages.dvc.lock import DONE, State
+import torch
+
+from pipeline.compute import describe_device, pick_device, precision_warning, set_up
+from pipeline.core.files import STORES
+from pipeline.core.machine import load_machine
+from pipeline.core.params import load_yaml, section
+from pipeline.planning.checker import check_all
+from pipeline.planning.cost import Costs, ImageCounts, StageCost
+from pipeline.planning.rate import Rate, measure
+from pipeline.training.params import TrainingParams
+from pipeline.views.params import Augmentation
+from stages.dvc.lock import DONE, Lock, State
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,15 @@ class Plan:
     def kinds(self) -> list[str]:
         """The kinds of stages, in the order of the pipeline."""
         return list(dict.fromkeys(stage.cost.kind for stage in self.stages))
+
+    def totals(self) -> dict[str, dict[str, float]]:
+        """What each kind comes to; see `totals`."""
+        return {kind: totals(self.of(kind)) for kind in self.kinds}
+
+    @property
+    def total(self) -> dict[str, float]:
+        """What all stages come to."""
+        return totals(self.stages)
 
     @property
     def bytes_left(self) -> int:
@@ -98,8 +116,8 @@ class Plan:
                 "warning": self.warning,
                 "rates": {name: asdict(rate) for name, rate in self.rates.items()},
             },
-            "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},
-            "total": totals(self.stages),
+            "kinds": self.totals(),
+            "total": self.total,
             "stores": {
                 stage.cost.name.partition("@")[2]: {
                     "bytes": stage.cost.out_bytes,
@@ -160,3 +178,49 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) -> Plan:
+    """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
+    content = load_yaml(source)
+    check_all(content, source)
+    machine = load_machine(content)
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    costs = Costs(content, machine.raw)
+    stages = list(costs.stages())
+    lock = Lock(Path(), content)
+    if stated_rate is None:
+        rates = measured_rates(content, networks, costs.counts, device)
+    else:
+        rates = {"": Rate(stated_rate, stated_rate)}
+    # A stated rate is that of a device as a whole.
+    on_cores = device.type == "cpu" and stated_rate is None
+    processes = machine.processes(machine.cores) if on_cores else 1
+    overrides = [entry.training for entry in costs.teachers.values()]
+    overrides += [entry.training for entry in costs.baselines.values()]
+    overrides += [entry.training for entry in costs.students.values()]
+    precisions: set[str] = {costs.training(values).precision for values in overrides}
+    precisions |= {dump.precision for dump in costs.dumps.values()}
+    states = [lock.state(stage.name) for stage in stages]
+    return Plan(
+        profile=str(source),
+        counts=costs.counts,
+        device=str(describe_device(device)["device"]),
+        processes=processes,
+        rates=rates,
+        stages=tuple(timed(stages, states, rates, processes)),
+        free_bytes=free_bytes(STORES),
+        warning=precision_warning(precisions, device, "precision") if on_cores else None,
+    )
+
+
+def measured_rates(
+    content: dict[str, Any], networks: Sequence[str], counts: ImageCounts, device: torch.device
+) -> dict[str, Rate]:
+    """Measure networks with the recipe of a parameter file; the first also stands under ""."""
+    training = section(content, TrainingParams, "training")
+    augmentation = section(content, Augmentation, "augmentation")
+    size = (counts.classes, counts.image_size)
+    rates = {name: measure(name, training, augmentation, *size, device) for name in networks}
+    return {"": rates[networks[0]]} | rates

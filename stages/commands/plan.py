@@ -4,24 +4,13 @@ Nothing is written. What is heavy is imported when the command runs, so that hel
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.core.files import STORES
-from pipeline.core.machine import load_machine
-from pipeline.core.params import load_yaml
+from stages.commands.plan_tables import show
 from stages.commands.use import find_profile
 from stages.shared.options import stage_options
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.planning.cost import ImageCounts
-    from pipeline.planning.rate import Rate
-    from stages.commands.estimate import Plan
 
 
 @click.command()
@@ -53,7 +42,7 @@ def plan(
     stated_rate: float | None,
 ) -> None:
     """Show what PROFILE (default: params.yaml) will cost, before anything runs."""
-    from stages.commands.plan_tables import show
+    from stages.commands.estimate import make_plan
 
     source = params_path if profile is None else find_profile(profile)
     made = make_plan(source, networks, stated_rate)
@@ -61,64 +50,6 @@ def plan(
         click.echo(json.dumps(made.to_json(), indent=1))
     else:
         show(made, list_stages=list_stages)
-
-
-def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) -> "Plan":
-    """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
-    from pipeline.compute import describe_device, pick_device, precision_warning, set_up
-    from pipeline.planning.checker import check_all
-    from pipeline.planning.cost import Costs
-    from pipeline.planning.rate import Rate
-    from stages.commands.estimate import Plan, free_bytes, timed
-    from stages.dvc.lock import Lock
-
-    content = load_yaml(source)
-    check_all(content, source)
-    machine = load_machine(content)
-    device = pick_device(machine)
-    set_up(device, machine.threads)
-    costs = Costs(content, machine.raw)
-    stages = list(costs.stages())
-    lock = Lock(Path(), content)
-    if stated_rate is None:
-        rates = measured_rates(content, networks, costs.counts, device)
-    else:
-        rates = {"": Rate(stated_rate, stated_rate)}
-    # A stated rate is that of a device as a whole.
-    on_cores = device.type == "cpu" and stated_rate is None
-    processes = machine.processes(machine.cores) if on_cores else 1
-    overrides = [entry.training for entry in costs.teachers.values()]
-    overrides += [entry.training for entry in costs.baselines.values()]
-    overrides += [entry.training for entry in costs.students.values()]
-    precisions: set[str] = {costs.training(values).precision for values in overrides}
-    precisions |= {dump.precision for dump in costs.dumps.values()}
-    states = [lock.state(stage.name) for stage in stages]
-    return Plan(
-        profile=str(source),
-        counts=costs.counts,
-        device=str(describe_device(device)["device"]),
-        processes=processes,
-        rates=rates,
-        stages=tuple(timed(stages, states, rates, processes)),
-        free_bytes=free_bytes(STORES),
-        warning=precision_warning(precisions, device, "precision") if on_cores else None,
-    )
-
-
-def measured_rates(
-    content: dict[str, Any], networks: Sequence[str], counts: "ImageCounts", device: "torch.device"
-) -> "dict[str, Rate]":
-    """Measure networks with the recipe of a parameter file; the first also stands under ""."""
-    from pipeline.core.params import section
-    from pipeline.planning.rate import measure
-    from pipeline.training.params import TrainingParams
-    from pipeline.views.params import Augmentation
-
-    training = section(content, TrainingParams, "training")
-    augmentation = section(content, Augmentation, "augmentation")
-    size = (counts.classes, counts.image_size)
-    rates = {name: measure(name, training, augmentation, *size, device) for name in networks}
-    return {"": rates[networks[0]]} | rates
 
 
 if __name__ == "__main__":

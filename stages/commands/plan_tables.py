@@ -1,14 +1,17 @@
 """A plan as tables for a terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from stages.commands.estimate import Plan, totals
 from stages.dvc.lock import STATES
 from stages.shared.options import console
 from stages.shared.tables import Row, bytes_text, hours_text, print_table
 
+if TYPE_CHECKING:  # for a quick --help
+    from stages.commands.estimate import Plan
 
-def show(plan: Plan, *, list_stages: bool) -> None:
+
+def show(plan: "Plan", *, list_stages: bool) -> None:
     """Print all of a plan; with `list_stages` also a line for each stage."""
     counts = plan.counts
     console.print(
@@ -26,7 +29,7 @@ def show(plan: Plan, *, list_stages: bool) -> None:
         console.print(plan.warning)
 
 
-def show_each(plan: Plan) -> None:
+def show_each(plan: "Plan") -> None:
     """Every stage with its state."""
     rows = [
         (
@@ -41,9 +44,9 @@ def show_each(plan: Plan) -> None:
     print_wide(("Stage", "State", "FLOPs", "Time", "Writes"), rows, labels=2)
 
 
-def show_kinds(plan: Plan) -> None:
+def show_kinds(plan: "Plan") -> None:
     """Stages by kind, and their sum."""
-    parts = {kind: totals(plan.of(kind)) for kind in plan.kinds} | {"all": totals(plan.stages)}
+    parts = {**plan.totals(), "all": plan.total}
     rows = [
         (
             kind,
@@ -64,7 +67,7 @@ def show_kinds(plan: Plan) -> None:
             console.print(f"{found.count(state)} stages: {meaning}.")
 
 
-def show_stores(plan: Plan) -> None:
+def show_stores(plan: "Plan") -> None:
     """Size of each store."""
     rows = []
     for stage in plan.of("dump"):
@@ -78,7 +81,7 @@ def show_stores(plan: Plan) -> None:
         print_wide(("Store", "clean", "plain", "mixed", "all"), rows, labels=1)
 
 
-def show_cache(plan: Plan) -> None:
+def show_cache(plan: "Plan") -> None:
     """Students from stores, against the same students with live teachers."""
     cache = plan.cache()
     if not cache["live_teacher_flops"]:
@@ -109,7 +112,7 @@ def show_cache(plan: Plan) -> None:
         console.print(f"The cache makes it {cache['online_hours'] / cached:.2f} times as fast.")
 
 
-def show_disk(plan: Plan) -> None:
+def show_disk(plan: "Plan") -> None:
     """Room needed and room there is."""
     console.print(
         f"Still to be written: {bytes_text(plan.bytes_left)}; free on this disk: "
@@ -123,7 +126,7 @@ def show_disk(plan: Plan) -> None:
         )
 
 
-def show_rates(plan: Plan) -> None:
+def show_rates(plan: "Plan") -> None:
     """Where the times come from, and how far to trust them."""
     together = f"{plan.processes} processes at a time" if plan.processes > 1 else "one process"
     first = plan.rates[""]

@@ -3,16 +3,13 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from pipeline.core.files import STORES, VERSIONS
+from pipeline.core.files import STORES, canonical_json
 from stages.shared.options import guarded, load_params, path_option
 from stages.shared.tables import shown
-
-if TYPE_CHECKING:
-    from pipeline.store.format.errors import StaleStoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,24 +39,6 @@ def find_store(path: Path) -> Path:
     return named if bare and (named.exists() or not path.exists()) else path
 
 
-def stale_groups(store: Path) -> "list[StaleStoreError]":
-    """Groups of a store of the project that are of another version than the project's commit."""
-    from pipeline.store.format.check import read_manifest
-    from pipeline.store.format.errors import StoreError
-    from pipeline.store.format.layout import GROUPS
-    from pipeline.store.format.version import version_error
-
-    found: list[StaleStoreError] = []
-    for group in GROUPS if store.absolute().parent == STORES.absolute() else ():
-        try:
-            manifest = read_manifest(store, group)
-        except StoreError:
-            continue
-        if error := version_error(store, manifest, VERSIONS / store.name):
-            found.append(error)
-    return found
-
-
 def store_options(function: F) -> F:
     """Every store command's option --debug; turns mistakes into messages (exit code 1)."""
 
@@ -73,8 +52,6 @@ def store_options(function: F) -> F:
 
 def print_json(facts: Any) -> None:
     """Print canonical JSON."""
-    from pipeline.core.files import canonical_json
-
     click.echo(canonical_json(facts).decode("ascii"), nl=False)
 
 
