@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from google_crc32c import value as crc32c
-
 from pipeline.core.files import canonical_json
+from pipeline.store.format.codecs import crc32c
 
 
 def sign(store: Path, group: str, edit: Callable[[dict[str, Any]], object]) -> None:
