@@ -1,11 +1,16 @@
 """The whole report from the networks of a params.yaml: what is computed, in which order it is told."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pipeline.core.dataset import ImageData, class_numbers
+from pipeline.core.dataset import ImageData, load_prepared
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.errors import DecantError
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
 from pipeline.paper.chapter import (
     figure_runs,
     study_tables,
@@ -19,85 +24,24 @@ from pipeline.report.cluster_figures import compared_networks, tsne_figures, vsc
 from pipeline.report.comparison import comparison_table, comparisons
 from pipeline.report.configurations import Results, gather, hard_label_runs
 from pipeline.report.confusion import confusion_figure, shown_run
-from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
 from pipeline.report.features import FeaturesOf
 from pipeline.report.figures import accuracy_figures, curve_figures
+from pipeline.report.folder import Report, check_replaceable, replace_report
+from pipeline.report.kept import keep_run, load_kept
 from pipeline.report.machine_readable import write_details, write_metrics, write_plot_data
+from pipeline.report.networks import Networks, class_groups, features_of
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.report.scores import Scores, score_runs
 from pipeline.report.setting import caption, cost_table, setting_table
-from pipeline.report.tables import Table, to_text, write_table
 from pipeline.report.view_counts import view_table
 from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table
 
-TITLE = "Decant report"
 INTRODUCTION = (
     "Teachers are trained on the labels. What each says of its training images is stored once, and "
     "students learn from the store, by one method each. Networks alone have the students' "
     "architectures and no teacher: what a student has to beat."
 )
-CONTENTS = {
-    "tables",
-    "figures",
-    "vector",
-    "plots",
-    "details.json",
-    "metrics.json",
-    "report.md",
-    "report.html",
-    "summary.txt",
-}
-
-
-@dataclass
-class Report:
-    """A report in the making: blocks for readers, and what a terminal shows of it."""
-
-    folder: Path
-    blocks: list[Block] = field(default_factory=list)
-    summary: list[str] = field(default_factory=list)
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.folder / "figures"
-
-    def chapter(self, title: str, *text: str) -> None:
-        """Start a chapter."""
-        self.blocks += [Heading(title), *map(Paragraph, text)]
-
-    def table(self, table: Table, *, short: Table | None = None) -> None:
-        """Write a table's files and show it; `short` (or nothing) goes on the terminal."""
-        write_table(table, self.folder / "tables")
-        self.blocks.append(table)
-        if short is not None:
-            self.summary.append(to_text(short))
-
-    def pictures(self, names: Iterable[str], text: str) -> None:
-        """Show figures that have been written."""
-        self.blocks += [Picture(name, text) for name in names]
-
-    def warn(self, lines: Sequence[str]) -> None:
-        """Say in the report and on the terminal what a reader must not overlook."""
-        self.blocks += [Heading("Warnings"), *map(Paragraph, lines)] if lines else []
-        self.summary += ["".join(f"warning: {line}\n" for line in lines)] if lines else []
-
-    def finish(self) -> None:
-        """Write report.md, report.html and summary.txt."""
-        write_markdown(TITLE, self.blocks, self.folder)
-        write_html(TITLE, self.blocks, self.folder)
-        text = "\n".join(self.summary)
-        (self.folder / "summary.txt").write_text(text, encoding="utf-8", newline="\n")
-
-
-def class_groups(params: EvaluationParams, data: ImageData) -> dict[str, dict[int, str]]:
-    """The groups of classes for V-scores: group -> class number -> name."""
-    names = data.class_names
-    return {
-        group: {number: names[number] for number in class_numbers(members, names)}
-        for group, members in params.vscore.groups.items()
-    }
 
 
 def write_report(
@@ -259,30 +203,85 @@ def add_tsne(
         )
 
 
-def replace_report(new: Path, out: Path) -> None:
-    """Put a finished report in the place of an older one; raises ValueError as `check_replaceable`."""
+def evaluate_networks(
+    content: dict[str, Any],
+    prepared: Path,
+    folders: Mapping[str, Path],
+    features: Path,
+    out: Path,
+    tell: Callable[[str], None],
+    *,
+    kept: Path | None,
+    tidy: bool,
+) -> int:
+    """Write the report of all networks of params.yaml; returns how many it is of.
+
+    Args:
+        content: the whole parameter file.
+        folders: the folder of the trained networks of each section.
+        features: folder of features that have been computed.
+        tell: is told what a reader of the terminal is to know, the summary last.
+        kept: folder of kept results, for networks that are not trained here; None: all have to be.
+        tidy: first move what params.yaml does not name out of the folders.
+
+    Raises ValueError as `check_replaceable` and `write_report`, and where `kept` is no folder.
+    """
     check_replaceable(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in sorted(CONTENTS):
-        old = out / name
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-        if (new / name).exists():
-            (new / name).rename(old)
-    shutil.rmtree(new)
+    params = section(content, EvaluationParams, "evaluation")
+    networks = Networks.of(content, **folders)
+    for old, new in networks.tidy() if tidy else ():
+        tell(f"{old}: not in params.yaml, moved to {new}")
+    data = load_dataset(prepared, content)
+    instead = None
+    if kept is not None:
+        if not kept.is_dir():
+            raise DecantError(f"{kept}: no such folder of kept results")
+        instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
+    runs = networks.load(data, instead)
+    not_run = networks.absent(runs)
+    if not_run:
+        tell(f"Not run, and left out: {', '.join(not_run)}")
+    computed = features_of(runs, content, params, data, features, tell)
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    cores = load_machine(content).cores
+    report = write_report(runs, data, params, computed, unfinished, cores, not_run=not_run)
+    replace_report(unfinished, out)
+    tell("\n".join(report.summary))
+    return len(runs)
 
 
-def check_replaceable(out: Path) -> None:
-    """Raise ValueError where a folder holds anything but a report: names might clash."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ValueError(f"{out} is not a folder; give another --out")
-    others = sorted({path.name for path in out.iterdir()} - CONTENTS - {".gitignore"})
-    if others:
-        raise ValueError(
-            f"{out} holds {', '.join(others[:3])}, which is no part of a report; "
-            "move it, or give another --out"
-        )
+def keep_networks(
+    content: dict[str, Any],
+    prepared: Path,
+    folders: Mapping[str, Path],
+    features: Path,
+    out: Path,
+    tell: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write the numbers of every trained network into a folder; returns how many, and of how many.
+
+    Arguments and errors are those of `evaluate_networks`.
+    """
+    params = section(content, EvaluationParams, "evaluation")
+    networks = Networks.of(content, **folders)
+    data, workers = load_dataset(prepared, content), load_machine(content).cores
+    runs = networks.load(data, lambda part, name: None)
+    computed = features_of(runs, content, params, data, features, tell)
+    v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
+    for scores in score_runs(runs, data.test.labels, workers):
+        own = [score for score in v_scores if score.run is scores.run]
+        keep_run(out, scores.run, scores, own, params.vscore)
+    return len(runs), networks.count
+
+
+def networks_below_floor(
+    content: dict[str, Any], prepared: Path, folders: Mapping[str, Path]
+) -> tuple[int, list[str]]:
+    """How many networks of params.yaml there are, and what is to be said of those below their floors.
+
+    Raises ResultsError where one is not trained.
+    """
+    floors = section(content, EvaluationParams, "evaluation").floors
+    runs = Networks.of(content, **folders).load(load_prepared(prepared))
+    return len(runs), below_floor(runs, floors)

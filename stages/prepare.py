@@ -3,28 +3,13 @@
 The folder is self-contained: who has it needs no raw data.
 """
 
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.core.files import PREPARED, WORK, WorkFolder, work_key
-from pipeline.core.machine import load_machine
-from pipeline.core.params import section
-from pipeline.core.progress import Tick
-from stages.shared.options import console, load_params, path_option, printable, stage_options
+from pipeline.core.files import PREPARED
+from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
-
-if TYPE_CHECKING:
-    from pipeline.raw.load import DatasetParams, Progress
-    from stages.shared.raw_changes import Files
-
-QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 
 
 @click.command()
@@ -32,67 +17,14 @@ QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 @stage_options
 def prepare(params_path: Path, out: Path) -> None:
     """Decode, split and resize the data set."""
-    from pipeline.core.dataset import DatasetError, save_prepared
-    from pipeline.raw.load import DatasetParams, load_raw
-    from stages.shared.raw_changes import note_raw_files
+    from pipeline.raw.prepare import prepare_dataset
 
-    content = load_params(params_path)
-    machine = load_machine(content)
-    params = section(content, DatasetParams, "dataset")
-    try:
-        files = list_images(params, machine.raw)
-        with progress_of_decoding() as progress:
-            data = load_raw(params, machine.raw, download=machine.download, progress=progress)
-    except DatasetError as error:
-        if Path("dvc.lock").exists() and not out.exists():
-            hint = (
-                "Who has the results of others needs no raw data: `decant repro` pulls what is read"
-            )
-            raise DatasetError(f"{error}\n{hint} (docs/sharing.md).") from error
-        raise
-    with WorkFolder(WORK, work_key({"stage": "prepare", "dataset": repr(asdict(params))})) as work:
-        folder = work.path / "prepared"
-        shutil.rmtree(folder, ignore_errors=True)
-        save_prepared(data, folder)
-        work.publish({file.name: file for file in folder.iterdir()}, out)
-        shutil.rmtree(folder)
-    if files is not None:
-        note_raw_files(files, params, out)
+    with ProgressDisplay("images") as display:
+        data = prepare_dataset(load_params(params_path), out, display)
     console.print(
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} "
         f"{data.evaluated_on} images of {len(data.class_names)} classes -> {out}"
     )
-
-
-def list_images(params: "DatasetParams", root: Path) -> "Files | None":
-    """The raw images of class folders; says what is left out, and what changed since the last time.
-
-    None for other data sets, whose files are known beforehand.
-    """
-    from pipeline.raw.imagefolder import find_images
-    from stages.shared.raw_changes import latest_changes, raw_files
-
-    if params.name != "imagefolder":
-        return None
-    folder = find_images(root, params.test_fraction)
-    files = raw_files(folder, root)
-    changes = latest_changes(files)
-    for remark in (*folder.remarks, *([f"since the last time: {changes}"] if changes else [])):
-        console.print(printable(f"{root}: {remark}"), markup=False)
-    return files
-
-
-@contextmanager
-def progress_of_decoding() -> "Iterator[Progress]":
-    """Shows how many images are decoded, where that takes longer than moments."""
-    started = time.monotonic()
-    with ProgressDisplay("images") as display:
-
-        def progress(done: int, total: int) -> None:
-            if time.monotonic() - started > QUICK_SECONDS:
-                display.show(Tick("decode", done, total))
-
-        yield progress
 
 
 if __name__ == "__main__":

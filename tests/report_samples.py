@@ -12,6 +12,7 @@ from pipeline.core.files import durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.report.features import ClassFeatures, class_rows, save
+from pipeline.report.networks import feature_cache
 from pipeline.report.params import EvaluationParams
 from pipeline.report.runs import Run
 from pipeline.results.record import (
@@ -26,7 +27,6 @@ from pipeline.results.record import (
 )
 from pipeline.results.tensors import read_tensors
 from pipeline.training.loop import Curves
-from stages.shared.features import feature_cache
 
 NAMES = ("zero", "one", "two", "three", "four", "five")
 GROUPS = {"similar": ["one", "two", "three"], "different": ["zero", "four", "five"]}

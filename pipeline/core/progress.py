@@ -26,3 +26,15 @@ class Display(Protocol):
 
     def tell(self, text: str) -> None:
         """Say something once."""
+
+
+def counter(display: Display, job: str, total: int) -> Callable[[int], None]:
+    """What to call with how much more of one job is done."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        display.show(Tick(job, done, total))
+
+    return count

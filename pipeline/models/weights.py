@@ -5,7 +5,6 @@ Checkpoints that others wrote are read by `pipeline.tools.foreign`.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.core.arrays import UNREADABLE
 from pipeline.core.errors import DecantError
+from pipeline.core.files import durable_write
 
 _SHOWN_NAMES = 4  # of those that do not fit
 
@@ -119,19 +119,10 @@ def _impossible(state: Mapping[str, Tensor]) -> str | None:
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
     """Write a network's or a state dict's weights as safetensors.
 
-    Equal weights give equal bytes. The file appears complete or not at all: it is written beside
-    `path`, synced and renamed.
+    Equal weights give equal bytes. The file appears complete or not at all. Raises StorageError where
+    the file system refuses.
     """
-    content = safetensors_save(_plain(weights))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    durable_write(path, safetensors_save(_plain(weights)))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

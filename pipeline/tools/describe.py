@@ -5,10 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import STORES, VERSIONS
 from pipeline.store.format.check import presence_errors, read_manifest, root_errors
-from pipeline.store.format.errors import GroupMissingError, StoreError
+from pipeline.store.format.errors import GroupMissingError, StaleStoreError, StoreError
 from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, group_arrays
 from pipeline.store.format.manifest import Manifest, header_facts
+from pipeline.store.format.version import version_error
 
 _SHARES = {("plain",): (0.0, 0.0), ("mixed",): (1.0, 1.0), ("plain", "mixed"): (0.0, 1.0)}
 
@@ -112,3 +114,16 @@ def describe_group(manifest: Manifest) -> dict[str, Any]:
         "files": len(manifest.files) + 1,
         "bytes_per_row": {kind: round(size / rows, 2) for kind, size in sizes.items()},
     }
+
+
+def stale_groups(store: Path) -> list[StaleStoreError]:
+    """Groups of a store of the project that are of another version than the project's commit."""
+    stale: list[StaleStoreError] = []
+    for group in GROUPS if store.absolute().parent == STORES.absolute() else ():
+        try:
+            manifest = read_manifest(store, group)
+        except StoreError:
+            continue
+        if error := version_error(store, manifest, VERSIONS / store.name):
+            stale.append(error)
+    return stale

@@ -12,17 +12,19 @@ the column `image`, and the same arrays as columns (logits and features as lists
 facts in their schema's metadata.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DecantError
 from pipeline.core.files import canonical_json, durable_write
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
-from pipeline.store.read import CleanGroup, Store, ViewGroup
+from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
+from pipeline.tools.compare import open_all
 from pipeline.tools.npz import npz_bytes
 
 FACTS = "facts"
@@ -98,3 +100,18 @@ def _parquet_files(group: ViewGroup | CleanGroup) -> Iterator[tuple[str, bytes]]
     for v in range(group.views):
         facts = facts_text(group.manifest, v)
         yield f"{group.name}-{v:04d}.parquet", parquet_bytes(view_arrays(group, v), facts)
+
+
+def export_files(
+    store: Path, form: str, out: Path, groups: Sequence[str] = ()
+) -> tuple[list[str], list[Path]]:
+    """Write groups of a store (none named: all that are there) as files of plain arrays.
+
+    Returns the groups, and the files. Raises ValueError where `out` is not an empty or absent folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DecantError(f"{out}: there is something already; name a new folder")
+    opened = open_store(store, groups=groups) if groups else open_all(store)
+    written: list[Path] = []
+    export_store(opened, form, out, written.append)
+    return list(opened.groups), written

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.store.common import shown, store_options
+from stages.shared.tables import shown
+from stages.store.common import store_options
 
 if TYPE_CHECKING:
     from pipeline.tools.compare_runs import Comparison

@@ -2,15 +2,24 @@
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from pipeline.compute import describe_device, pick_device, precision_warning, set_up
+from pipeline.core.files import STORES
+from pipeline.core.machine import load_machine
+from pipeline.core.params import load_yaml, section
 from pipeline.dump.params import Precision
-from pipeline.planning.cost import ImageCounts, StageCost
-from pipeline.planning.rate import Rate
-from stages.dvc.lock import DONE, State
+from pipeline.planning.checker import check_all
+from pipeline.planning.cost import Costs, ImageCounts, StageCost
+from pipeline.planning.rate import Rate, measure
+from pipeline.training.params import TrainingParams
+from pipeline.views.params import Augmentation
+from stages.dvc.lock import DONE, Lock, State
 
 # By network ("" for those that were not measured) and precision.
 Rates = Mapping[tuple[str, Precision], Rate]
@@ -57,6 +66,15 @@ class Plan:
     def kinds(self) -> list[str]:
         """The kinds of stages, in the order of the pipeline."""
         return list(dict.fromkeys(stage.cost.kind for stage in self.stages))
+
+    def totals(self) -> dict[str, dict[str, float]]:
+        """What each kind comes to; see `totals`."""
+        return {kind: totals(self.of(kind)) for kind in self.kinds}
+
+    @property
+    def total(self) -> dict[str, float]:
+        """What all stages come to."""
+        return totals(self.stages)
 
     @property
     def bytes_left(self) -> int:
@@ -105,8 +123,8 @@ class Plan:
                     for (name, precision), rate in self.rates.items()
                 ],
             },
-            "kinds": {kind: totals(self.of(kind)) for kind in self.kinds},
-            "total": totals(self.stages),
+            "kinds": self.totals(),
+            "total": self.total,
             "stores": {
                 stage.cost.name.partition("@")[2]: {
                     "bytes": stage.cost.out_bytes,
@@ -175,3 +193,65 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) -> Plan:
+    """Check a parameter file, count, measure and compare with dvc.lock. Raises ParamsError."""
+    content = load_yaml(source)
+    check_all(content, source)
+    machine = load_machine(content)
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    costs = Costs(content, machine.raw)
+    stages = list(costs.stages())
+    lock = Lock(Path(), content)
+    if stated_rate is None:
+        rates = measured_rates(content, networks, used_precisions(stages), costs.counts, device)
+    else:
+        stated = Rate(stated_rate, stated_rate)
+        rates = {("", precision): stated for precision in used_precisions(stages)}
+    # A stated rate is that of a device as a whole.
+    on_cores = device.type == "cpu" and stated_rate is None
+    processes = machine.processes(machine.cores) if on_cores else 1
+    planned = tuple(timed(stages, [lock.state(stage.name) for stage in stages], rates, processes))
+    precisions = {
+        stage.cost.precision_key: stage.cost.precision
+        for stage in planned
+        if stage.left and stage.cost.precision_key
+    }
+    return Plan(
+        profile=str(source),
+        counts=costs.counts,
+        device=str(describe_device(device)["device"]),
+        processes=processes,
+        rates=rates,
+        stages=planned,
+        free_bytes=free_bytes(STORES),
+        warning=precision_warning(precisions, device) if on_cores else None,
+    )
+
+
+def used_precisions(stages: Sequence[StageCost]) -> list[Precision]:
+    """What something is computed in: float32, as tests are, and what entries ask for."""
+    asked = {stage.precision for stage in stages if stage.precision_key}
+    return ["float32", *sorted(asked - {"float32"})]
+
+
+def measured_rates(
+    content: dict[str, Any],
+    networks: Sequence[str],
+    precisions: Sequence[Precision],
+    counts: ImageCounts,
+    device: torch.device,
+) -> dict[tuple[str, Precision], Rate]:
+    """Measure networks in each precision with a file's recipe; the first also stands under ""."""
+    training = section(content, TrainingParams, "training")
+    augmentation = section(content, Augmentation, "augmentation")
+    size = (counts.classes, counts.image_size)
+    recipes = {precision: replace(training, precision=precision) for precision in precisions}
+    rates = {
+        (name, precision): measure(name, recipe, augmentation, *size, device)
+        for name in networks
+        for precision, recipe in recipes.items()
+    }
+    return {("", precision): rates[networks[0], precision] for precision in precisions} | rates

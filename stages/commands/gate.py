@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.core.params import section
-from stages.shared.networks import Networks, network_options
+from stages.shared.networks import network_options
 from stages.shared.options import console, load_params, stage_options
 
 
@@ -23,17 +22,13 @@ def gate(
     students: Path,
 ) -> None:
     """Fail where a replicate of a network of params.yaml misses its floor (`evaluation.floors`)."""
-    from pipeline.core.dataset import load_prepared
-    from pipeline.report.accuracy import below_floor
-    from pipeline.report.params import EvaluationParams
+    from pipeline.evaluate import networks_below_floor
 
-    content = load_params(params_path)
-    floors = section(content, EvaluationParams, "evaluation").floors
-    networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
-    runs = networks.load(load_prepared(prepared))
-    if low := below_floor(runs, floors):
+    folders = {"teachers": teachers, "baselines": baselines, "students": students}
+    count, low = networks_below_floor(load_params(params_path), prepared, folders)
+    if low:
         raise ValueError("\n".join(low))
-    console.print(f"{len(runs)} networks reach their floors", markup=False)
+    console.print(f"{count} networks reach their floors", markup=False)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.core.machine import load_machine
-from pipeline.core.params import section
-from stages.shared.networks import Networks, features_option, network_options
-from stages.shared.options import console, load_params, stage_options
+from stages.shared.networks import features_option, network_options
+from stages.shared.options import console, load_params, stage_options, tell
 
 
 @click.command()
@@ -30,25 +28,12 @@ def keep(
     FOLDER` makes tables and figures of them where the networks themselves are not at hand. Files of
     networks that are not trained here stay as they are.
     """
-    from pipeline.core.dataset_params import load_dataset
-    from pipeline.evaluate import class_groups
-    from pipeline.report.kept import keep_run
-    from pipeline.report.params import EvaluationParams
-    from pipeline.report.scores import score_runs
-    from pipeline.report.vscores import vscore_runs
-    from stages.shared.features import features_of
+    from pipeline.evaluate import keep_networks
 
     content = load_params(params_path)
-    params = section(content, EvaluationParams, "evaluation")
-    networks = Networks.of(content, teachers=teachers, baselines=baselines, students=students)
-    data, workers = load_dataset(prepared, content), load_machine(content).cores
-    runs = networks.load(data, lambda part, name: None)
-    computed = features_of(runs, content, params, data, features)
-    scores = score_runs(runs, data.test.labels, workers)
-    v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
-    for one in scores:
-        keep_run(folder, one.run, one, [v for v in v_scores if v.run is one.run], params.vscore)
-    console.print(f"{len(runs)} of {networks.count} networks -> {folder}", markup=False)
+    folders = {"teachers": teachers, "baselines": baselines, "students": students}
+    count, all_of_them = keep_networks(content, prepared, folders, features, folder, tell)
+    console.print(f"{count} of {all_of_them} networks -> {folder}", markup=False)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """A plan as tables for a terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
-from stages.commands.estimate import Plan, totals
 from stages.dvc.lock import STATES
 from stages.shared.options import console
+from stages.shared.tables import Row, bytes_text, hours_text, print_table
 
-Row = Sequence[str]
+if TYPE_CHECKING:  # for a quick --help
+    from stages.commands.estimate import Plan
 
 
-def show(plan: Plan, *, list_stages: bool) -> None:
+def show(plan: "Plan", *, list_stages: bool) -> None:
     """Print all of a plan; with `list_stages` also a line for each stage."""
     counts = plan.counts
     console.print(
@@ -30,7 +29,7 @@ def show(plan: Plan, *, list_stages: bool) -> None:
         console.print(plan.warning)
 
 
-def show_each(plan: Plan) -> None:
+def show_each(plan: "Plan") -> None:
     """Every stage with its state."""
     rows = [
         (
@@ -38,16 +37,16 @@ def show_each(plan: Plan) -> None:
             stage.state,
             flops_text(stage.cost.flops),
             hours_text(stage.seconds / 3600),
-            bytes_text(stage.cost.out_bytes),
+            size_text(stage.cost.out_bytes),
         )
         for stage in plan.stages
     ]
-    print_table(("Stage", "State", "FLOPs", "Time", "Writes"), rows, labels=2)
+    print_wide(("Stage", "State", "FLOPs", "Time", "Writes"), rows, labels=2)
 
 
-def show_kinds(plan: Plan) -> None:
+def show_kinds(plan: "Plan") -> None:
     """Stages by kind, and their sum."""
-    parts = {kind: totals(plan.of(kind)) for kind in plan.kinds} | {"all": totals(plan.stages)}
+    parts = {**plan.totals(), "all": plan.total}
     rows = [
         (
             kind,
@@ -56,33 +55,33 @@ def show_kinds(plan: Plan) -> None:
             flops_text(part["flops"]),
             hours_text(part["hours"]),
             hours_text(part["hours_left"]),
-            bytes_text(part["bytes"]),
+            size_text(part["bytes"]),
         )
         for kind, part in parts.items()
     ]
     header = ("Stage", "Stages", "Done", "FLOPs", "Time", "Still to do", "Writes")
-    print_table(header, rows, labels=1)
+    print_wide(header, rows, labels=1)
     found = [stage.state for stage in plan.stages]
     for state, meaning in STATES.items():
         if state in ("elsewhere", "changed") and state in found:
             console.print(f"{found.count(state)} stages: {meaning}.")
 
 
-def show_stores(plan: Plan) -> None:
+def show_stores(plan: "Plan") -> None:
     """Size of each store."""
     rows = []
     for stage in plan.of("dump"):
         groups = stage.cost.group_bytes or {}
-        sizes = [bytes_text(groups[g]) if g in groups else "-" for g in ("clean", "plain", "mixed")]
+        sizes = [size_text(groups[g]) if g in groups else "-" for g in ("clean", "plain", "mixed")]
         name = stage.cost.name.partition("@")[2]
-        rows.append((f"{name}.zarr", *sizes, bytes_text(stage.cost.out_bytes)))
+        rows.append((f"{name}.zarr", *sizes, size_text(stage.cost.out_bytes)))
     if rows:
         total = sum(stage.cost.out_bytes for stage in plan.of("dump"))
-        rows.append(("all stores", "", "", "", bytes_text(total)))
-        print_table(("Store", "clean", "plain", "mixed", "all"), rows, labels=1)
+        rows.append(("all stores", "", "", "", size_text(total)))
+        print_wide(("Store", "clean", "plain", "mixed", "all"), rows, labels=1)
 
 
-def show_cache(plan: Plan) -> None:
+def show_cache(plan: "Plan") -> None:
     """Students from stores, against the same students with live teachers."""
     cache = plan.cache()
     if not cache["live_teacher_flops"]:
@@ -108,12 +107,12 @@ def show_cache(plan: Plan) -> None:
             hours_text(cache["saved_hours"]),
         ),
     ]
-    print_table(("All students", "Teachers' FLOPs", "Students' FLOPs", "Time"), rows, labels=1)
+    print_wide(("All students", "Teachers' FLOPs", "Students' FLOPs", "Time"), rows, labels=1)
     if cached and cache["saved_hours"] > 0:
         console.print(f"The cache makes it {cache['online_hours'] / cached:.2f} times as fast.")
 
 
-def show_disk(plan: Plan) -> None:
+def show_disk(plan: "Plan") -> None:
     """Room needed and room there is."""
     console.print(
         f"Still to be written: {bytes_text(plan.bytes_left)}; free on this disk: "
@@ -127,7 +126,7 @@ def show_disk(plan: Plan) -> None:
         )
 
 
-def show_rates(plan: Plan) -> None:
+def show_rates(plan: "Plan") -> None:
     """Where the times come from, and how far to trust them."""
     together = f"{plan.processes} processes at a time" if plan.processes > 1 else "one process"
     first = plan.rates["", "float32"]
@@ -150,15 +149,9 @@ def show_rates(plan: Plan) -> None:
     )
 
 
-def print_table(header: Row, rows: Sequence[Row], *, labels: int) -> None:
-    """A table whose first columns are text and whose others are numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < labels else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # A table takes the room that it needs: numbers that are cut short would be wrong.
-    Console(highlight=False, width=max(console.width, 200)).print(table)
+def print_wide(header: Row, rows: Sequence[Row], *, labels: int) -> None:
+    """A table and an empty line. It takes the room that it needs: numbers cut short would be wrong."""
+    print_table(header, rows, labels=labels, width=max(console.width, 200))
     console.print()
 
 
@@ -170,19 +163,6 @@ def flops_text(flops: float) -> str:
     return f"{flops / 1e9:,.1f} GFLOP" if flops else "-"
 
 
-def hours_text(hours: float) -> str:
-    """A duration in days, hours, minutes or seconds."""
-    seconds = abs(hours) * 3600
-    sign = "-" if hours < 0 else ""
-    for unit, size, least in (("days", 86400, 4), ("h", 3600, 2), ("min", 60, 2)):
-        if seconds >= least * size:
-            return f"{sign}{seconds / size:,.1f} {unit}"
-    return f"{sign}{seconds:.1f} s" if seconds else "-"
-
-
-def bytes_text(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:.0f} B" if count else "-"
+def size_text(count: float) -> str:
+    """Bytes that are written; a dash for none."""
+    return bytes_text(count) if count else "-"

@@ -14,7 +14,7 @@ import click
 from stages.dvc.clone import GOAL, stages_of
 from stages.dvc.command import call_dvc, run_dvc
 from stages.dvc.lock import Lock, digest_of
-from stages.shared.options import console, load_params, stage_options
+from stages.shared.options import console, load_params, printable, stage_options, tell
 
 PARAMS = Path("params.yaml")
 REPORT = Path("reports/report.html")
@@ -39,7 +39,7 @@ def repro(arguments: tuple[str, ...], yes: bool, dry: bool, params_path: Path) -
     there is no remote, else after a yes.
     """
     from pipeline.planning.checker import check_all
-    from stages.shared.raw_changes import warn_of_raw_changes
+    from pipeline.raw.changes import raw_changes
 
     if params_path.absolute() != PARAMS.absolute():
         raise click.UsageError(f"DVC reads params.yaml alone: `decant use {params_path}` first")
@@ -51,7 +51,8 @@ def repro(arguments: tuple[str, ...], yes: bool, dry: bool, params_path: Path) -
 
         show_dry(params_path, stages_of(targets, Lock(Path.cwd(), content)))
         return
-    warn_of_raw_changes(content, arguments)
+    if changes := raw_changes(content, arguments):
+        tell(printable(changes))
     before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None
     reproduce(params_path, arguments, yes=yes)
     changed = SUMMARY.exists() and SUMMARY.stat().st_mtime_ns != before

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.core.files import durable_write
 from pipeline.core.params import load_yaml
 from stages.shared.options import console, stage_options
 
@@ -21,7 +22,7 @@ def use(profile: str, params_path: Path, force: bool) -> None:
     load_yaml(source)
     if not force:
         check_replaceable(params_path, source)
-    params_path.write_bytes(source.read_bytes())
+    durable_write(params_path, source.read_bytes())
     console.print(f"{params_path} is now {source}")
 
 

@@ -11,6 +11,7 @@ from stages.dvc.command import call_dvc
 from stages.dvc.lock import Lock
 from stages.dvc.upstream import current_stages, has_remote, lacking, outdated
 from stages.shared.options import console, load_params
+from stages.shared.tables import hours_text
 
 MOST_HOURS = 1.0  # of computing without a yes
 MOST_NAMES = 8  # in one line
@@ -116,7 +117,7 @@ def announce(
 
 def hours_of(params_path: Path, stages: Iterable[str]) -> float | None:
     """Hours that stages take on this machine; None where that cannot be told."""
-    from stages.commands.plan import make_plan
+    from stages.commands.estimate import make_plan
 
     names = set(stages)
     try:
@@ -139,8 +140,6 @@ def network_of(params_path: Path, names: set[str]) -> str:
 
 def hours_shown(hours: float | None) -> str:
     """An estimate in words."""
-    from stages.commands.plan_tables import hours_text
-
     return "for a time that is not known" if hours is None else f"about {hours_text(hours)}"
 
 

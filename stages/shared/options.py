@@ -16,6 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 console = Console(highlight=False, soft_wrap=True)
 
 
+def tell(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)
+
+
 def load_params(path: Path) -> dict[str, Any]:
     """The whole parameter file, unchecked; stages read their own sections from it."""
     return load_yaml(path)

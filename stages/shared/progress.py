@@ -1,8 +1,6 @@
 """Progress of a stage: bars in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
 
 from rich.progress import (
@@ -15,34 +13,20 @@ from rich.progress import (
 )
 
 from pipeline.core.progress import Tick
-from stages.shared.options import console
+from stages.shared.options import console, printable, tell
 
 LINE_SECONDS = 10.0
-
-
-@contextmanager
-def counter(job: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows one job; gives what is called with how much more of it is done."""
-    done = 0
-    with ProgressDisplay(unit) as display:
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            display.show(Tick(job, done, total))
-
-        yield count
 
 
 class ProgressDisplay:
     """Shows the ticks of several jobs; a context manager.
 
     In a terminal each job has a bar; elsewhere a job prints a line at its start and end and every ten
-    seconds between. `unit` is what `done` and `total` count.
+    seconds between. `unit` is what `done` and `total` count; `quiet`: none of it is shown.
     """
 
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
+    def __init__(self, unit: str, *, quiet: bool = False) -> None:
+        self.unit, self.quiet = unit, quiet
         self._tasks: dict[str, TaskID] = {}
         self._first: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
@@ -53,7 +37,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
 
     def __enter__(self) -> "ProgressDisplay":
@@ -70,10 +54,12 @@ class ProgressDisplay:
 
     def tell(self, text: str) -> None:
         """Print a line."""
-        console.print(text, markup=False)
+        tell(printable(text))
 
     def show(self, tick: Tick) -> None:
         """Bring a job's display up to date."""
+        if self.quiet:
+            return
         now = time.monotonic()
         started, first = self._first.setdefault(tick.job, (now, tick.done))
         rate = (tick.done - first) / (now - started) if now > started else 0.0

@@ -7,14 +7,8 @@ from typing import Any
 
 import click
 
-from stages.store.common import (
-    json_option,
-    print_json,
-    print_table,
-    shown,
-    store_argument,
-    store_options,
-)
+from stages.shared.tables import print_table, shown
+from stages.store.common import json_option, print_json, store_argument, store_options
 
 _WIDTH = 26  # of a fact in the table
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from stages.store.common import bytes_text, shown, store_argument, store_options
+from pipeline.views.params import GROUPS
+from stages.shared.tables import bytes_text, shown
+from stages.store.common import store_argument, store_options
 
 
 @click.command()
@@ -23,7 +25,7 @@ from stages.store.common import bytes_text, shown, store_argument, store_options
 @click.option(
     "--group",
     "groups",
-    type=click.Choice(["clean", "plain", "mixed"]),
+    type=click.Choice(["clean", *GROUPS]),
     multiple=True,
     help="Export this group alone; repeat for more.  [default: all that are there]",
 )
@@ -33,17 +35,11 @@ def export(store: Path, form: str, out: Path, groups: tuple[str, ...]) -> None:
 
     Every file carries the manifest's facts; `decant store import-logits` reads npz files again.
     """
-    from pipeline.store.read import open_store
-    from pipeline.tools.compare import open_all
-    from pipeline.tools.export import export_store
+    from pipeline.tools.export import export_files
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: there is something already; name a new folder")
-    opened = open_store(store, groups=groups) if groups else open_all(store)
-    written: list[Path] = []
-    export_store(opened, form, out, written.append)
+    exported, written = export_files(store, form, out, groups)
     size = bytes_text(sum(path.stat().st_size for path in written))
-    click.echo(f"{shown(str(store))}: {', '.join(opened.groups)} -> {len(written)} files, {size}")
+    click.echo(f"{shown(str(store))}: {', '.join(exported)} -> {len(written)} files, {size}")
     click.echo(f"in {out}")
 
 

@@ -9,11 +9,10 @@ from ruamel.yaml import YAML
 
 from pipeline.core.files import durable_write
 from pipeline.core.params import ParamsError, load_yaml
+from pipeline.views.params import GROUPS
 from stages.commands.repro import reproduce
 from stages.shared.options import stage_options
-from stages.store.common import shown
-
-GROUPS = ("plain", "mixed")
+from stages.shared.tables import shown
 
 
 @click.command()
@@ -76,7 +75,7 @@ def extended(content: dict[str, Any], name: str, views: int, group: str | None) 
         if type(count) is not int
     ]:
         raise ParamsError(problems)
-    more = [one for one in chosen if counts[one] < views]
+    more: list[str] = [one for one in chosen if counts[one] < views]
     if not more:
         there = ", ".join(f"{count} {one}" for one, count in counts.items())
         raise ParamsError(

@@ -1,8 +1,7 @@
 """npz files of logits that were computed elsewhere, with their plans, in; a store out."""
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,12 +9,6 @@ from pipeline.core.files import PREPARED
 from stages.shared.normalising import given_normalisation, normalisation_options
 from stages.shared.options import path_option
 from stages.store.common import params_beside, params_option, store_options
-
-if TYPE_CHECKING:
-    from pipeline.store.format.manifest import DatasetInfo
-    from pipeline.tools.importing import Given, GroupName, Stated
-
-_WORK = ".importing"
 
 
 @click.command("import-logits")
@@ -51,51 +44,11 @@ def import_logits(
     the order in which they are named. A file of the clean images holds train_logits, train_labels,
     test_logits and test_labels. What the files do not say has to be stated by options.
     """
-    from pipeline.core.dataset_params import load_dataset
-    from pipeline.store.format.manifest import describe_dataset
-    from pipeline.tools.importing import Stated, look_at
-    from pipeline.tools.verify import verify_store
+    from pipeline.tools.import_logits import import_store
 
-    if out.suffix != ".zarr":
-        raise ValueError(f"{out}: the name of a store ends with .zarr")
-    if out.exists():
-        raise ValueError(f"{out}: there is something already; name a new store, or delete that one")
-    there = (prepared / "dataset.json").exists()
-    dataset = (
-        describe_dataset(load_dataset(prepared, params_beside(params, prepared))) if there else None
-    )
     stated["normalisation"] = given_normalisation(stated.pop("mean"), stated.pop("std"))
-    given = [look_at(path) for path in files]
-    groups = write(given, out, Stated(**stated), dataset)
-    problems = verify_store(out, deep=True)
-    assert not problems, problems
+    groups = import_store(files, out, prepared, params_beside(params, prepared), stated)
     click.echo(f"{', '.join(groups)} -> {out}")
-
-
-def write(
-    given: "list[Given]", out: Path, stated: "Stated", prepared: "DatasetInfo | None"
-) -> "list[GroupName]":
-    """Write and publish the store; returns its groups."""
-    from pipeline.core.files import WorkFolder, work_key
-    from pipeline.tools.importing import check_origin, import_group, in_order, make_header
-
-    check_origin(given)
-    files: dict[str, Path] = {}
-    groups: list[GroupName] = sorted({file.group for file in given})
-    with WorkFolder(out.parent / _WORK, work_key({"store": out.name})) as work:
-        try:
-            for group in groups:
-                members = in_order([file for file in given if file.group == group])
-                if group == "clean" and len(members) > 1:
-                    raise ValueError(f"{members[1].path}: a second file of the clean images")
-                header = make_header(members, stated, out.stem, prepared)
-                files |= import_group(work.path / "store", members, header)
-            work.publish(files, out)
-        finally:
-            work.remove()
-    with contextlib.suppress(OSError):  # unless another import is under way
-        (out.parent / _WORK).rmdir()
-    return groups
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ import click
 
 from pipeline.core.files import STORES
 from stages.shared.options import path_option
+from stages.shared.tables import bytes_text, print_table, shown
 from stages.store.common import (
-    bytes_text,
     json_option,
     print_facts,
     print_json,
-    print_table,
-    shown,
-    stale_groups,
     store_argument,
     store_options,
 )
@@ -33,7 +30,7 @@ def info(store: Path, as_json: bool) -> None:
 
     Only manifests and the sizes of files are looked at; `decant store verify` reads everything.
     """
-    from pipeline.tools.describe import describe_store
+    from pipeline.tools.describe import describe_store, stale_groups
 
     facts = describe_store(store)
     if as_json:
@@ -63,7 +60,7 @@ def info(store: Path, as_json: bool) -> None:
 @store_options
 def list_stores(stores: Path, as_json: bool) -> None:
     """List all stores of the workspace."""
-    from pipeline.tools.describe import describe_stores
+    from pipeline.tools.describe import describe_stores, stale_groups
 
     found = describe_stores(stores)
     if as_json:
@@ -72,16 +69,20 @@ def list_stores(stores: Path, as_json: bool) -> None:
         click.echo(f"no stores in {stores}: `dvc repro` makes them, `dvc pull` fetches them")
     else:
         header = ("Store", "Data set", "Codec", "Top-1", "Plain", "Mixed", "Size", "State")
-        print_table(header, [line(facts) for facts in found], labels=3)
+        print_table(
+            header,
+            [line(facts, bool(stale_groups(Path(facts["store"])))) for facts in found],
+            labels=3,
+        )
 
 
-def line(facts: Facts) -> tuple[str, ...]:
+def line(facts: Facts, stale: bool) -> tuple[str, ...]:
     """A store's row in the list of all."""
     groups = facts["groups"]
     views = [str(groups.get(name, {}).get("views", "-")) for name in ("plain", "mixed")]
     codecs = {group["codec"]["name"] for name, group in groups.items() if "codec" in group}
     state = "complete" if facts["complete"] else "NOT complete"
-    if stale_groups(Path(facts["store"])):
+    if stale:
         state = "STALE"
     teacher, dataset = facts["teacher"], facts["dataset"]
     return (

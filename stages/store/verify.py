@@ -2,37 +2,31 @@
 
 import secrets
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.core.files import PREPARED
 from pipeline.core.machine import Machine
 from stages.shared.options import path_option
+from stages.shared.progress import ProgressDisplay
+from stages.shared.tables import bytes_text, print_table, shown
 from stages.store.common import (
-    bytes_text,
     json_option,
     params_beside,
     params_option,
     print_json,
-    print_table,
-    shown,
-    stale_groups,
     store_argument,
     store_options,
 )
 
 if TYPE_CHECKING:
-    from pipeline.core.dataset import ImageData
-    from pipeline.models.network import Network
     from pipeline.tools.recompute import Recomputed
-    from pipeline.tools.verify import Problem
+    from pipeline.tools.verdict import Verdict
 
 _SHOWN_PROBLEMS = 20
-_BATCH = 256
 
 
 @click.command()
@@ -83,126 +77,54 @@ def verify(
     that it is the version of this commit. With --teacher, random rows are recomputed from the stored
     plan and compared.
     """
-    from pipeline.core.dataset_params import load_dataset
-    from pipeline.tools.describe import describe_store
-    from pipeline.tools.verify import problem, verify_store
+    from pipeline.tools.verdict import judge_store, judge_with_teacher
 
     if teacher is None and (rows, tolerance, seed) != (None, None, None):
         raise click.UsageError("--rows, --tolerance and --seed go with --teacher CHECKPOINT")
     # Of rows that are known beforehand a forger would make just these right.
     seed = secrets.randbits(32) if seed is None else seed
-    problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
-    found: list[Recomputed] = []
-    seen = ""
-    if teacher is not None and not problems:
-        data = load_dataset(prepared, params_beside(params, prepared))
-        machine = Machine(data_root="", device=device)
-        comparison = comparing(store, teacher, data, machine, rows or 1000, seed, tolerance)
-        found = list(comparison if as_json else counted(comparison, store))
-        seen = str(data.seen_by(describe_store(store)["teacher"]))
-    good = not problems and all(group.good for group in found)
-    if as_json:
-        groups = [asdict(group) for group in found]
-        told = [asdict(problem) for problem in problems]
-        facts = {"store": str(store), "good": good, "deep": deep, "problems": told}
-        print_json(
-            {**facts, "recomputed": groups, "seed": seed if found else None, "images": seen or None}
-        )
+    if teacher is None:
+        verdict = judge_store(store, deep=deep)
     else:
-        report(store, deep, problems, found, seed, seen)
-    sys.exit(0 if good else 1)
-
-
-def counted(comparison: "Iterator[Recomputed]", store: Path) -> "Iterator[Recomputed]":
-    """The same, telling how far it is."""
-    from pipeline.tools.describe import describe_store
-    from stages.shared.progress import counter
-
-    with counter("recomputing", "groups", len(describe_store(store)["groups"])) as count:
-        count(0)
-        for group in comparison:
-            count(1)
-            yield group
-
-
-def comparing(
-    store: Path,
-    teacher: Path,
-    data: "ImageData",
-    machine: Machine,
-    rows: int,
-    seed: int,
-    tolerance: float | None,
-) -> "Iterator[Recomputed]":
-    """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
-    from pipeline.compute import pick_device, set_up
-    from pipeline.models.weights import weights_digest
-    from pipeline.store.format.manifest import describe_dataset
-    from pipeline.store.read import open_store
-    from pipeline.tools.describe import describe_store
-    from pipeline.tools.recompute import recompute
-    from pipeline.views.predict import place
-
-    facts: dict[str, Any] = describe_store(store)
-    opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
-    path, network = load_teacher(teacher, facts["teacher"], data)
-    digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
-    if stated is not None and digest != stated:
-        raise ValueError(
-            f"{path}: not the weights that made {store} (sha256 {digest[:12]}..., the store's "
-            f"{stated[:12]}...). Take the teacher of the store, or dump this one: `dvc repro "
-            f"dump@{facts['name']}`"
-        )
-    device = pick_device(machine)
-    set_up(device, machine.threads)
-    place(network, device)
-    options = {"rows": rows, "seed": seed, "batch_size": _BATCH}
-    return recompute(opened, network, data, device, tolerance=tolerance, **options)
-
-
-def load_teacher(
-    teacher: Path, stated: dict[str, Any], data: "ImageData"
-) -> "tuple[Path, Network]":
-    """A teacher's file of weights, and its network as a store states it.
-
-    Raises ValueError where the weights do not fit, or where a teacher's folder says that it sees
-    images under another normalisation than the store says.
-    """
-    from pipeline.models.registry import build
-    from pipeline.models.weights import load_into, load_weights
-    from pipeline.results.record import RECORD, WEIGHTS, read_record
-    from pipeline.tools.foreign import read_foreign
-
-    name = stated["network"]
-    network = build(name, len(data.class_names))
-    if not teacher.is_dir():
-        weights = read_foreign(teacher, network, name=name).state
-        load_into(network, weights, source=str(teacher), name=name)
-        return teacher, network
-    path = teacher / "replicate-0" / WEIGHTS
-    load_into(network, load_weights(path), source=str(path), name=name)
-    if (teacher / RECORD).exists():
-        own = data.normalised(read_record(teacher).normalisation).normalisation
-        stores = data.seen_by(stated).normalisation
-        if own != stores:
-            raise ValueError(
-                f"{teacher}: its network sees images under {own}, the store's rows are of {stores}; "
-                f"dump it again: `dvc repro dump@{stated['name']}`"
+        machine, content = Machine(data_root="", device=device), params_beside(params, prepared)
+        with ProgressDisplay("groups", quiet=as_json) as display:
+            verdict = judge_with_teacher(
+                store,
+                teacher,
+                prepared,
+                content,
+                machine,
+                display,
+                deep=deep,
+                rows=rows or 1000,
+                seed=seed,
+                tolerance=tolerance,
             )
-    return path, network
+    if as_json:
+        print_verdict(store, deep, verdict, seed)
+    else:
+        report(store, deep, verdict, seed)
+    sys.exit(0 if verdict.good else 1)
 
 
-def report(
-    store: Path,
-    deep: bool,
-    problems: "list[Problem]",
-    found: "list[Recomputed]",
-    seed: int,
-    seen: str,
-) -> None:
-    """Print what was found."""
-    from pipeline.tools.describe import describe_store
+def print_verdict(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
+    """Print everything as JSON."""
+    print_json(
+        {
+            "store": str(store),
+            "good": verdict.good,
+            "deep": deep,
+            "problems": [asdict(problem) for problem in verdict.problems],
+            "recomputed": [asdict(group) for group in verdict.recomputed],
+            "seed": seed if verdict.recomputed else None,
+            "images": verdict.images or None,
+        }
+    )
 
+
+def report(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
+    """Print what is wrong, and how it is mended; else what was checked."""
+    problems, facts = verdict.problems, verdict.facts
     if problems:
         word = "problem" if len(problems) == 1 else "problems"
         click.echo(f"{shown(str(store))}: BAD, {len(problems)} {word}")
@@ -213,7 +135,6 @@ def report(
         for hint in dict.fromkeys(problem.hint for problem in problems):
             click.echo(f"To mend it: {hint}")
         return
-    facts = describe_store(store)
     checked = (
         "the sha256 of every file" if deep else "CRCs, plans and metadata (--deep: every hash)"
     )
@@ -221,9 +142,9 @@ def report(
         f"{shown(str(store))}: good ({', '.join(facts['groups'])}; {facts['files']:,} files, "
         f"{bytes_text(facts['bytes'])})\nchecked: {checked}"
     )
-    if found:
+    if verdict.recomputed:
         click.echo(
-            f"\nRecomputed with the teacher (random rows, --seed {seed}) from {shown(seen)}:"
+            f"\nRecomputed with the teacher (random rows, --seed {seed}) from {shown(verdict.images)}:"
         )
         header = (
             "Group",
@@ -235,7 +156,7 @@ def report(
             "Features",
             "Verdict",
         )
-        print_table(header, [recomputed_row(group) for group in found])
+        print_table(header, [recomputed_row(group) for group in verdict.recomputed])
 
 
 def recomputed_row(group: "Recomputed") -> tuple[str, ...]:

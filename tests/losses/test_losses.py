@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from loss_samples import OPTIONS
 
 from pipeline.losses.registry import (
     INPUTS,
@@ -20,16 +21,6 @@ from pipeline.losses.registry import (
     scaled_logits,
 )
 
-OPTIONS = {
-    "kd": {"temperature": 4.0, "gamma": 0.1, "alpha": 0.9},
-    "kd_soft_only": {"temperature": 4.0},
-    "rescaled": {"gamma": 0.1, "alpha": 0.9},
-    "zscore": {"temperature": 2.0, "gamma": 1.0, "alpha": 9.0},
-    "dkd": {"temperature": 4.0, "gamma": 1.0, "alpha": 1.0, "beta": 8.0, "warmup_epochs": 20.0},
-    "dist": {"temperature": 4.0, "gamma": 1.0, "inter": 2.0, "intra": 3.0},
-    "mse": {"gamma": 0.3, "alpha": 0.7},
-    "rkd": {"gamma": 1.0, "distance": 25.0, "angle": 50.0},
-}
 # Adding a constant to all of an image's logits changes nothing (rescaled: std divides, no shift is
 # taken out of the logits themselves, but softmax ignores it).
 SHIFT_INVARIANT = ("kd", "kd_soft_only", "rescaled", "zscore", "dkd", "dist", "rkd")

@@ -17,8 +17,8 @@ from pipeline.core.params import load_yaml
 from pipeline.planning import estimate
 from pipeline.planning.cost import Costs, StageCost
 from pipeline.planning.rate import Rate
-from stages.commands.estimate import timed, totals
-from stages.commands.plan import make_plan, plan
+from stages.commands.estimate import make_plan, timed, totals
+from stages.commands.plan import plan
 from stages.commands.plan_tables import bytes_text, flops_text, hours_text
 from stages.dvc.lock import Lock, folder_digest
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from manifest_samples import replace_file, with_crc
 from store_samples import (
     CLASSES,
     CODECS,
@@ -26,7 +27,6 @@ from store_samples import (
     write_group,
     write_views,
 )
-from test_store_manifest import replace_file, with_crc
 
 from pipeline.core.files import canonical_json
 from pipeline.store.format import errors

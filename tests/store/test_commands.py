@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from manifest_samples import sign
 from store_samples import (
     CODECS,
     DATASET,
@@ -25,7 +26,6 @@ from store_samples import (
     tree,
     write_group,
 )
-from test_store_manifest import sign
 
 from pipeline.core.dataset import save_prepared
 from pipeline.core.files import canonical_json

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile_stores import limited_memory
+from manifest_samples import replace_file, sign, with_crc
 from numcodecs import zstd
 from store_samples import CLASSES, FEATURES, IMAGES, make_store, plan
 
@@ -18,7 +19,7 @@ from pipeline.core.files import canonical_json
 from pipeline.store.format import errors
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.chunks import read_array
-from pipeline.store.format.codecs import Codec, crc32c, decompress
+from pipeline.store.format.codecs import Codec, decompress
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files
 from pipeline.store.format.manifest import FileFacts
 from pipeline.store.read import open_store
@@ -27,46 +28,11 @@ from pipeline.tools.verify import verify_store
 ZSTD = Codec(name="zstd", level=3)
 
 
-def sign(store: Path, group: str, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change a manifest and give it the digest that fits."""
-    path = store / group / "manifest.json"
-    content = json.loads(path.read_bytes())
-    del content["digest"]
-    edit(content)
-    content["digest"] = hashlib.sha256(canonical_json(content)).hexdigest()
-    path.write_bytes(canonical_json(content))
-
-
 def put(content: dict[str, Any], keys: str, value: Any) -> None:
     *folders, last = keys.split(".")
     for key in folders:
         content = content[key]
     content[last] = value
-
-
-def replace_file(store: Path, group: str, name: str, data: bytes) -> None:
-    """Put a file of an attacker's making into a store, manifest and all."""
-    (store / group / name).write_bytes(data)
-
-    def edit(content: dict[str, Any]) -> None:
-        content["files"][name] = {
-            "size": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "crc32c": int.from_bytes(data[-4:], "little"),
-        }
-        plan_files = sorted(
-            (path, facts["sha256"])
-            for path, facts in content["files"].items()
-            if path.split("/")[0] in ("crop_yx", "flip", "partner", "lam", "mix_rank")
-            and not path.endswith("zarr.json")
-        )
-        content["plan_sha256"] = hashlib.sha256(canonical_json(dict(plan_files))).hexdigest()
-
-    sign(store, group, edit)
-
-
-def with_crc(data: bytes) -> bytes:
-    return data + crc32c(data).to_bytes(4, "little")
 
 
 EDITS: dict[str, tuple[str, Any]] = {

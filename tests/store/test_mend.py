@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from store_samples import make_store, tree
 
 from pipeline.tools.verify import verify_store
+from stages.dvc.mend import kept_aside
 from stages.store.group import store
-from stages.store.mend import kept_aside
 
 STORE = Path("data/stores/resnet20.zarr")
 

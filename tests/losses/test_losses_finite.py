@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from test_losses import OPTIONS
+from loss_samples import OPTIONS
 
 from pipeline.losses.registry import LOSSES, decoupled, scaled_logits
 

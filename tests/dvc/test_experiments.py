@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_pipeline import Project, new_project, small_params
+from project_samples import Project, new_project, small_params
 
 from stages.dvc.lock import Lock
 
@@ -116,7 +116,7 @@ def state(project):
 
 def evaluate_deps(project, lock):
     """What a dvc.lock says of the networks' folders."""
-    from test_pipeline import yaml
+    from project_samples import yaml
 
     deps = yaml.load(lock)["stages"]["evaluate"]["deps"]
     return {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith("data/")}

@@ -14,11 +14,10 @@ from typing import Any
 
 from pipeline.core.dataset import DatasetError
 from pipeline.core.dataset_params import DatasetParams
-from pipeline.core.files import PREPARED
+from pipeline.core.files import PREPARED, durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.raw.imagefolder import ImageFolder, find_images
-from stages.shared.options import console, printable
 
 NOTES = Path("data/raw_files")  # left out of git, as all of data/
 _MOST_NAMED = 3
@@ -37,12 +36,8 @@ def raw_files(folder: ImageFolder, root: Path) -> Files:
 
 def note_raw_files(files: Files, params: DatasetParams, prepared: Path) -> None:
     """Note what a prepared data set was made from."""
-    NOTES.mkdir(parents=True, exist_ok=True)
     content = {"dataset": _facts(params), "files": files}
-    note = _note_of(prepared)
-    partial = note.with_suffix(".partial")
-    partial.write_text(json.dumps(content), encoding="ascii")
-    partial.replace(note)
+    durable_write(_note_of(prepared), json.dumps(content).encode("ascii"))
 
 
 def latest_changes(files: Files) -> str:
@@ -52,10 +47,11 @@ def latest_changes(files: Files) -> str:
     return differences(before["files"], files) if before else ""
 
 
-def warn_of_raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> None:
-    """Say what changed in the raw images since data/prepared was made here, and what takes it in.
+def raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> str:
+    """What changed in the raw images since data/prepared was made here, and what takes it in.
 
-    Says nothing where the raw images are not on this machine, or where data/prepared was made on another.
+    Empty where nothing did, where the raw images are not on this machine, or where data/prepared was
+    made on another.
 
     Args:
         content: the whole parameter file.
@@ -64,23 +60,21 @@ def warn_of_raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> No
     forced = {"-f", "--force"} & set(arguments)
     own_images = content.get("dataset", {}).get("name") == "imagefolder"
     if not own_images or (forced and "prepare" in arguments):
-        return
+        return ""
     params = section(content, DatasetParams, "dataset")
     root = load_machine(content).raw
     before = _read(_note_of(PREPARED)) if (PREPARED / "dataset.json").is_file() else None
     if not root.is_dir() or before is None or before["dataset"] != _facts(params):
-        return
+        return ""
     try:
         now = raw_files(find_images(root, params.test_fraction), root)
         changed = differences(before["files"], now)
     except (DatasetError, OSError) as error:
         changed = f"they cannot be taken as they are now: {error}"
-    if changed:
-        text = (
-            f"The images in {root} are no longer those of {PREPARED}, and DVC cannot see that: {changed}. "
-            "`decant repro --force prepare` takes them in, and `decant repro` then does the rest."
-        )
-        console.print(printable(text), markup=False)
+    return changed and (
+        f"The images in {root} are no longer those of {PREPARED}, and DVC cannot see that: {changed}. "
+        "`decant repro --force prepare` takes them in, and `decant repro` then does the rest."
+    )
 
 
 def differences(before: Files, now: Files) -> str:

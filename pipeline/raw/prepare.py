@@ -1,0 +1,74 @@
+"""A raw data set in, the folder of the prepared one out."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.dataset import DatasetError, ImageData, save_prepared
+from pipeline.core.dataset_params import DatasetParams
+from pipeline.core.files import WORK, WorkFolder, work_key
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.core.progress import Display, Tick
+from pipeline.raw.changes import Files, latest_changes, note_raw_files, raw_files
+from pipeline.raw.imagefolder import find_images
+from pipeline.raw.load import load_raw
+
+QUICK_SECONDS = 2.0  # what takes no longer shows no progress
+
+
+def prepare_dataset(content: dict[str, Any], out: Path, display: Display) -> ImageData:
+    """Decode, split and resize the data set of a parameter file, and publish it.
+
+    Raises DatasetError where the raw data cannot be taken.
+    """
+    machine = load_machine(content)
+    params = section(content, DatasetParams, "dataset")
+    try:
+        files = list_images(params, machine.raw, display)
+        data = load_raw(params, machine.raw, download=machine.download, progress=decoding(display))
+    except DatasetError as error:
+        if Path("dvc.lock").exists() and not out.exists():
+            hint = (
+                "Who has the results of others needs no raw data: `decant repro` pulls what is read"
+            )
+            raise DatasetError(f"{error}\n{hint} (docs/sharing.md).") from error
+        raise
+    with WorkFolder(WORK, work_key({"stage": "prepare", "dataset": repr(asdict(params))})) as work:
+        folder = work.path / "prepared"
+        shutil.rmtree(folder, ignore_errors=True)
+        save_prepared(data, folder)
+        work.publish({file.name: file for file in folder.iterdir()}, out)
+        shutil.rmtree(folder)
+    if files is not None:
+        note_raw_files(files, params, out)
+    return data
+
+
+def list_images(params: DatasetParams, root: Path, display: Display) -> Files | None:
+    """The raw images of class folders; tells what is left out, and what changed since the last time.
+
+    None for other data sets, whose files are known beforehand.
+    """
+    if params.name != "imagefolder":
+        return None
+    folder = find_images(root, params.test_fraction)
+    files = raw_files(folder, root)
+    changes = latest_changes(files)
+    for remark in (*folder.remarks, *([f"since the last time: {changes}"] if changes else [])):
+        display.tell(f"{root}: {remark}")
+    return files
+
+
+def decoding(display: Display) -> Callable[[int, int], None]:
+    """Shows how many images are decoded, where that takes longer than moments."""
+    started = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - started > QUICK_SECONDS:
+            display.show(Tick("decode", done, total))
+
+    return progress

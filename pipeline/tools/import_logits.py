@@ -1,0 +1,79 @@
+"""npz files of logits that were computed elsewhere, with their plans, in; a store out."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.errors import DecantError
+from pipeline.core.files import WorkFolder, work_key
+from pipeline.store.format.manifest import DatasetInfo, describe_dataset
+from pipeline.tools.importing import (
+    Given,
+    GroupName,
+    Stated,
+    check_origin,
+    import_group,
+    in_order,
+    look_at,
+    make_header,
+)
+from pipeline.tools.verify import verify_store
+
+_WORK = ".importing"
+
+
+def import_store(
+    paths: Sequence[Path],
+    out: Path,
+    prepared: Path,
+    content: dict[str, Any] | None,
+    stated: dict[str, Any],
+) -> list[GroupName]:
+    """Make a store of npz files, one a view; returns its groups.
+
+    Args:
+        out: the store, NAME.zarr, which is not there yet.
+        prepared: folder of the prepared data set that the logits belong to, if it is there.
+        content: the parameter file that it was made from, if there is one.
+        stated: what the files do not say; see `Stated`.
+
+    Raises ValueError where the files do not make a store.
+    """
+    if out.suffix != ".zarr":
+        raise DecantError(f"{out}: the name of a store ends with .zarr")
+    if out.exists():
+        raise DecantError(
+            f"{out}: there is something already; name a new store, or delete that one"
+        )
+    there = (prepared / "dataset.json").exists()
+    dataset = describe_dataset(load_dataset(prepared, content)) if there else None
+    given = [look_at(path) for path in paths]
+    groups = write(given, out, Stated(**stated), dataset)
+    problems = verify_store(out, deep=True)
+    assert not problems, problems
+    return groups
+
+
+def write(
+    given: list[Given], out: Path, stated: Stated, prepared: DatasetInfo | None
+) -> list[GroupName]:
+    """Write and publish the store; returns its groups."""
+    check_origin(given)
+    files: dict[str, Path] = {}
+    groups: list[GroupName] = sorted({file.group for file in given})
+    with WorkFolder(out.parent / _WORK, work_key({"store": out.name})) as work:
+        try:
+            for group in groups:
+                members = in_order([file for file in given if file.group == group])
+                if group == "clean" and len(members) > 1:
+                    raise DecantError(f"{members[1].path}: a second file of the clean images")
+                header = make_header(members, stated, out.stem, prepared)
+                files |= import_group(work.path / "store", members, header)
+            work.publish(files, out)
+        finally:
+            work.remove()
+    with contextlib.suppress(OSError):  # unless another import is under way
+        (out.parent / _WORK).rmdir()
+    return groups

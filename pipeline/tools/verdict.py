@@ -1,0 +1,145 @@
+"""All that can be said of a store: of its files, and of its rows where a teacher is at hand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.compute import pick_device, set_up
+from pipeline.core.dataset import ImageData
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.errors import DecantError
+from pipeline.core.machine import Machine
+from pipeline.core.progress import Display, counter
+from pipeline.models.network import Network
+from pipeline.models.registry import build
+from pipeline.models.weights import load_into, load_weights, weights_digest
+from pipeline.results.record import RECORD, WEIGHTS, read_record
+from pipeline.store.format.manifest import describe_dataset
+from pipeline.store.read import open_store
+from pipeline.tools.describe import describe_store, stale_groups
+from pipeline.tools.foreign import read_foreign
+from pipeline.tools.recompute import Recomputed, recompute
+from pipeline.tools.verify import Problem, problem, verify_store
+from pipeline.views.predict import place
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a store is worth.
+
+    Attributes:
+        problems: what is wrong with its files; none: they are good.
+        facts: see `describe_store`; empty where there are problems.
+        recomputed: how rows of each group differ from what the teacher says; none without a teacher.
+        images: what the teacher sees, in words; empty without one.
+    """
+
+    problems: list[Problem]
+    facts: dict[str, Any]
+    recomputed: list[Recomputed]
+    images: str
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and all(group.good for group in self.recomputed)
+
+
+def judge_store(store: Path, *, deep: bool) -> Verdict:
+    """The verdict without a teacher; `deep` hashes every file."""
+    problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
+    return Verdict(problems, {} if problems else describe_store(store), [], "")
+
+
+def judge_with_teacher(
+    store: Path,
+    teacher: Path,
+    prepared: Path,
+    content: dict[str, Any] | None,
+    machine: Machine,
+    display: Display,
+    *,
+    deep: bool,
+    rows: int,
+    seed: int,
+    tolerance: float | None,
+) -> Verdict:
+    """The verdict; where the files are good, random rows are recomputed with a teacher.
+
+    Args:
+        teacher: a folder of a trained one, or a file of weights.
+        prepared: folder of the prepared data set.
+        content: the parameter file that it was made from, if there is one.
+        rows: of each group; `seed` draws them.
+        tolerance: the largest difference of a number; None: what the store states, within bounds.
+
+    Raises ValueError where teacher or data are not the store's.
+    """
+    verdict = judge_store(store, deep=deep)
+    if verdict.problems:
+        return verdict
+    data = load_dataset(prepared, content)
+    comparison = compare_rows(store, verdict.facts, teacher, data, machine, rows, seed, tolerance)
+    count = counter(display, "recomputing", len(verdict.facts["groups"]))
+    count(0)
+    recomputed = []
+    for group in comparison:
+        count(1)
+        recomputed.append(group)
+    images = str(data.seen_by(verdict.facts["teacher"]))
+    return Verdict([], verdict.facts, recomputed, images)
+
+
+def compare_rows(
+    store: Path,
+    facts: dict[str, Any],
+    teacher: Path,
+    data: ImageData,
+    machine: Machine,
+    rows: int,
+    seed: int,
+    tolerance: float | None,
+) -> Iterator[Recomputed]:
+    """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
+    opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
+    path, network = load_teacher(teacher, facts["teacher"], data)
+    digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
+    if stated is not None and digest != stated:
+        raise DecantError(
+            f"{path}: not the weights that made {store} (sha256 {digest[:12]}..., the store's "
+            f"{stated[:12]}...). Take the teacher of the store, or dump this one: `dvc repro "
+            f"dump@{facts['name']}`"
+        )
+    device = pick_device(machine)
+    set_up(device, machine.threads)
+    place(network, device)
+    options = {"rows": rows, "seed": seed, "batch_size": _BATCH}
+    return recompute(opened, network, data, device, tolerance=tolerance, **options)
+
+
+def load_teacher(teacher: Path, stated: dict[str, Any], data: ImageData) -> tuple[Path, Network]:
+    """A teacher's file of weights, and its network as a store states it.
+
+    Raises ValueError where the weights do not fit, or where a teacher's folder says that it sees
+    images under another normalisation than the store says.
+    """
+    name = stated["network"]
+    network = build(name, len(data.class_names))
+    if not teacher.is_dir():
+        weights = read_foreign(teacher, network, name=name).state
+        load_into(network, weights, source=str(teacher), name=name)
+        return teacher, network
+    path = teacher / "replicate-0" / WEIGHTS
+    load_into(network, load_weights(path), source=str(path), name=name)
+    if (teacher / RECORD).exists():
+        own = data.normalised(read_record(teacher).normalisation).normalisation
+        stores = data.seen_by(stated).normalisation
+        if own != stores:
+            raise DecantError(
+                f"{teacher}: its network sees images under {own}, the store's rows are of {stores}; "
+                f"dump it again: `dvc repro dump@{stated['name']}`"
+            )
+    return path, network
