@@ -57,8 +57,6 @@ DATASET = {
 FEATURES = "sample_features.safetensors"
 
 
-
-
 def sample_data(test_images: int = TEST_IMAGES, names: tuple[str, ...] = NAMES) -> ImageData:
     """A data set of noise: its labels are what the report reads."""
     rng = np.random.default_rng(0)

@@ -58,7 +58,7 @@ def run_code_of(project: Path) -> None:
     installed, and DVC's stages are the code of the clone that they run in.
     """
     own = project / "stages" / "cli.py"
-    if not own.is_file() or own.samefile(Path(__file__).parent / "cli.py"):
+    if not own.is_file() or own.samefile(Path(__file__).resolve().parents[1] / "cli.py"):
         return
     path = os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH"))))
     os.environ["PYTHONPATH"] = path
