@@ -13,7 +13,7 @@ from workspaces import digits_params, yaml
 
 from pipeline.core.dataset import load_prepared
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"]
 
 
