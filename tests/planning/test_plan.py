@@ -14,9 +14,9 @@ from ruamel.yaml import YAML
 
 from pipeline.core.machine import Machine
 from pipeline.core.params import load_yaml
-from pipeline.planning import estimate
 from pipeline.planning.cost import Costs, StageCost
 from pipeline.planning.rate import Rate
+from stages.commands import estimate
 from stages.commands.estimate import make_plan, timed, totals
 from stages.commands.plan import plan
 from stages.commands.plan_tables import bytes_text, flops_text, hours_text

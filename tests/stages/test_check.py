@@ -55,7 +55,7 @@ MISTAKES = [
     ("augmentation/pad", True, "augmentation.pad: expected a whole number"),
     ("methods/kd/temprature", 1.0, "methods.kd: "),
     ("methods/kd/loss", "hinton", "methods.kd: "),
-    ("teachers/resnet20/network", "resnet21", "teachers.resnet20.network: unknown network"),
+    ("teachers/resnet20/network", "resnet21", "teachers.resnet20.network: no network"),
     ("teachers/Big.One", {"network": "resnet20", "seed": 0}, "teachers.Big.One: names consist of"),
     ("baselines/resnet8/network", "mobilenetv2", "baselines.resnet8.network: "),
     ("baselines/resnet8/replicates", None, "baselines.resnet8.replicates: "),
