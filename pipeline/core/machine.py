@@ -1,4 +1,4 @@
-"""machine."""
+"""Where and how to compute: the section `machine`, on which no stage depends."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""distill."""
+"""From a store and a method to what students learn."""

@@ -1,4 +1,4 @@
-"""params."""
+"""Parameters of students: entries of `students` and `methods`."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath

@@ -1,1 +1,1 @@
-"""dump."""
+"""A teacher to its store."""

@@ -1,4 +1,4 @@
-"""params."""
+"""Parameters of dumps: entries of `dumps`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal

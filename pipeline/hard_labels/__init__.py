@@ -1,1 +1,1 @@
-"""hard_labels."""
+"""What teachers and baselines learn from."""

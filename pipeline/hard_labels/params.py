@@ -1,4 +1,4 @@
-"""params."""
+"""Parameters of networks that learn from hard labels: entries of `teachers` and `baselines`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any

@@ -1,1 +1,1 @@
-"""losses."""
+"""What students minimise, one file a family."""

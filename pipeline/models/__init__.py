@@ -1,1 +1,1 @@
-"""models."""
+"""The networks by name, and weights in and out."""

@@ -1,1 +1,1 @@
-"""The study's published tables, their arrangement, and what it claims. Imports nothing."""
+"""The study's published tables, their arrangement, and what it claims."""

@@ -1,1 +1,1 @@
-"""planning."""
+"""What can be known before anything runs: mistakes, cost, rates."""

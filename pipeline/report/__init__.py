@@ -1,1 +1,1 @@
-"""From folders of results to tables, V-scores, figures and a report. Imports nothing."""
+"""From folders of results to tables, V-scores, figures and a report."""

@@ -1,1 +1,1 @@
-"""results."""
+"""What training leaves behind, and metrics of logits."""

@@ -1,5 +1,1 @@
-"""The teacher's store: its layout, manifest, writing, reading and verification.
-
-Deliberately imports nothing: a training stage reaches `read` alone, so that an edit of `write`
-leaves students as they are.
-"""
+"""The teacher's store: its format, writing and reading."""

@@ -1,1 +1,1 @@
-"""tools."""
+"""What is done with finished stores, checkpoints and runs; reached by no stage."""

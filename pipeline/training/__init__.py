@@ -1,1 +1,1 @@
-"""training."""
+"""The engine: jobs, replicates, the loop, and what they leave."""

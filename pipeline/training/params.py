@@ -1,4 +1,4 @@
-"""params."""
+"""Parameters of training: the section `training`, its schedule, and where a value comes from."""
 
 import math
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""views."""
+"""From a plan to pixels, and from pixels to logits."""

@@ -1,4 +1,4 @@
-"""params."""
+"""Parameters of views: the section `augmentation`, and the groups of a store."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

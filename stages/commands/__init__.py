@@ -1,1 +1,1 @@
-"""commands."""
+"""Commands that are no stage."""

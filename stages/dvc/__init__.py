@@ -1,1 +1,1 @@
-"""dvc."""
+"""All that Decant knows of DVC."""

@@ -1,1 +1,1 @@
-"""shared."""
+"""What commands share: options, progress, tables for the terminal."""

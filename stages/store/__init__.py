@@ -1,1 +1,1 @@
-"""store."""
+"""The commands of `decant store`."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 from functools import partial
 
 import pytest
-from project_samples import Project, new_project, small_params
+from project_samples import ROOT, Project, new_project, small_params
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,25 @@ def test_a_second_run_changes_nothing_and_says_so(project):
     assert "Running stage" not in done.stdout
     assert "Nothing has changed" in done.stdout
     assert "resnet8" in done.stdout
+
+
+def edits():
+    """The table of docs/architecture.md: file -> stages."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*: `([^`]+)` \| (.*) \|$", text, re.MULTILINE)
+    return {file: set() if stages == "none" else set(stages.split(", ")) for file, stages in rows}
+
+
+def test_what_an_edit_makes_stale_is_what_the_docs_say(project):
+    assert len(edits()) > 10
+    for name, stages in edits().items():
+        path = project.folder / name
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n# edited\n")
+        stale = {stage.partition("@")[0] for stage in project.status()}
+        path.write_bytes(before)
+        assert stale == stages, name
+    assert project.status() == set()
 
 
 def test_another_student_parameter_reruns_that_student_and_the_evaluation(project):

@@ -1,1 +1,1 @@
-"""format."""
+"""Layout, manifest, codecs, checks and errors of a store."""

@@ -1,1 +1,1 @@
-"""write."""
+"""Unfinished groups of a store, and what writes them."""
