@@ -3,6 +3,7 @@
 The folder is self-contained: who has it needs no raw data.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.datasets import DatasetParams, Progress
     from stages.raw_changes import Files
 
+DVC_STAGE = "DVC_STAGE"  # DVC sets it for the commands that it runs
 QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 
 
@@ -65,6 +67,11 @@ def prepare(params_path: Path, out: Path) -> None:
         shutil.rmtree(folder)
     if files is not None:
         note_raw_files(files, params, out)
+        if out == PREPARED and Path("dvc.lock").exists() and DVC_STAGE not in os.environ:
+            console.print(
+                "DVC does not record what is prepared by hand, and brings back its own: "
+                "`decant repro --force prepare` takes changed images in"
+            )
     console.print(
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} "
         f"{data.evaluated_on} images of {len(data.class_names)} classes -> {out}"

@@ -93,6 +93,7 @@ def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(proje
     assert "`decant repro --force prepare` takes them in" in output
     assert project.prepared() == before  # DVC sees nothing
     output = project.repro("--force", "prepare")
+    assert "by hand" not in output
     assert "since the last time: 2 new (a/new.png, b/renamed.png); 1 removed (b/1.png)" in output
     data = load_prepared(project.folder / "data" / "prepared")
     assert len(data.train.labels) + len(data.test.labels) == 13
@@ -103,8 +104,9 @@ def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(proje
     assert "1 of another size or time (a/new.png)" in told()
     assert told("--force", "prepare") == ""
     assert "no longer those" in told("--force", "evaluate")
-    with console.capture():
+    with console.capture() as capture:
         CliRunner().invoke(prepare, [], catch_exceptions=False)
+    assert "DVC does not record what is prepared by hand" in capture.get()
     assert project.prepared() == taken  # no byte depends on the times
     assert told() == ""
     shutil.rmtree(project.raw / "b")
