@@ -1,5 +1,6 @@
 """A raw data set in, the folder of the prepared one out."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 from pipeline.core.dataset import DatasetError, ImageData, save_prepared
 from pipeline.core.dataset_params import DatasetParams
-from pipeline.core.files import WORK, WorkFolder, work_key
+from pipeline.core.files import PREPARED, WORK, WorkFolder, work_key
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display, Tick
@@ -17,6 +18,7 @@ from pipeline.raw.changes import Files, latest_changes, note_raw_files, raw_file
 from pipeline.raw.imagefolder import find_images
 from pipeline.raw.load import load_raw
 
+DVC_STAGE = "DVC_STAGE"  # DVC sets it for the commands that it runs
 QUICK_SECONDS = 2.0  # what takes no longer shows no progress
 
 
@@ -45,6 +47,11 @@ def prepare_dataset(content: dict[str, Any], out: Path, display: Display) -> Ima
         shutil.rmtree(folder)
     if files is not None:
         note_raw_files(files, params, out)
+        if out == PREPARED and Path("dvc.lock").exists() and DVC_STAGE not in os.environ:
+            display.tell(
+                "DVC does not record what is prepared by hand, and brings back its own: "
+                "`decant repro --force prepare` takes changed images in"
+            )
     return data
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from workspaces import digits_params, yaml
 
 from pipeline.core.dataset import load_prepared
+from stages.prepare import prepare
+from stages.shared.options import console
+from stages.shared.raw_changes import warn_of_raw_changes
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKED = ["pipeline", "stages", "profiles", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"]
@@ -55,6 +59,19 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def told(self, monkeypatch):
+        """What `decant repro` says of the raw images before it goes on, by its arguments."""
+        monkeypatch.chdir(self.folder)
+        monkeypatch.delenv("DECANT_DATA", raising=False)
+        content = yaml.load(self.folder / "params.yaml")
+
+        def told(*arguments):
+            with console.capture() as capture:
+                warn_of_raw_changes(content, arguments)
+            return capture.get()
+
+        return told
+
     def prepared(self):
         files = sorted((self.folder / "data" / "prepared").iterdir())
         return {file.name: file.read_bytes() for file in files}
@@ -65,10 +82,9 @@ def project(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("own-images"))
 
 
-def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(project):
-    project.repro("prepare")
-    before = project.prepared()
+def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(project, monkeypatch):
     assert "no longer those" not in project.repro("prepare")
+    before = project.prepared()
     add_image(project.raw / "a" / "new.png", 99)
     (project.raw / "b" / "1.png").rename(project.raw / "b" / "renamed.png")
     output = project.repro("prepare")
@@ -77,14 +93,23 @@ def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(proje
     assert "`decant repro --force prepare` takes them in" in output
     assert project.prepared() == before  # DVC sees nothing
     output = project.repro("--force", "prepare")
+    assert "by hand" not in output
     assert "since the last time: 2 new (a/new.png, b/renamed.png); 1 removed (b/1.png)" in output
     data = load_prepared(project.folder / "data" / "prepared")
     assert len(data.train.labels) + len(data.test.labels) == 13
-    assert "no longer those" not in project.repro("prepare")
+    told = project.told(monkeypatch)
+    assert told() == ""
     taken = project.prepared()
     os.utime(project.raw / "a" / "new.png", (1, 1))
-    assert "1 of another size or time (a/new.png)" in project.repro("prepare")
-    project.repro("--force", "prepare")
+    assert "1 of another size or time (a/new.png)" in told()
+    assert told("--force", "prepare") == ""
+    assert "no longer those" in told("--force", "evaluate")
+    with console.capture() as capture:
+        CliRunner().invoke(prepare, [], catch_exceptions=False)
+    assert "DVC does not record what is prepared by hand" in capture.get()
     assert project.prepared() == taken  # no byte depends on the times
+    assert told() == ""
+    shutil.rmtree(project.raw / "b")
+    assert "cannot be taken as they are now: " in told()
     shutil.move(project.raw, project.raw.with_name("away"))
-    assert "no longer those" not in project.repro("prepare")  # they are not asked for
+    assert told() == ""  # they are not asked for

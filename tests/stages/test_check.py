@@ -168,6 +168,7 @@ def test_groups_are_compared_with_the_folders_of_images(own_images, tmp_path):
 def test_groups_are_compared_with_what_was_prepared_where_the_images_are_not(own_images, tmp_path):
     shutil.rmtree(tmp_path / "raw")
     assert problems_of(own_images, tmp_path) == []  # nothing is known, and nothing is asked for
+    (tmp_path / "checked.txt").unlink()
     folder = tmp_path / "data" / "prepared"
     folder.mkdir(parents=True)
     facts = {"schema": 1, "name": "imagefolder", "class_names": ["dog", "na\u00efve"]}
