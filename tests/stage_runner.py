@@ -118,7 +118,7 @@ def import_commands():
 
     import torch
 
-    import stages.work  # noqa: F401
+    import pipeline.compute  # noqa: F401
 
     torch.set_num_threads(1)
     return {name: getattr(importlib.import_module(f"stages.{name}"), name) for name in MODULES}

@@ -14,13 +14,11 @@ from training_samples import AUGMENTATION, PARAMS
 
 from pipeline.core.dataset import ImageData, Split, fingerprint
 from pipeline.core.machine import Machine
-from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
-from pipeline.models.registry import MODELS
+from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.models.weights import load_weights
-from pipeline.training import replicates
-from pipeline.training.jobs import Job
+from pipeline.training.jobs import Job, Replicate
 from pipeline.training.processes import WorkerError
-from pipeline.training.replicates import Replicate, Trainings, run_replicates
+from pipeline.training.replicates import run_replicates, trainings
 from pipeline.training.together import MOST_AT_ONCE
 
 CPU = torch.device("cpu")
@@ -33,16 +31,21 @@ FILES = {
     "record.json",
     "timing.json",
 }
+NETWORK = "conftest:TinyNetwork"  # its weights follow from torch's generator, as a real one's do
 DETERMINISTIC = sorted(FILES - {"timing.json"})
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch, tiny_network):
-    def build(num_classes):
-        """Its weights follow from torch's generator, as a real one's do."""
-        return tiny_network(num_classes, int(torch.randint(1 << 30, ())))
+class Told:
+    """A display that keeps what it is told."""
 
-    monkeypatch.setitem(MODELS, "tiny", build)
+    def __init__(self):
+        self.ticks, self.texts = [], []
+
+    def show(self, tick):
+        self.ticks.append(tick)
+
+    def tell(self, text):
+        self.texts.append(text)
 
 
 @pytest.fixture
@@ -52,19 +55,20 @@ def job(few_digits):
         kind="student",
         name="s",
         entry={},
-        network="tiny",
+        network=NETWORK,
         seed=20,
         replicates=3,
         training=replace(PARAMS, epochs=2),
         augmentation=AUGMENTATION,
-        source=lambda number: DrawnEpochs(AUGMENTATION, None, 20 + number, count),
+        epochs=HardLabels(AUGMENTATION, None, 20, count),
         loss=hard_label_loss,
     )
 
 
 def train(job, data, folder, *, pending=(0, 1, 2), machine=MACHINE, **options):
     folder.mkdir(exist_ok=True)
-    run_replicates(replicates_of(job, folder, pending), data, CPU, machine, **options)
+    told = Told()
+    run_replicates(replicates_of(job, folder, pending), data, CPU, machine, told, **options)
     return folder
 
 
@@ -110,13 +114,13 @@ def test_in_processes_and_one_after_the_other_the_same(job, few_digits, tmp_path
 def test_together_and_one_after_the_other_the_same(job, few_digits, tmp_path):
     one = train(job, few_digits, tmp_path / "one")
     (tmp_path / "together").mkdir()
-    ticks = []
-    trainings = Trainings(replicates_of(job, tmp_path / "together"), few_digits, CPU)
-    trainings.train([0, 1, 2], ticks.append, MOST_AT_ONCE)
+    told = Told()
+    train_some = trainings(replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell)
+    train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert contents(one) == contents(tmp_path / "together")
     timing = json.loads((tmp_path / "together/replicate-1/timing.json").read_text())
     assert timing["replicates_at_once"] == 3
-    last = {tick.job: (tick.done, tick.total) for tick in ticks}
+    last = {tick.job: (tick.done, tick.total) for tick in told.ticks}
     assert last == {f"s #{number}": (640, 640) for number in range(3)}
 
 
@@ -127,26 +131,28 @@ class StoppedError(Exception):
 def stopping(job, number, epoch):
     """The same job, but the source of one replicate fails in an epoch."""
 
-    def source(replicate):
-        drawn = job.source(replicate)
+    class Stopping:
+        def of(self, replicate):
+            drawn = job.epochs.of(replicate)
 
-        def epochs(current):
-            if (replicate, current) == (number, epoch):
-                raise StoppedError
-            return drawn(current)
+            def epochs(current):
+                if (replicate, current) == (number, epoch):
+                    raise StoppedError
+                return drawn(current)
 
-        return epochs
+            return epochs
 
-    return replace(job, source=source)
+    return replace(job, epochs=Stopping())
 
 
 def test_one_of_several_is_resumed(job, few_digits, tmp_path):
     whole = train(job, few_digits, tmp_path / "whole")
     folder = tmp_path / "stopped"
     folder.mkdir()
-    trainings = Trainings(replicates_of(stopping(job, 1, 1), folder), few_digits, CPU)
+    told = Told()
+    train_some = trainings(replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell)
     with pytest.raises(StoppedError):
-        trainings.train([0, 1, 2], lambda tick: None, MOST_AT_ONCE)
+        train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert (folder / "replicate-1/state.safetensors").exists()
     assert records(folder) == []
     train(job, few_digits, folder)
@@ -159,18 +165,22 @@ def test_errors_in_processes_are_told(job, few_digits, tmp_path):
         train(stopping(job, 1, 0), few_digits, tmp_path / "a", machine=two)
 
 
-def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monkeypatch, capsys):
+def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monkeypatch):
     def refuse(body, restore):
         raise RuntimeError("no such operation in a graph")
 
     monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: refuse)
-    train(job, few_digits, tmp_path / "a")
-    text = (
+    told = {True: Told(), False: Told()}
+    for graph, folder in ((True, tmp_path / "a"), (False, tmp_path / "b")):
+        folder.mkdir()
+        run_replicates(
+            replicates_of(job, folder), few_digits, CPU, MACHINE, told[graph], graph=graph
+        )
+    (text,) = told[True].texts
+    assert text.startswith(
         "student s: steps are run one operation at a time, not as a CUDA graph: no such operation"
     )
-    assert capsys.readouterr().out.count(text) == 1
-    train(job, few_digits, tmp_path / "b", graph=False)
-    assert "graph" not in capsys.readouterr().out
+    assert told[False].texts == []
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -185,7 +195,7 @@ def test_recorded_steps_are_recorded_in_the_timing(job, few_digits, tmp_path, mo
 
 def test_weights_that_are_there_are_not_trained(job, few_digits, tmp_path, tiny_network):
     network = tiny_network(10, 7)
-    given = replace(job, weights=network.state_dict(), source=None, replicates=1)
+    given = replace(job, weights=network.state_dict(), epochs=None, replicates=1)
     folder = train(given, few_digits, tmp_path / "a", pending=[0])
     found = load_weights(folder / "replicate-0/weights.safetensors")
     for name, value in network.state_dict().items():
@@ -194,8 +204,7 @@ def test_weights_that_are_there_are_not_trained(job, few_digits, tmp_path, tiny_
     assert timing["images_per_second"] == 0
 
 
-def test_nothing_pending_makes_nothing(job, few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(replicates, "Trainings", None)
+def test_nothing_pending_makes_nothing(job, few_digits, tmp_path):
     train(job, few_digits, tmp_path / "a", pending=[])
     assert list((tmp_path / "a").iterdir()) == []
 
@@ -225,11 +234,11 @@ def train_large_images(folder):
         replicates=2,
         training=replace(PARAMS, epochs=1),
         augmentation=AUGMENTATION,
-        source=lambda number: DrawnEpochs(AUGMENTATION, None, number, 8),
+        epochs=HardLabels(AUGMENTATION, None, 0, 8),
         loss=hard_label_loss,
     )
     machine = Machine(data_root="", workers=2, threads=2)
-    run_replicates(replicates_of(job, folder, (0, 1)), data, CPU, machine)
+    run_replicates(replicates_of(job, folder, (0, 1)), data, CPU, machine, Told())
 
 
 def test_processes_have_threads_of_their_own(tmp_path):
@@ -237,8 +246,9 @@ def test_processes_have_threads_of_their_own(tmp_path):
     code = (
         "import sys, pathlib, test_replicates as t; t.train_large_images(pathlib.Path(sys.argv[1]))"
     )
-    here = Path(__file__).resolve().parents[1]
-    environment = os.environ | {"PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    here = Path(__file__).resolve().parent
+    places = (here, here.parent, here.parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))}
     # It would wait forever.
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=240, env=environment)
     timing = json.loads((tmp_path / "replicate-1/timing.json").read_text())
