@@ -298,13 +298,19 @@ def class_numbers(
 
     Raises ValueError listing names that the data set does not have, after `where` they were given.
     """
-    unknown = [name for name in names if name not in class_names]
+    numbers = {composed(name): number for number, name in enumerate(class_names)}
+    unknown = [name for name in names if composed(name) not in numbers]
     if unknown:
         shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-        close = [one for name in unknown for one in get_close_matches(name, class_names, n=1)]
-        hint = f"did you mean {', '.join(close)}? " if close else ""
+        near = [close for name in unknown for close in get_close_matches(name, class_names, n=1)]
+        hint = f"did you mean {', '.join(map(_visibly, near))}? " if near else ""
         raise ValueError(
-            f"{where}: the data set has no class {', '.join(unknown)}; {hint}Its {len(class_names)} "
-            f"classes: {shown}"
+            f"{where}: the data set has no class {', '.join(map(_visibly, unknown))}; {hint}Its "
+            f"{len(class_names)} classes: {shown}"
         )
-    return [class_names.index(name) for name in names]
+    return [numbers[composed(name)] for name in names]
+
+
+def _visibly(name: str) -> str:
+    """A name as it is, or quoted where it differs from another in what cannot be seen."""
+    return name if name.isprintable() and name == name.strip() else ascii(name)

@@ -123,12 +123,12 @@ def test_more_views_keep_the_old_files(project):
 
 def test_more_replicates_train_only_the_new_ones(project):
     weights = project.folder / "data/students/plain/replicate-0/weights.safetensors"
-    timing = json.loads((project.folder / "data/students/plain/timing.json").read_text())
+    timing = json.loads((project.folder / "data/students/plain.timing.json").read_text())
     before = weights.read_bytes()
     project.edit("students/plain/replicates", 2)
     project.repro("train_student@plain")
     assert weights.read_bytes() == before
-    again = json.loads((project.folder / "data/students/plain/timing.json").read_text())
+    again = json.loads((project.folder / "data/students/plain.timing.json").read_text())
     assert len(again["replicates"]) == 2
     assert again["replicates"][0] == timing["replicates"][0]
 

@@ -220,7 +220,7 @@ def test_work_done_by_hand_is_what_dvc_s_stage_finds(work):
         shutil.rmtree(work.folder / "data/students", ignore_errors=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, check=True, capture_output=True, env=environment)
-        found.append((work.folder / "data/students/plain/timing.json").read_bytes())
+        found.append((work.folder / "data/students/plain.timing.json").read_bytes())
     assert found[0] == found[1], "trained again"
 
 
