@@ -25,7 +25,6 @@ from pipeline.store.format.errors import SchemaError
 from pipeline.store.read import open_store
 from pipeline.store.write.difference import measure
 from pipeline.store.write.writers import CleanWriter, GroupWriter
-from pipeline.tools.foreign import read_content
 from pipeline.tools.verify import verify_store
 from stages.cli import main
 
@@ -145,7 +144,7 @@ def test_the_imported_checkpoint(folder, tmp_path):
         assert read[kind]["weights_sha256"] == values["weights_sha256"]
         np.testing.assert_allclose(read[kind]["logits"], values["logits"], rtol=1e-4, atol=1e-4)
     teacher = load_weights(folder / "teachers/golden/replicate-0/weights.safetensors")
-    for name, tensor in read_content(imported / "resnet8.pth").items():
+    for name, tensor in expected.foreign_weights(imported / "resnet8.pth", folder).items():
         assert torch.equal(tensor, teacher[name]), name
     out = tmp_path / "again.safetensors"
     options = ["--params", folder / "params.yaml", "--prepared", folder / "prepared", "--out", out]

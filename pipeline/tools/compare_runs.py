@@ -101,7 +101,7 @@ def _files(folder: Path, ignore: Sequence[str]) -> dict[str, Path]:
     return {
         name: path
         for name, path in names.items()
-        if path.name != TIMING and not _is_ignored(name, "", ignore)
+        if not path.name.endswith(TIMING) and not _is_ignored(name, "", ignore)
     }
 
 

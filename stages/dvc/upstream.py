@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.core.files import PREPARED, STORES, VERSIONS
 from stages.dvc.command import run_dvc
-from stages.dvc.lock import DONE, Lock, read_listing
+from stages.dvc.lock import Lock, read_listing
 
 SECTIONS = {
     "teachers": "train_teacher",
@@ -94,8 +94,6 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         # Also for students that are done: DVC would take what is here for a change, and train again.
         if wanted and isinstance(store, str) and _is_outdated(store):
             found.append(str(STORES / store))
-    # The report reads whole folders, of which DVC pulls nothing by itself.
-    report = not targets or "evaluate" in targets
     # A teacher always: from an old one here, DVC would dump again.
     found += [
         name
@@ -103,11 +101,12 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         if name.startswith(("train_", "evaluate"))
         and (
             name.startswith("train_teacher@")
-            or report
+            or not targets
+            or "evaluate" in targets
             or {name, name.partition("@")[0]} & set(targets)
         )
-        and (path.exists() or (report and name.startswith("train_")))
-        and lock.state(name) in DONE
+        and path.exists()
+        and lock.state(name) == "done"
     ]
     return list(dict.fromkeys(found))
 

@@ -282,8 +282,8 @@ def test_method_losses_get_everything_that_a_method_may_use():
     ("entry", "expected"),
     [
         ({}, "loss: missing"),
-        ({"loss": "kdd", "temperature": 4.0}, "no loss 'kdd'; valid: kd, "),
-        ({"loss": 3}, "no loss 3; valid: kd, "),
+        ({"loss": "kdd", "temperature": 4.0}, r"no loss 'kdd'; did you mean kd\? Valid: kd, "),
+        ({"loss": 3}, "no loss '3'; valid: kd, "),
         ({"loss": "kd_soft_only"}, "loss 'kd_soft_only': missing hyper-parameter 'temperature'"),
         ({"loss": "kd_soft_only", "temperature": "hot"}, "temperature must be a number"),
         ({"loss": "kd_soft_only", "temperature": 4.0, "gamma": 1}, "gamma"),

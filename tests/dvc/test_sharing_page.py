@@ -112,7 +112,12 @@ def test_every_other_command_of_the_page_is_one_that_a_message_names_or_a_block_
         for command in commands
         if f"`{command}`" not in hints and not any(line.startswith(command) for line in ran)
     }
-    elsewhere = {"decant clean", "dvc gc", "dvc exp run"}  # tests/test_clones.py runs the first two
+    elsewhere = {
+        "decant clean",
+        "dvc gc",
+        "dvc exp run",
+        "decant use",
+    }  # run by other tests
     assert unknown == {'pip install -e ".[ssh]"', *elsewhere}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert [one for one in extras["optional-dependencies"]["ssh"] if one.startswith("dvc-ssh")]

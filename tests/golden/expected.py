@@ -18,7 +18,7 @@ from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.report.kept import load_kept
 from pipeline.results.record import read_record
 from pipeline.store.read import open_store
-from pipeline.tools.foreign import read_content
+from pipeline.tools.foreign import read_foreign
 from pipeline.views.predict import clean_bank, predict_clean
 
 SECTIONS = ("teachers", "baselines", "students")
@@ -123,7 +123,7 @@ def kept_numbers(run: Any) -> Facts:
 def checkpoint_facts(folder: Path) -> Facts:
     imported = folder / "imported"
     states = {
-        "pth": read_content(imported / "resnet8.pth"),
+        "pth": foreign_weights(imported / "resnet8.pth", folder),
         "safetensors": load_weights(imported / "resnet8.safetensors"),
     }
     return {
@@ -135,6 +135,12 @@ def checkpoint_facts(folder: Path) -> Facts:
         }
         for name, state in states.items()
     }
+
+
+def foreign_weights(path: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint in somebody's wrapping."""
+    network = build("resnet8", len(load_prepared(folder / "prepared").class_names))
+    return dict(read_foreign(path, network, name="resnet8").state)
 
 
 def logits_of(folder: Path, state: dict[str, torch.Tensor]) -> np.ndarray:

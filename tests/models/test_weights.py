@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from pipeline.core.files import StorageError
 from pipeline.models.registry import build
 from pipeline.models.weights import (
     CheckpointError,
@@ -178,7 +179,7 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StorageError, match="cannot write"):
         save_weights({"a": torch.zeros(1)}, path)
     assert torch.equal(load_weights(path)["a"], torch.ones(1))
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]

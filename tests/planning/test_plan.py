@@ -170,7 +170,7 @@ def test_the_rate_is_measured_where_none_is_stated(folder, monkeypatch):
         asked.append((name, *recipe, augmentation.pad, classes, image_size))
         return Rate(2e11, 1e11, 500.0, 900.0)
 
-    monkeypatch.setattr("pipeline.planning.rate.measure", measured)
+    monkeypatch.setattr("stages.commands.estimate.measure", measured)
     result = run("--measure", "resnet8", "--measure", "resnet20")
     assert result.exit_code == 0
     shared = (64, "float32", 2, 10, 16)
@@ -199,7 +199,7 @@ def planned_stages(monkeypatch, lower):
         slower = lower if training.precision == "bfloat16" else 1
         return Rate(2e11 / slower, 1e11 / slower, 500.0, 900.0)
 
-    monkeypatch.setattr("pipeline.planning.rate.measure", measured)
+    monkeypatch.setattr("stages.commands.estimate.measure", measured)
     return {
         stage.cost.name: stage
         for stage in make_plan(Path("params.yaml"), ("resnet20",), None).stages
@@ -259,7 +259,7 @@ def test_a_shared_precision_may_be_overridden_back(folder, monkeypatch):
 def test_a_slow_precision_is_told_with_the_key_that_sets_it(changes, advice, folder, monkeypatch):
     monkeypatch.setattr("pipeline.compute.has_bfloat16", lambda device: False)
     monkeypatch.setattr(
-        "pipeline.planning.rate.measure", lambda *arguments: Rate(1e11, 1e11, 5.0, 9.0)
+        "stages.commands.estimate.measure", lambda *arguments: Rate(1e11, 1e11, 5.0, 9.0)
     )
     write_params(changes)
     warning = make_plan(Path("params.yaml"), ("resnet20",), None).warning
@@ -317,7 +317,7 @@ def test_help_needs_no_torch():
         (hours_text, 1500.0, "62.5 days"),
         (hours_text, 34279.3, "1,428.3 days"),
         (hours_text, -3.0, "-3.0 h"),
-        (bytes_text, 0, "-"),
+        (bytes_text, 0, "0 B"),
         (bytes_text, 999, "999 B"),
         (bytes_text, 28.96e9, "29.0 GB"),
     ],

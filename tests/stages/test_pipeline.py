@@ -85,7 +85,7 @@ def test_another_student_parameter_reruns_that_student_and_the_evaluation(projec
 
 
 def test_editing_a_loss_reruns_students_only(project):
-    with (project.folder / "pipeline" / "losses.py").open("a") as file:
+    with (project.folder / "pipeline" / "losses" / "hinton.py").open("a") as file:
         file.write("# a comment\n")
     changed = project.status()
     assert {"train_student@plain", "train_student@half"} <= changed

@@ -37,8 +37,9 @@ from pipeline.store.format.lossy import decode_logits, encode_logits
 from pipeline.store.format.manifest import FileFacts, group_shape
 from pipeline.store.format.manifest_text import parse_manifest, write_manifest
 from pipeline.store.read import open_store
+from pipeline.store.write import unfinished
 from pipeline.store.write.difference import measure
-from pipeline.store.write.writers import GroupWriter, unfinished
+from pipeline.store.write.writers import GroupWriter
 from pipeline.tools.verify import verify_store
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -328,7 +328,7 @@ class World:
 
     def verify(self, path: Path, *more: object, code: int = 0) -> dict:
         options = ("--teacher", self.weights, "--prepared", self.folder / "prepared")
-        device = ("--device", "cpu", "--json", "--params", self.folder / "params.yaml")
+        device = ("--device", "cpu", "--json")
         return json.loads(run("verify", path, *options, *device, *more, code=code).output)
 
 

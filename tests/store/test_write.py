@@ -27,7 +27,8 @@ from store_samples import (
 from pipeline.core.files import StorageError
 from pipeline.store.format.check import is_complete
 from pipeline.store.format.errors import IncompleteStoreError, NonFiniteError, StaleWorkError
-from pipeline.store.write.writers import CleanWriter, GroupWriter, unfinished
+from pipeline.store.write import unfinished
+from pipeline.store.write.writers import CleanWriter, GroupWriter
 
 
 @pytest.fixture(autouse=True)
