@@ -21,6 +21,7 @@ from stage_runner import ROOT, StageRunner
 from store_samples import tree
 
 from pipeline.core.dataset import Split, fingerprint, save_prepared
+from pipeline.core.dataset_params import channel_statistics
 from pipeline.store.format.manifest import TOLERANCE
 from pipeline.store.read import open_store
 from pipeline.tools.verify import verify_store
@@ -67,7 +68,8 @@ def trained(runner, digits, tmp_path_factory):
     train = Split(digits.train.images[:IMAGES].copy(), digits.train.labels[:IMAGES].copy())
     test = Split(digits.test.images[:TEST_IMAGES].copy(), digits.test.labels[:TEST_IMAGES].copy())
     digest = fingerprint(train, test, digits.class_names)
-    data = replace(digits, train=train, test=test, fingerprint=digest)
+    mean, std = channel_statistics(train.images)
+    data = replace(digits, train=train, test=test, mean=mean, std=std, fingerprint=digest)
     save_prepared(data, folder / "data/prepared")
     set_params(folder)
     done = runner.run(folder, "train_teacher", "resnet8")
