@@ -279,9 +279,17 @@ def test_unknown_classes_are_named(project):
     root, content = project
     groups = {"similar": ["one", "two", "seven"], "different": ["zero", "five"]}
     content["evaluation"]["vscore"] = {**EVALUATION["vscore"], "groups": groups}
-    result = run(root, content)
+    with pytest.raises(ValueError, match="has no class seven"):
+        cache_features(root, content)
+    options = [
+        f"--{name}={root / name}" for name in ("prepared", "teachers", "baselines", "students")
+    ]
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(content, file)
+    command = [*options, f"--params={root / 'params.yaml'}", f"--out={root / 'reports'}"]
+    result = CliRunner().invoke(evaluate, command)
     assert result.exit_code == 1
-    assert "seven" in result.output
+    assert "has no class seven" in result.output
 
 
 def test_a_project_without_students_has_a_report(project):

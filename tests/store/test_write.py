@@ -345,7 +345,10 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_computed(tmp_path: 
         (lambda: {"teacher": replace(TEACHER, weights_sha256="12")}, "weights_sha256"),
         (lambda: {"dataset": replace(DATASET, fingerprint="x" * 64)}, "fingerprint"),
         (lambda: {"dataset": replace(DATASET, class_names=("a",))}, "1 names of 10 classes"),
-        (lambda: {"dataset": replace(DATASET, class_names=("\x1b[2J",) * 10)}, "not printable"),
+        (
+            lambda: {"dataset": replace(DATASET, class_names=("\x1b[2J",) * 10)},
+            "cannot be seen, U\\+001B",
+        ),
         (lambda: {"batch_size": 0}, "batch_size"),
         (lambda: {"recipe": None}, "recipe"),
         (lambda: {"tolerance": float("nan")}, "JSON compliant"),
