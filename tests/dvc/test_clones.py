@@ -115,6 +115,7 @@ def test_a_long_study_wants_a_yes(clone):
     assert ran(output) == []
 
 
+@pytest.mark.slow
 def test_a_changed_student_in_a_clone_is_reported(clone):
     clone.edit("students/mine", student("plain", 0.0, seed=77))
     assert "train_student@mine" in clone.decant("repro", "--dry")
@@ -136,6 +137,7 @@ def test_a_changed_student_in_a_clone_is_reported(clone):
     recorded(clone)
 
 
+@pytest.mark.slow
 def test_store_extend_needs_no_activated_environment(clone):
     clone.environment["PATH"] = "/usr/bin:/bin"
     done = subprocess.run(
