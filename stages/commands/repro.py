@@ -53,21 +53,19 @@ def repro(arguments: tuple[str, ...], yes: bool, dry: bool, params_path: Path) -
         return
     if changes := raw_changes(content, arguments):
         tell(printable(changes))
-    before = SUMMARY.stat().st_mtime_ns if SUMMARY.exists() else None
-    reproduce(params_path, arguments, yes=yes)
-    changed = SUMMARY.exists() and SUMMARY.stat().st_mtime_ns != before
+    changed = reproduce(params_path, arguments, yes=yes)
     if not SUMMARY.exists() or (targets and not changed):
         return  # the results on this disk are not what was asked for
-    if not changed:  # otherwise the evaluate stage has just shown them
+    if not changed:  # otherwise the evaluate stage has just shown them; they may have been fetched
         console.print("Nothing has changed since these results were made:\n")
         console.print(SUMMARY.read_text(encoding="utf-8"), end="")
     console.print(f"Report: {REPORT.resolve()}")
 
 
-def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False) -> None:
+def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False) -> bool:
     """Fetch what is read, run `dvc repro ARGUMENTS`, and check that what was asked for is there.
 
-    Ends the process where DVC fails. Raises ValueError where something is missing afterwards, or is
+    Returns whether the result tables were written anew, and so shown. Ends the process where DVC fails. Raises ValueError where something is missing afterwards, or is
     to be had by computing alone and nobody has said yes to that.
     """
     targets = [argument for argument in arguments if not argument.startswith("-")]
@@ -81,9 +79,15 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
     if options:
         shown = " ".join(["dvc repro", *options, *arguments])
         console.print(f"This clone has a part of the results: {shown}")
+    before = _modified(SUMMARY)
     run("repro", *options, *arguments)
     if not set(UNCHECKED) & set(arguments):
         check_made(goals)
+    return _modified(SUMMARY) != before
+
+
+def _modified(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def check_made(goals: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
+        kept |= put_back(Clone(Lock(Path.cwd(), lock.params), goals))  # their inputs are here now
     lock = Lock(Path.cwd(), lock.params)
     left = {path: stage for path, stage in lacking(lock).items() if stage not in kept}
     if left:

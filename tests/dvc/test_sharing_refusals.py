@@ -189,7 +189,7 @@ save_prepared(replace(data, name=name, class_names=names, fingerprint=digest), f
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ("name", "made from the data set digits, not numerals"),
+        ("name", "name is numerals there and digits in params.yaml"),
         ("order", "made from digits with its classes in another order"),
         ("classes", "made from digits with other classes"),
     ],

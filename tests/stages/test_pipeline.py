@@ -159,7 +159,7 @@ def test_a_missing_store_says_what_to_do(project):
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(project):
     # Long enough that neither replicate ends before both have a checkpoint.
-    project.edit("students/plain/training", {"epochs": 100})
+    project.edit("students/plain/training", {"epochs": 30})
     project.edit("students/plain/replicates", 2)
     command = [sys.executable, "-m", "stages.cli", "train-student", "plain"]
     child = subprocess.Popen(
@@ -187,4 +187,4 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(project):
     project.edit("students/plain/replicates", 1)
     project.decant("train-student", "plain")
     record = json.loads((project.folder / "data/students/plain/record.json").read_text())
-    assert record["training"]["epochs"] == 100
+    assert record["training"]["epochs"] == 30
