@@ -177,19 +177,16 @@ folder = Path("data/prepared")
 data = load_prepared(folder)
 names = data.class_names
 names = names[::-1] if sys.argv[1] == "order" else tuple(f"digit {name}" for name in names)
-name = "numerals" if sys.argv[1] == "name" else data.name
-names = data.class_names if sys.argv[1] == "name" else names
 digest = fingerprint(data.train, data.test, names)
 for file in folder.iterdir():
     file.unlink()
-save_prepared(replace(data, name=name, class_names=names, fingerprint=digest), folder)
+save_prepared(replace(data, class_names=names, fingerprint=digest), folder)
 """
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ("name", "name is numerals there and digits in params.yaml"),
         ("order", "made from digits with its classes in another order"),
         ("classes", "made from digits with other classes"),
     ],
