@@ -36,7 +36,8 @@ from pipeline.models.weights import load_into, load_weights
 from pipeline.report.numbers import mean, signed, spread
 from pipeline.report.style import GREY, INK, figure
 from pipeline.training.jobs import resolve_training
-from pipeline.training.loop import TestSet, Trainer, fit
+from pipeline.training.loop import fit
+from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import Batch, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place

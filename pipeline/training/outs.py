@@ -41,7 +41,7 @@ from pipeline.results.record import (
 )
 from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, sample_rows, save_train_sample
 from pipeline.training.jobs import Job, Replicate, replicates_of
-from pipeline.training.loop import Curves, TestSet
+from pipeline.training.trainer import Curves, TestSet
 from pipeline.views.predict import clean_bank, predict_clean
 
 PREDICT_BATCH = 500

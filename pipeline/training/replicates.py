@@ -31,10 +31,11 @@ from pipeline.models.registry import build
 from pipeline.results.record import RECORD
 from pipeline.results.samples import sample_rows
 from pipeline.training.jobs import Job, Replicate, replicates_of
-from pipeline.training.loop import Curves, OnStep, TestSet, Trainer
+from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, publish, write_replicate
 from pipeline.training.processes import run_in_processes
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
+from pipeline.training.trainer import Curves, TestSet, Trainer
 from pipeline.views.batches import ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from pipeline.training.loop import OnStep, TestSet, Trainer, training
+from pipeline.training.loop import OnStep, fit_stepwise
+from pipeline.training.trainer import TestSet, Trainer
 
 # Steps that the host gives to a stream before the device has done them: enough to keep it busy while
 # the host evaluates another network, few enough to wait for.
@@ -56,7 +57,7 @@ class Lane:
         self._given: deque[Any] = deque()
         with self.on_stream():
             self.trainer = self.start()
-        self._steps = training(
+        self._steps = fit_stepwise(
             self.trainer, self.test, checkpoint=self.checkpoint, on_step=self.on_step
         )
 

@@ -169,7 +169,7 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
     def refuse(body, restore):
         raise RuntimeError("no such operation in a graph")
 
-    monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: refuse)
+    monkeypatch.setattr("pipeline.training.trainer.recorder_for", lambda device: refuse)
     told = {True: Told(), False: Told()}
     for graph, folder in ((True, tmp_path / "a"), (False, tmp_path / "b")):
         folder.mkdir()
@@ -186,7 +186,7 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
 
 def test_recorded_steps_are_recorded_in_the_timing(job, few_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pipeline.training.loop.recorder_for", lambda device: lambda body, restore: body
+        "pipeline.training.trainer.recorder_for", lambda device: lambda body, restore: body
     )
     train(job, few_digits, tmp_path / "a", pending=[0])
     timing = json.loads((tmp_path / "a/replicate-0/timing.json").read_text())
