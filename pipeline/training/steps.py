@@ -94,7 +94,13 @@ def sgd(
 
 
 def momentum_buffers(optimiser: torch.optim.SGD, network: nn.Module) -> dict[str, Tensor]:
-    """An optimiser's momentum, by the names of the weights; empty without momentum."""
+    """An optimiser's momentum, by the names of the weights; empty without momentum.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> optimiser = sgd(layer, torch.tensor([0.1]), momentum=0.9, weight_decay=0.0)
+    >>> momentum_buffers(optimiser, layer)
+    {'weight': tensor([[0., 0.]]), 'bias': tensor([0.])}
+    """
     states = ((name, optimiser.state.get(p)) for name, p in network.named_parameters())
     return {name: state["momentum_buffer"] for name, state in states if state}
 

@@ -538,8 +538,11 @@ def test_dotted_paths_that_lead_nowhere(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_losses:misspelt", "it asks for student_logit; there are student_logits, student_fea"),
-        ("my_losses:of_anything", r"it asks for \*arguments; there are"),
+        (
+            "my_losses:misspelt",
+            "it asks for student_logit; a loss can have student_logits, student_fea",
+        ),
+        ("my_losses:of_anything", r"it asks for \*arguments; a loss can have"),
     ],
 )
 def test_losses_that_ask_for_what_there_is_not(name, message):

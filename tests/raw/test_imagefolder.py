@@ -146,7 +146,7 @@ def test_jpegs_by_other_suffixes_are_taken_and_others_counted_by_suffix(tmp_path
     assert names(folder.train) == ["v.JPE", "w.jfif", "x.png", "y.png"]
     assert folder.ignored == 6
     (remark,) = folder.remarks
-    expected = "left out of the class folders: 2 .avif, 1 .heic, 1 folders, 1 without a suffix"
+    expected = "ignored in the class folders: 2 .avif, 1 .heic, 1 folders, 1 without a suffix"
     assert remark == expected
 
 
@@ -264,8 +264,8 @@ def test_images_one_level_deeper_in_their_class(tmp_path):
     folder = find_images(tmp_path, 0.2)
     assert names(folder.train) == ["x.png", "y.png"]
     assert folder.remarks == (
-        "left out of the class folders: 1 .txt",
-        "read from folders within classes: CLASS/images",
+        "ignored in the class folders: 1 .txt",
+        "read from subfolders of classes: CLASS/images",
     )
 
 

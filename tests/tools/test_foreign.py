@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.models.registry import MODELS, build, own_name
+from pipeline.models.registry import MODELS, build, canonical_name
 from pipeline.models.weights import CheckpointError, load_into, save_weights, weights_digest
 from pipeline.tools.foreign import Foreign, read_content, read_foreign
 
@@ -180,8 +180,8 @@ def test_of_two_that_fit_the_trained_one_is_taken_and_told(
     torch.save(content, tmp_path / "x.pth")
     found = read(tmp_path / "x.pth")
     assert_same(found.state, state)
-    assert "took the weights under state_dict" in found.notes
-    assert f"left others that fit, under {average} (--key takes them)" in found.notes
+    assert "used the weights under state_dict" in found.notes
+    assert f"others fit too, under {average} (choose them with --key)" in found.notes
     assert_same(read(tmp_path / "x.pth", average).state, other)
 
 
@@ -375,7 +375,9 @@ def test_a_hostile_file_is_refused_unread(
         "in an array": {"model": state, "curve": np.array([hostile], dtype=object)},
     }
     torch.save(content[place], path, _use_new_zipfile_serialization=zip_format)
-    with pytest.raises(CheckpointError, match=r"x\.pth: refused, for it asks for \w+\.system") as e:
+    with pytest.raises(
+        CheckpointError, match=r"x\.pth: refused, because it asks for \w+\.system"
+    ) as e:
         read(path)
     assert "weights_only" not in str(e.value)  # torch's advice to switch the protection off
     assert not marker.exists()
@@ -423,11 +425,11 @@ def test_no_other_class_of_a_known_module_is_let_in(tmp_path: Path, state: State
     ],
 )
 def test_names_of_the_field(name: str, own: str) -> None:
-    assert own_name(name) == own
+    assert canonical_name(name) == own
     if own in MODELS:
         with pytest.raises(ValueError, match=f"did you mean {own}"):
             build(name, 10)
 
 
 def test_own_names_stay() -> None:
-    assert [own_name(name) for name in MODELS] == list(MODELS)
+    assert [canonical_name(name) for name in MODELS] == list(MODELS)

@@ -366,7 +366,7 @@ def with_constant_rows(epoch):
         (
             divided,
             0.05,
-            "64 of 64 rows of the teacher's are constant: the loss function itself returned nan",
+            "64 of 64 rows of the teacher's are constant: the loss function itself returned inf",
         ),
         (hard_label_loss, 1e18, "training has diverged; lower training.learning_rate"),
     ],

@@ -18,7 +18,7 @@ from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.models.weights import load_weights
 from pipeline.training.jobs import Job, Replicate
 from pipeline.training.processes import WorkerError
-from pipeline.training.replicates import run_replicates, trainings
+from pipeline.training.replicates import run_replicates, training_function
 from pipeline.training.together import MOST_AT_ONCE
 
 CPU = torch.device("cpu")
@@ -115,7 +115,9 @@ def test_together_and_one_after_the_other_the_same(job, few_digits, tmp_path):
     one = train(job, few_digits, tmp_path / "one")
     (tmp_path / "together").mkdir()
     told = Told()
-    train_some = trainings(replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell)
+    train_some = training_function(
+        replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell
+    )
     train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert contents(one) == contents(tmp_path / "together")
     timing = json.loads((tmp_path / "together/replicate-1/timing.json").read_text())
@@ -150,7 +152,9 @@ def test_one_of_several_is_resumed(job, few_digits, tmp_path):
     folder = tmp_path / "stopped"
     folder.mkdir()
     told = Told()
-    train_some = trainings(replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell)
+    train_some = training_function(
+        replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell
+    )
     with pytest.raises(StoppedError):
         train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert (folder / "replicate-1/state.safetensors").exists()
