@@ -157,9 +157,8 @@ def _is_weight(name: Any, value: Any) -> bool:
     is_dense = isinstance(value, Tensor) and value.layout == torch.strided
     if not isinstance(name, str) or not is_dense:
         return False
-    return (
-        value.device.type == "cpu" and not value.is_quantized
-    )  # tensors on "meta" hold no numbers
+    # Tensors on the device "meta" hold no numbers.
+    return value.device.type == "cpu" and not value.is_quantized
 
 
 def _candidates(trail: tuple[str, ...], state: State, expected: State) -> Iterator[_Candidate]:
