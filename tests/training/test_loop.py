@@ -100,13 +100,13 @@ def test_an_epoch_has_the_bits_of_one_without_tables(setup, share, momentum, cou
     trainer.finish_epoch(setup.test)
     network, optimiser, expected = plain_epoch(setup, source, kd_loss, params, count, 0, 11)
     assert losses == expected
-    found = state(trainer)
+    actual = state(trainer)
     for name, value in network.state_dict().items():  # batches that norms have counted, too
-        assert torch.equal(value, found[name]), name
+        assert torch.equal(value, actual[name]), name
     if momentum:
         for name, parameter in network.named_parameters():
             buffer = optimiser.state[parameter]["momentum_buffer"]
-            assert torch.equal(buffer, found[f"momentum of {name}"]), name
+            assert torch.equal(buffer, actual[f"momentum of {name}"]), name
 
 
 def test_reading_ahead_changes_nothing(setup):

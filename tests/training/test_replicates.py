@@ -201,9 +201,9 @@ def test_weights_that_are_there_are_not_trained(job, few_digits, tmp_path, tiny_
     network = tiny_network(10, 7)
     given = replace(job, weights=network.state_dict(), epochs=None, replicates=1)
     folder = train(given, few_digits, tmp_path / "a", pending=[0])
-    found = load_weights(folder / "replicate-0/weights.safetensors")
+    actual = load_weights(folder / "replicate-0/weights.safetensors")
     for name, value in network.state_dict().items():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(actual[name], value), name
     timing = json.loads((folder / "replicate-0/timing.json").read_text())
     assert timing["images_per_second"] == 0
 
