@@ -112,8 +112,8 @@ class ImageBank:
 
         Arithmetic with an operand of the same shape is eight times as fast as broadcasting three numbers.
         """
-        size = (self.height, self.width, 3)
-        return channels.to(self.device, torch.float32).expand(size).contiguous()
+        numbers = channels.to(self.device, torch.float32)
+        return numbers.expand(self.height, self.width, 3).contiguous()
 
     def _padded(self, images: NDArray[np.uint8], *, flipped: bool) -> Tensor:
         """The zero-padded images and, if `flipped`, the same images flipped: u1, flat.
@@ -204,12 +204,7 @@ class ImageBank:
 
 
 class ViewBatches:
-    """Batches of the current epoch: an image bank, its labels and the data of one epoch.
-
-    Args:
-        bank: the images.
-        labels: i4 [N], class numbers below `num_classes`.
-    """
+    """Batches of the current epoch: a bank of images, their labels i4 [N], and the data of one epoch."""
 
     def __init__(self, bank: ImageBank, labels: NDArray[np.int32], num_classes: int) -> None:
         self.bank = bank
