@@ -14,8 +14,8 @@ from pipeline.distill.params import Method
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
 from pipeline.store.read import Store
-from pipeline.training.loop import LossFunction, Trainer
 from pipeline.training.params import Schedule, TrainingParams
+from pipeline.training.trainer import LossFunction, Trainer
 from pipeline.views.batches import Batch, EpochSource, ImageBank, ViewBatches
 from pipeline.views.predict import place
 

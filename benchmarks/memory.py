@@ -27,7 +27,7 @@ from pipeline.dump.params import DumpParams, MixedViews
 from pipeline.models.registry import build
 from pipeline.store.format.manifest import describe_dataset
 from pipeline.store.read import open_store
-from pipeline.training.loop import TestSet, Trainer
+from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import ImageBank, ViewBatches
 from pipeline.views.params import GROUPS
 from pipeline.views.predict import clean_bank, place

@@ -33,8 +33,9 @@ from pipeline.models.registry import build
 from pipeline.results.metrics import top1_accuracy
 from pipeline.store.format.manifest import TeacherInfo
 from pipeline.store.read import Store, open_store
-from pipeline.training.loop import LossFunction, TestSet, Trainer, fit
+from pipeline.training.loop import fit
 from pipeline.training.params import Schedule, TrainingParams
+from pipeline.training.trainer import LossFunction, TestSet, Trainer
 from pipeline.views.batches import EpochSource, ImageBank, ViewBatches
 from pipeline.views.predict import clean_bank, predict_clean
 

@@ -1,12 +1,12 @@
-"""The study of docs/views.md: trains students of the live teacher, then writes the table and the figure.
+"""The study of docs/views.md: train students with a live teacher, then write the table and the figure.
 
     decant use cifar100-views
-    dvc repro                   # the teacher, its store, the student alone, and students of 1 to 20 views
-    python docs/views.py        # students of the live teacher; then views.csv, views.png and views.md's table
+    dvc repro                   # the teacher, its store, the student alone, and students with 1 to 20 views
+    python docs/views.py        # students with the live teacher; then views.csv, views.png, views.md's table
 
-A student of the live teacher sees freshly drawn crops and flips in every epoch, and the teacher runs in
-float32 on each of its batches: nothing is stored or rounded. Otherwise it is the student `views-20`.
-Training goes on from its last epoch where it was stopped.
+A student with the live teacher gets new random crops and flips in every epoch, and the teacher runs in
+float32 on each of its batches: nothing is stored or rounded. In all else it equals the student `views-20`.
+An interrupted training continues from its last epoch.
 """
 
 import csv
@@ -36,7 +36,8 @@ from pipeline.models.weights import load_into, load_weights
 from pipeline.report.numbers import mean, signed, spread
 from pipeline.report.style import GREY, INK, figure
 from pipeline.training.jobs import resolve_training
-from pipeline.training.loop import TestSet, Trainer, fit
+from pipeline.training.loop import fit
+from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import Batch, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place
@@ -44,16 +45,16 @@ from stages.shared.options import load_params
 
 DOCS = Path(__file__).parent
 LIVE = Path("data/live")
-STUDENT = "views-20"  # the student that the live teacher's are otherwise equal to
+STUDENT = "views-20"  # students with the live teacher equal this one in all else
 BLUES = ("#9ecae1", "#6baed6", "#3182bd", "#08519c")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What was trained: name, number of views (None: no store), accuracies in percent, curves.
+    """One arm of the study: name, number of views (None: no store), accuracies in percent, curves.
 
-    `curves` holds for each replicate the percent by epoch, where it was evaluated.
+    `curves` maps, for each replicate, the evaluated epochs to the accuracy in percent.
     """
 
     name: str
@@ -97,14 +98,14 @@ def teacher_of(params: StudentParams, data: ImageData, device: torch.device) -> 
 
 
 def online(teacher: Network, method: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """The method's loss with a teacher that looks at every batch."""
+    """The method's loss, with a teacher that runs on every batch."""
     loss = DistillationLoss(Method.parse("online", dict(method)))
 
     def compute(logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
         with torch.no_grad():
             teacher_logits, teacher_features = teacher.forward_features(batch.images)
-        taught = replace(batch, teacher_logits=teacher_logits, teacher_features=teacher_features)
-        return loss(logits, features, taught, epoch)
+        batch = replace(batch, teacher_logits=teacher_logits, teacher_features=teacher_features)
+        return loss(logits, features, batch, epoch)
 
     return compute
 
@@ -126,7 +127,7 @@ def read_arm(name: str, views: int | None, folder: Path, replicates: int) -> Arm
 
 
 def live_folder(content: dict[str, Any], data: ImageData) -> Path:
-    """Where students of the live teacher lie: other parameters, data or teacher, another folder."""
+    """Folder of the students with the live teacher; it depends on parameters, data and teacher."""
     params = section(content, StudentParams, "students", STUDENT)
     training = resolve_training(content, params.training, f"students.{STUDENT}")
     record = Path("data/teachers") / params.teacher / "record.json"
@@ -144,7 +145,7 @@ def live_folder(content: dict[str, Any], data: ImageData) -> Path:
 
 
 def read_arms(content: dict[str, Any], live: Path) -> list[Arm]:
-    """The student alone, those of the store by their number of views, and those of the live teacher."""
+    """The student alone, those of the store by number of views, and those with the live teacher."""
     (alone,) = content["baselines"]
     count = content["baselines"][alone]["replicates"]
     arms = [read_arm("alone", None, Path("data/baselines") / alone, count)]
@@ -158,7 +159,7 @@ def read_arms(content: dict[str, Any], live: Path) -> list[Arm]:
 
 
 def write_csv(arms: list[Arm], path: Path) -> None:
-    """A line for each replicate and evaluated epoch."""
+    """Write a line for each replicate and evaluated epoch."""
     lines = ["arm,views,replicate,epoch,top1_accuracy_percent"]
     for arm in arms:
         for replicate, curve in enumerate(arm.curves):
@@ -168,7 +169,7 @@ def write_csv(arms: list[Arm], path: Path) -> None:
 
 
 def markdown_table(arms: list[Arm]) -> str:
-    """Accuracy of every arm, and its difference from the live teacher's."""
+    """The accuracy of each arm, and its difference from the live teacher's."""
     live = mean(arms[-1].accuracies)
     assert live is not None
     lines = ["| student | runs | top-1, % | from the live teacher's |", "|---|---|---|---|"]
@@ -187,7 +188,7 @@ def draw(arms: list[Arm], path: Path) -> None:
     with figure(8.4, 3.4) as drawing:
         left, right = drawing.subplots(1, 2)
         for name in ("alone", "live teacher"):
-            (arm,) = (one for one in arms if one.name == name)
+            arm = next(arm for arm in arms if arm.name == name)
             left.axhspan(min(arm.accuracies), max(arm.accuracies), color=colours[name], alpha=0.2)
             left.axhline(mean(arm.accuracies) or 0, color=colours[name], linestyle="--")
             left.annotate(
@@ -218,7 +219,7 @@ def draw(arms: list[Arm], path: Path) -> None:
 
 
 def replace_table(path: Path, table: str) -> None:
-    """Put the table between its marks in a Markdown page."""
+    """Replace the table between its marks in a Markdown page."""
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
@@ -229,7 +230,7 @@ def replace_table(path: Path, table: str) -> None:
 @click.option("--replicate", type=int, help="Only train this replicate, and write nothing else.")
 @click.option("--params", "params_path", type=Path, default=Path("params.yaml"), show_default=True)
 def main(replicate: int | None, params_path: Path) -> None:
-    """Train students of the live teacher, then write the table and the figure of docs/views.md."""
+    """Train students with the live teacher, then write the table and the figure of docs/views.md."""
     content = load_params(params_path)
     data = load_dataset(PREPARED, content)
     count = content["students"][STUDENT]["replicates"]

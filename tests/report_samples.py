@@ -26,7 +26,7 @@ from pipeline.results.record import (
     read_record,
 )
 from pipeline.results.tensors import read_tensors
-from pipeline.training.loop import Curves
+from pipeline.training.trainer import Curves
 
 NAMES = ("zero", "one", "two", "three", "four", "five")
 GROUPS = {"similar": ["one", "two", "three"], "different": ["zero", "four", "five"]}

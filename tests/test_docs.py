@@ -132,9 +132,11 @@ def test_a_loss_of_ones_own(tmp_path, monkeypatch):
 
 def test_a_training_loop_of_ones_own(tmp_path, monkeypatch):
     (code,) = blocks("Your own training loop", "python")
+    (reading,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     content = digits_params()
     content["teachers"]["resnet20"] = content["teachers"].pop("resnet8")
     content["dumps"]["resnet20"] = content["dumps"].pop("resnet8")
+    content["dumps"]["resnet20"]["mixed"]["views"] = 4
     content["dataset"]["subset_fraction"] = 0.2
     work = Workspace(tmp_path, {**content, "students": {}})
     monkeypatch.chdir(tmp_path)
@@ -146,3 +148,5 @@ def test_a_training_loop_of_ones_own(tmp_path, monkeypatch):
     exec(code, made)
     assert made["loss"].isfinite()
     assert len(made["batch"].images) == made["batches"].count % 64
+    exec(reading, made)
+    assert made["logits"].shape == (made["batches"].count, 10)

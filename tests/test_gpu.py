@@ -40,9 +40,9 @@ def resnet(classes: int, seed: int):
 
 @pytest.fixture(scope="module")
 def device():
-    found = torch.device("cuda", torch.cuda.current_device())
-    set_up(found, threads=1)
-    return found
+    actual = torch.device("cuda", torch.cuda.current_device())
+    set_up(actual, threads=1)
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -263,10 +263,10 @@ def test_a_gpu_answers_what_a_cpu_answers(setup, few_digits):
     place(other, CPU)
     recipe = ViewRecipe(pad=2, flip=False, draw="random", alpha=1.0, seed=0)
     data = EpochData(plan_of(draw_view("mixed", recipe, 0, 320)))
-    found = predict_epoch(network, setup.batches(), data, 100)
+    actual = predict_epoch(network, setup.batches(), data, 100)
     folded = predict_epoch(ready(network, (16, 16), "float32"), setup.batches(), data, 100)
     expected = predict_epoch(other, Setup(few_digits, resnet).batches(), data, 100)
-    for answers in (found, folded):
+    for answers in (actual, folded):
         for ours, theirs in zip(answers, expected, strict=True):
             assert np.abs(ours - theirs).max() <= TOLERANCE
     clean = predict_clean(network, setup.test.bank, 64)

@@ -11,8 +11,8 @@ from pipeline.distill.params import Method
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.hard_labels.params import Mixup
 from pipeline.models.network import Network
-from pipeline.training.loop import TestSet, Trainer
 from pipeline.training.params import Schedule, TrainingParams
+from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank

@@ -1,1 +1,1 @@
-"""From a store and a method to what students learn."""
+"""Students: what they read from a store, and the loss of their method."""

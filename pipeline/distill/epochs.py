@@ -1,6 +1,6 @@
-"""Distillation from a store: which views a student reads in which epoch, and what its method gets.
+"""What a student reads from its teacher's store in each epoch: one view's plan, logits and features.
 
-A student with mixup share p takes an image from the store's `mixed` group where its rank lies below
+A student with mixup share p takes an image from the store's `mixed` group if its rank is below
 round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
 """
 
@@ -16,12 +16,12 @@ from pipeline.results.record import TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
 from pipeline.views.params import Augmentation, Group
-from pipeline.views.plans import EpochPlan, epoch_view, image_views, mixed_rows
+from pipeline.views.plans import EpochPlan, epoch_view, image_views, mixed_rows, plan_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreViews:
-    """What the students of one entry read of a store; arguments as of `StoredEpochs`."""
+    """What the replicates of one student read from a store; for the arguments see `StoredEpochs`."""
 
     store: Store = field(kw_only=False)
     share: float = field(kw_only=False)
@@ -43,7 +43,7 @@ class StoreViews:
         )
 
     def facts(self) -> dict[str, Any]:
-        """All that they follow from: of the store, the digests of its groups' manifests."""
+        """Everything that determines them; for the store, the digests of its groups' manifests."""
         choices = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "store"}
         return {**choices, "store": manifest_digests(self.store)}
 
@@ -53,13 +53,13 @@ class StoredEpochs:
 
     Args:
         store: opened with at least the groups of the share.
-        share: part of the images that is mixed, in [0, 1].
-        replicate: starts at views of its own.
+        share: fraction of the images that is mixed, in [0, 1].
+        replicate: number of the replicate; each starts with another view.
         seed: of `image` sampling.
-        views: how many views of each group are read, the first ones; None: all.
-        features: whether the method needs the teacher's features too.
+        views: read the first so many views of each group; None: all.
+        features: whether the method needs the teacher's features.
 
-    Raises ValueError where the store lacks what is asked for.
+    Raises ValueError if the store lacks what is asked for.
     """
 
     def __init__(
@@ -118,9 +118,8 @@ class StoredEpochs:
     def _single_view(self, epoch: int) -> EpochData:
         ((name, group),) = self.groups.items()
         v = epoch_view(self.views[name], epoch, self.replicate)
-        plan = EpochPlan.blank(np.full(self.count, name == "mixed"))
-        plan.fill(group.plan(v), np.arange(self.count))
-        return EpochData(plan, group.logits(v), group.features(v) if self.features else None)
+        features = group.features(v) if self.features else None
+        return EpochData(plan_of(group.plan(v)), group.logits(v), features)
 
     def _empty_features(self) -> NDArray[np.float16] | None:
         if not self.features or self.feature_dim is None:
@@ -128,7 +127,7 @@ class StoredEpochs:
         return np.empty((self.count, self.feature_dim), np.float16)
 
     def _mixed(self, epoch: int) -> NDArray[np.bool_]:
-        """Which images are mixed: by the ranks of the epoch's mixed view, also in `image` sampling."""
+        """Which images are mixed, by the ranks of the epoch's mixed view (also in `image` sampling)."""
         if "mixed" not in self.groups:
             return np.zeros(self.count, np.bool_)
         group = self.groups["mixed"]
@@ -139,7 +138,7 @@ class StoredEpochs:
     def _views(
         self, name: Group, epoch: int, rows: NDArray[np.bool_]
     ) -> Iterable[tuple[int, NDArray[np.bool_]]]:
-        """The views to read for the given rows, each with the rows that it serves."""
+        """The views to read for some rows, each with the rows that are taken from it."""
         if self.sampling == "epoch":
             yield epoch_view(self.views[name], epoch, self.replicate), rows
             return
@@ -151,40 +150,40 @@ class StoredEpochs:
 
 
 def views_read(group: ViewGroup, views: int | None) -> int:
-    """How many views of a group a student reads. Raises ValueError where it asks for more than there are."""
+    """How many views of a group a student reads. Raises ValueError if it asks for more than there are."""
     if views is not None and views > group.views:
         raise ValueError(
-            f"views: {views} are asked for and {group.folder / group.name} has {group.views}; raise "
+            f"views: {views} are asked for, but {group.folder / group.name} has {group.views}; raise "
             f"dumps.{group.folder.stem}.{group.name}.views and run `dvc repro`"
         )
     return group.views if views is None else views
 
 
 def _origin(group: ViewGroup) -> tuple[tuple[object, ...], Augmentation]:
-    """What plain and mixed views have to share for one student to read both."""
+    """Teacher and augmentation, which plain and mixed views must share for a student to read both."""
     header = group.manifest.header
     assert header.recipe is not None, "views have a recipe"
-    # Logits that were imported carry no digest of weights: all that is said has to be the same.
+    # Imported logits carry no digest of weights: then everything known of the teacher must be equal.
     teacher = header.teacher.weights_sha256 or header.teacher, header.teacher.normalisation
     return teacher, header.recipe.augmentation
 
 
 def manifest_digests(store: Store) -> dict[str, str]:
-    """The digest of each opened group's manifest, which pins every byte of it."""
+    """The digest of each opened group's manifest, which covers every byte of the group."""
     return {name: store.group(name).manifest.digest for name in store.groups}
 
 
 def teacher_facts(store: Store, views: int | None = None) -> TeacherFacts:
-    """What a student's record says of its teacher and of the views that it reads (see `views_read`)."""
+    """The teacher and the views of a student, for its record; `views` as in `views_read`."""
     manifests = {name: store.group(name).manifest for name in store.groups}
     teacher = next(iter(manifests.values())).header.teacher
     mixup = teacher.training.get("mixup")
-    read = {}
+    view_facts = {}
     for name, manifest in manifests.items():
         recipe = manifest.header.recipe
         assert recipe is not None
         count = views_read(store.group(name), views)
-        read[name] = ViewFacts(views=count, draw=recipe.draw, alpha=recipe.alpha)
+        view_facts[name] = ViewFacts(views=count, draw=recipe.draw, alpha=recipe.alpha)
     return TeacherFacts(
         name=teacher.name,
         network=teacher.network,
@@ -192,10 +191,10 @@ def teacher_facts(store: Store, views: int | None = None) -> TeacherFacts:
         weights_sha256=teacher.weights_sha256,
         top1_accuracy=teacher.top1_accuracy,
         store=manifest_digests(store),
-        views=read,
+        views=view_facts,
     )
 
 
 def store_augmentation(store: Store) -> Augmentation:
-    """The padding and flips that a store's views were drawn with (`StoredEpochs` refuses a mixture)."""
+    """The padding and flips of a store's views; `StoredEpochs` checks that all groups have the same."""
     return _origin(store.group(store.groups[0]))[1]

@@ -1,4 +1,4 @@
-"""What a student minimises, as the training loop calls it."""
+"""The loss of a distillation method, as the training loop calls it."""
 
 from typing import Any
 
@@ -10,9 +10,11 @@ from pipeline.views.batches import Batch
 
 
 class DistillationLoss:
-    """A method's loss, handed what it asks for by name; a `BatchLoss`.
+    """The loss of a method, as a `BatchLoss`. Raises ValueError for a wrong loss or hyper-parameter.
 
-    Raises ValueError where the loss or a hyper-parameter is wrong.
+    >>> method = Method("soft", "kd_soft_only", {"temperature": 4.0})
+    >>> DistillationLoss(method).facts()
+    {'loss': 'kd_soft_only', 'options': {'temperature': 4.0}, 'own_code': None}
     """
 
     def __init__(self, method: Method) -> None:
@@ -23,7 +25,7 @@ class DistillationLoss:
 
     def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
         """Student logits f4 [B, C], features f4 [B, D], batch, progress in epochs [] -> scalar, nats."""
-        given = {
+        inputs = {
             "student_logits": logits,
             "student_features": features,
             "teacher_logits": batch.teacher_logits,
@@ -31,9 +33,9 @@ class DistillationLoss:
             "targets": batch.targets,
             "epoch": epoch,
         }
-        return self._loss(given, **self.method.options)
+        return self._loss(inputs, **self.method.options)
 
     def facts(self) -> dict[str, Any]:
-        """All that its value follows from; of the user's own loss, the sha256 of its code."""
+        """Everything that determines its value; for the user's own loss, the sha256 of its code."""
         digest = own_code_sha256(self.method.loss)
         return {"loss": self.method.loss, "options": self.method.options, "own_code": digest}

@@ -1,4 +1,4 @@
-"""Students of params.yaml as jobs: which views of which store each replicate learns from."""
+"""Entries of `students` as jobs: which loss, and which views of which store."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,13 +33,10 @@ def train_students(
     *,
     graph: bool,
 ) -> None:
-    """Train students of params.yaml from their teachers' stores and publish them.
+    """Train entries of `students` from the stores in a folder, and publish them.
 
-    Args:
-        outputs: name -> folder to publish.
-        content: the whole parameter file.
-        stores: folder of the stores.
-        graph: see `Trainer`.
+    `outputs` maps names to the folders to publish, `content` is the whole parameter file; `graph`: see
+    `Trainer`.
     """
     data = load_dataset(prepared, content)
     opened = open_stores(outputs, content, data, stores)
@@ -51,7 +48,7 @@ def train_students(
 
 
 def store_key(content: dict[str, Any], name: str) -> StoreKey:
-    """Teacher of a student, and the groups of its store that the student reads."""
+    """The teacher of a student, and the groups of its store that the student reads."""
     params = section(content, StudentParams, "students", name)
     return params.teacher, groups_of(params.share)
 
@@ -59,10 +56,10 @@ def store_key(content: dict[str, Any], name: str) -> StoreKey:
 def open_stores(
     names: Iterable[str], content: dict[str, Any], data: ImageData, stores: Path
 ) -> dict[StoreKey, Store]:
-    """The stores that students read, each opened once.
+    """Open the stores that students read, each once.
 
-    Raises StoreError as `open_store` does, and for a store of the project's own that is not the one
-    of this commit.
+    Raises StoreError as `open_store` does, and for a store below data/stores that is not the version of
+    the present commit.
     """
     return {
         (teacher, groups): _open(stores, teacher, groups, describe_dataset(data))
@@ -82,7 +79,7 @@ def _open(stores: Path, teacher: str, groups: tuple[str, ...], dataset: DatasetI
 
 
 def student_job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
-    """The entry of a name in `students`, as the engine takes it."""
+    """An entry of `students` as the training engine takes it."""
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)

@@ -1,1 +1,1 @@
-"""What teachers and baselines learn from."""
+"""Teachers and baselines: networks that learn from hard labels."""

@@ -1,6 +1,6 @@
-"""Training on hard labels: teachers and baselines, with or without mixup.
+"""Training data and loss of networks that learn from hard labels, with or without mixup.
 
-Views are drawn afresh for every epoch, as the field does online; nothing is stored.
+A new view is drawn for every epoch, as in online training; nothing is stored.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,16 +18,16 @@ from pipeline.views.batches import Batch, EpochData
 from pipeline.views.params import Augmentation
 from pipeline.views.plans import EpochPlan, ViewRecipe, draw_view, mixed_rows
 
-# Views of training are numbered from here, those of stores from 0: a teacher and its dump of the same
-# seed still see different views.
+# The views of training are numbered from here, those of stores from 0: a teacher and its dump with the
+# same seed have different views.
 TRAINING_VIEWS = 2**31
 
 
 @dataclass(frozen=True)
 class HardLabels:
-    """What networks that are trained on hard labels see, by the number of the replicate.
+    """The training data of the replicates of one entry: views of `count` images, drawn in each epoch.
 
-    `count` is the number of training images; replicate r draws its views with the seed `seed + r`.
+    Replicate r draws its views with the seed `seed + r`.
     """
 
     augmentation: Augmentation
@@ -40,12 +40,17 @@ class HardLabels:
         return DrawnEpochs(self.augmentation, self.mixup, self.seed + replicate, self.count)
 
     def facts(self) -> dict[str, Any]:
-        """All that they follow from."""
+        """Everything that determines them."""
         return asdict(self)
 
 
 class DrawnEpochs:
-    """Epochs of fresh random views: crops and flips, and mixup of a share of the images."""
+    """Epochs of newly drawn views: random crops and flips, and mixup of a share of the images.
+
+    >>> epochs = DrawnEpochs(Augmentation(pad=4, flip=True), Mixup(alpha=1.0, share=0.5), seed=0, count=6)
+    >>> int(epochs(0).plan.mixed.sum())
+    3
+    """
 
     def __init__(
         self, augmentation: Augmentation, mixup: Mixup | None, seed: int, count: int
@@ -79,11 +84,11 @@ class HardLabelLoss:
     """Cross-entropy against the batch's (mixed) targets; nats, mean over the batch."""
 
     def __call__(self, logits: Tensor, features: Tensor, batch: Batch, epoch: Tensor) -> Tensor:
-        """Of logits f4 [B, C]; see `BatchLoss`."""
+        """Cross-entropy of logits f4 [B, C]; see `BatchLoss`."""
         return cross_entropy(logits, batch.targets)
 
     def facts(self) -> dict[str, Any]:
-        """It has no choices."""
+        """Its name; it has no hyper-parameters."""
         return {"loss": "cross-entropy"}
 
 
@@ -91,14 +96,14 @@ hard_label_loss = HardLabelLoss()
 
 
 def read_weights(file: WeightsFile, network: Network, name: str) -> None:
-    """Read weights that were trained elsewhere into a network; `name` is the network's.
+    """Read weights that were trained elsewhere into a network with this name.
 
-    Raises ValueError where they do not fit, or are not the ones that the parameters name.
+    Raises ValueError if they do not fit, or if their digest is not that of the parameters.
     """
     load_into(network, load_weights(Path(file.path)), source=file.path, name=name)
     digest = weights_digest(network)
     if digest != file.sha256:
         raise ValueError(
             f"{file.path}: its weights have the digest {digest}, params.yaml says {file.sha256}; "
-            "put the right file there, or mend weights.sha256"
+            "put the right file there, or correct weights.sha256"
         )

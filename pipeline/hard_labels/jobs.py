@@ -31,12 +31,10 @@ def train_on_hard_labels(
     *,
     graph: bool,
 ) -> None:
-    """Train (or read the weights of) entries of `teachers` or `baselines` and publish them.
+    """Train entries of `teachers` or `baselines` (or read their weights), and publish them.
 
-    Args:
-        outputs: name -> folder to publish.
-        content: the whole parameter file.
-        graph: see `Trainer`.
+    `outputs` maps names to the folders to publish, `content` is the whole parameter file; `graph`: see
+    `Trainer`.
     """
     data = load_dataset(prepared, content)
     jobs = {out: hard_label_job(kind, name, content, data) for name, out in outputs.items()}
@@ -44,7 +42,7 @@ def train_on_hard_labels(
 
 
 def hard_label_job(kind: str, name: str, content: dict[str, Any], data: ImageData) -> Job:
-    """The entry of a name in `teachers` or `baselines`, as the engine takes it."""
+    """An entry of `teachers` or `baselines` as the training engine takes it."""
     params = section(content, ENTRIES[kind], f"{kind}s", name)
     augmentation = section(content, Augmentation, "augmentation")
     weights, normalisation = None, None

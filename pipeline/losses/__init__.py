@@ -1,1 +1,1 @@
-"""What students minimise, one file a family."""
+"""The losses of students, one file per family."""

@@ -1,23 +1,22 @@
-"""What a student minimises: pure functions of its outputs, the teacher's, and the targets.
+"""The losses of students, by name: pure functions of student outputs, teacher outputs and targets.
 
-A loss names what it needs by its parameters: any of `INPUTS`, then keyword-only hyper-parameters. It
-returns a scalar: nats, mean over the batch::
+The parameters of a loss say what it needs: any of `INPUTS`, then keyword-only hyper-parameters. It returns
+a scalar, the mean over the batch, in nats::
 
     def l1(student_logits: Tensor, teacher_logits: Tensor, *, weight: float) -> Tensor: ...
 
-student_logits and teacher_logits are [B,C], student_features [B,D] and teacher_features [B,E] (a loss that
-names these needs a store that holds them), targets [B,C]: one-hot, or mixed (each row sums to 1). All are
-float32 (or wider). `epoch` is the training's progress, a scalar: 2.5 is the middle of the third epoch. No
-hyper-parameter of ours has a default: its number lives in params.yaml.
+student_logits and teacher_logits are [B,C]; student_features [B,D] and teacher_features [B,E] (a loss with
+this parameter needs a store with features); targets [B,C], one-hot or mixed (each row sums to 1). All are
+float32 or wider. `epoch` is the progress of training, a scalar: 2.5 is the middle of the third epoch. The
+hyper-parameters of our losses have no defaults: their values are in params.yaml.
 
-Value and gradient are finite for all logits and features that a store can hold (float16), equal ones
-and all temperatures that `check_options` accepts included; a student's may be as large as 1e15.
+Value and gradient are finite for all logits and features that a store can hold (float16), including equal
+ones, and for all temperatures that `check_options` accepts; a student's logits may be as large as 1e15.
 
 Throughout, CE(z, y) = -sum_c y_c log softmax(z)_c, and KL(t || s) = sum_c p_c (log p_c - log q_c)
 with p = softmax(t), q = softmax(s); `gamma` is the weight of CE, T a temperature.
 
-A new loss is one function and one line of `LOSSES`; a user's own can also be named by its dotted
-path.
+A new loss is one function and one line of `LOSSES`. A user's own loss is named by its dotted path.
 """
 
 import inspect
@@ -33,7 +32,7 @@ from pipeline.losses.standardised import standardised, unit_deviation
 
 Loss = Callable[..., Tensor]
 
-# Beyond, float32 leaves nothing of T^2 * KL, or of the logits.
+# Outside this range T^2 * KL, or the logits, vanish in float32.
 TEMPERATURES = (1e-3, 1e3)
 
 INPUTS = (
@@ -56,7 +55,7 @@ LOSSES = {
     "rkd": "pipeline.losses.relations:rkd",
 }
 
-# Losses that fix the scale of the logits themselves; all others train the logits as they are.
+# Losses that scale the logits themselves.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "rescaled": unit_deviation,
     "zscore": standardised,
@@ -64,35 +63,45 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def scaled_logits(name: str, logits: Tensor) -> Tensor:
-    """Logits [B,C] on the scale on which a method's probabilities mean something.
+    """Logits [B,C] on the scale that a loss compares them on; no temperature is applied.
 
-    `rescaled` and `zscore` compare logits after scaling them, so softmax(logits) says nothing
-    about how sure such a student is; NLL, ECE and KL are to be taken of these instead. The
-    identity for all others. No temperature is applied.
+    `rescaled` and `zscore` scale logits before they compare them. The softmax of such a student's raw
+    logits is therefore meaningless as a confidence: NLL, ECE and KL are computed from scaled logits. For
+    all other losses this is the identity.
+
+    >>> scaled_logits("rescaled", Tensor([[0.0, 4.0, 8.0]]))
+    tensor([[0., 1., 2.]])
     """
     return SCALES[name](logits) if name in SCALES else logits
 
 
 def inputs_of(name: str) -> tuple[str, ...]:
-    """What a loss needs, in the order in which it names it.
+    """The inputs that a loss needs, in the order of its parameters.
 
     Raises ValueError for an unknown loss, and for parameters that are neither in `INPUTS` nor
     keyword-only.
+
+    >>> inputs_of("kd")
+    ('student_logits', 'teacher_logits', 'targets')
     """
     parameters = inspect.signature(resolve(name)).parameters.values()
     needed = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
-    unknown = [str(p) for p in needed if p.name not in INPUTS or p.kind not in plain]
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    unknown = [str(p) for p in needed if p.name not in INPUTS or p.kind is not positional]
     if unknown:
         raise ValueError(
-            f"loss {name!r}: it asks for {', '.join(unknown)}; there are {', '.join(INPUTS)}; "
+            f"loss {name!r}: it asks for {', '.join(unknown)}; a loss can have {', '.join(INPUTS)}; "
             "hyper-parameters come after a `*`"
         )
     return tuple(p.name for p in needed)
 
 
 def needs_features(name: str) -> bool:
-    """Whether a loss needs the teacher's features; False for a name that `resolve` would refuse."""
+    """Whether a loss needs the teacher's features; False for a name that `resolve` refuses.
+
+    >>> [needs_features(name) for name in ("kd", "rkd", "no such loss")]
+    [False, True, False]
+    """
     try:
         return "teacher_features" in inputs_of(name)
     except ValueError:
@@ -100,40 +109,48 @@ def needs_features(name: str) -> bool:
 
 
 def resolve(name: str) -> Loss:
-    """The loss of a name in `LOSSES`, or of a dotted path. Raises as `pipeline.core.names.load`."""
+    """The loss behind a name in `LOSSES` or a dotted path. Raises as `pipeline.core.names.load`.
+
+    >>> resolve("dkd").__module__
+    'pipeline.losses.decoupled'
+    """
     return names.load(name, LOSSES, "loss")
 
 
 def bind(name: str) -> Callable[..., Tensor]:
-    """A loss as a function of a mapping with all of `INPUTS`, of which it takes what it names.
+    """A loss as a function of a mapping from all of `INPUTS`, of which it uses those that it needs.
 
-    Raises as `inputs_of`; the function raises DecantError where one that it names is None.
+    Raises as `inputs_of`; the function raises DecantError if an input that it needs is None.
     """
     function, needed = resolve(name), inputs_of(name)
 
-    def loss(given: Mapping[str, Any], **options: Any) -> Tensor:
-        absent = [key for key in needed if given[key] is None]
+    def loss(inputs: Mapping[str, Any], **options: Any) -> Tensor:
+        absent = [key for key in needed if inputs[key] is None]
         if absent:
             raise DecantError(
                 f"{name} needs {', '.join(absent)}, which the store does not hold: set features: true in "
                 "its dump and run `dvc repro`"
             )
-        return function(**{key: given[key] for key in needed}, **options)
+        return function(**{key: inputs[key] for key in needed}, **options)
 
     return loss
 
 
 def own_code_sha256(name: str) -> str | None:
-    """Digest (hex) of the code of the user's own loss; None for those of `LOSSES`. Raises as `resolve`."""
+    """Digest (hex) of the code of the user's own loss; None for a name in `LOSSES`. Raises as `resolve`."""
     return names.own_code_sha256(name, LOSSES, "loss")
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Check a method's hyper-parameters against the signature of its loss.
 
-    Raises ValueError listing all that are unknown, missing, not numbers or out of range
-    (temperatures are from 0.001 to 1000, all others of the built-in losses at least 0), or where the
-    loss itself is unknown.
+    Raises ValueError for an unknown loss, and one that lists all hyper-parameters that are unknown,
+    missing, not numbers or out of range. For built-in losses temperatures range from 0.001 to 1000, and
+    all other numbers are at least 0.
+
+    >>> check_options("kd", {"temperature": 4.0, "gamma": 0.1})
+    Traceback (most recent call last):
+    ValueError: loss 'kd': missing hyper-parameter 'alpha'
     """
     inputs_of(name)
     accepted = {

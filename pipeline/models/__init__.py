@@ -1,1 +1,1 @@
-"""The networks by name, and weights in and out."""
+"""Networks by name; reading and writing of weights."""

@@ -1,10 +1,9 @@
-"""What every network offers: logits, penultimate features and a stated smallest image.
+"""The base class of all networks: logits, penultimate features and a smallest image size.
 
 Each network is a stack of convolutions, a global average pooling and a linear classifier, so only
-the stack differs from family to family. Modules are named as in the field's CIFAR zoo
-(RepDistiller), whose checkpoints therefore load with `strict=True`. Left out on purpose:
-intermediate feature maps and pre-activations, which only methods that run the teacher in the
-training loop can use.
+the stack differs between families. Modules are named as in the field's CIFAR zoo (RepDistiller), so
+its checkpoints load with `strict=True`. Left out on purpose: intermediate feature maps and
+pre-activations, which only methods that run the teacher in the training loop can use.
 """
 
 from abc import ABC, abstractmethod
@@ -20,22 +19,22 @@ class Network(nn.Module, ABC):
     min_image_size: ClassVar[int]
     """Smallest height and width in pixels: twice the stack's total stride.
 
-    The last feature map is then 2x2 or more. Around a 1x1 map, 3x3 convolutions see nothing but
-    padding, and batch normalisation cannot train on a batch of one image.
+    The last feature map is then at least 2x2. Around a 1x1 map a 3x3 convolution reads only padding,
+    and batch normalisation cannot train on a batch of one image.
     """
 
     @property
     @abstractmethod
     def head(self) -> nn.Linear:
-        """The classifier, under whatever name the zoo gives it."""
+        """The classifier, whatever its name in the zoo."""
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
-        """Last feature map [B, feature_dim, h, w], after its ReLU, of images [B, 3, H, W]."""
+        """The last feature map [B, feature_dim, h, w], after its ReLU, of images [B, 3, H, W]."""
 
     @property
     def feature_dim(self) -> int:
-        """Width of the penultimate features."""
+        """Number of penultimate features."""
         return self.head.in_features
 
     @property
@@ -55,7 +54,7 @@ class Network(nn.Module, ABC):
     def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, num_classes] and penultimate features [B, feature_dim] of images [B, 3, H, W].
 
-        The features are what the classifier reads: the last feature map, globally averaged.
+        The features are the classifier's input: the last feature map, averaged over height and width.
         Raises `ValueError` if the images are smaller than `min_image_size`.
         """
         self.check_image_size(*images.shape[-2:])
@@ -71,7 +70,7 @@ class Network(nn.Module, ABC):
 def conv_bn(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
 ) -> nn.Sequential:
-    """Convolution without bias that keeps the size at stride 1, then batch normalisation."""
+    """Convolution without bias, padded to keep the size at stride 1, then batch normalisation."""
     return nn.Sequential(
         nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False

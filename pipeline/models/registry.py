@@ -1,9 +1,9 @@
 """The networks of the field's CIFAR zoo (RepDistiller), by name.
 
-`resnet50`, `mobilenetv2`, `shufflenetv1` and `shufflenetv2` are the zoo's `ResNet50`,
-`mobile_half`, `ShuffleV1` and `ShuffleV2`; the `vgg`s are its variants with batch normalisation.
-All take images of 32x32 pixels and more, all but `mobilenetv2` also 16x16 (see
-`Network.min_image_size`). A network of the user's own is a subclass of `Network`, named by its path.
+`resnet50`, `mobilenetv2`, `shufflenetv1` and `shufflenetv2` are the zoo's `ResNet50`, `mobile_half`,
+`ShuffleV1` and `ShuffleV2`; each `vgg` is its variant with batch normalisation. All of them take images of
+32x32 pixels and larger, all but `mobilenetv2` also 16x16 (see `Network.min_image_size`). A network of the
+user's own is a subclass of `Network` and is named by its path.
 """
 
 from functools import cache
@@ -39,8 +39,7 @@ MODELS = {
     "shufflenetv2": "pipeline.models.shufflenetv2:shufflenetv2",
 }
 
-
-# Other names that the field has for them, in lower case; what follows from rules is not listed.
+# Other names in the field, in lower case; names that `canonical_name` derives by rule are not listed.
 _OTHER_NAMES = {
     "mobile_half": "mobilenetv2",
     "shufflev1": "shufflenetv1",
@@ -50,28 +49,37 @@ _OTHER_NAMES = {
 
 
 class NetworkError(DecantError):
-    """A network that cannot be built: unknown, or none of ours."""
+    """A network that cannot be built."""
 
 
-def own_name(name: str) -> str:
-    """The project's name of a network that the field calls so: `ShuffleV1`, `WRN-40-2`, `vgg8_bn`.
+def canonical_name(name: str) -> str:
+    """The name in `MODELS` of a network, given a name that the field uses for it.
 
-    An unknown name is returned as it is.
+    An unknown name is returned unchanged.
+
+    >>> [canonical_name(name) for name in ("ShuffleV1", "WRN-40-2", "cifar100_vgg8_bn", "mine")]
+    ['shufflenetv1', 'wrn_40_2', 'vgg8', 'mine']
     """
-    plain = name.lower().replace("-", "_")
-    plain = plain.removeprefix("cifar100_").removeprefix("cifar10_")
-    plain = _OTHER_NAMES.get(plain, plain)
-    return plain if plain in MODELS else name
+    lowered = name.lower().replace("-", "_")
+    lowered = lowered.removeprefix("cifar100_").removeprefix("cifar10_")
+    lowered = _OTHER_NAMES.get(lowered, lowered)
+    return lowered if lowered in MODELS else name
 
 
 def build(name: str, num_classes: int) -> Network:
-    """Build the network of a name, or of a path to the user's own (`package.module:Class`).
+    """Build a network by its name, or by the path of the user's own (`own.networks.module:Class`).
 
-    Its weights are drawn from torch's global generator. Raises NetworkError for fewer than two classes
-    and for a function that builds no `Network` of that many, UnknownNameError for an unknown name (the
-    message lists the valid ones).
+    The weights are drawn from torch's global generator. Raises UnknownNameError for an unknown name (the
+    message lists the valid ones), NetworkError for fewer than two classes or if the user's own code does
+    not build a `Network` with that many logits.
+
+    >>> network = build("resnet20", 100)
+    >>> sum(weight.numel() for weight in network.parameters())
+    278324
+    >>> [tuple(output.shape) for output in network.forward_features(torch.zeros(2, 3, 32, 32))]
+    [(2, 100), (2, 64)]
     """
-    builder = names.load(name, MODELS, "network", close=own_name(name))
+    builder = names.load(name, MODELS, "network", close=canonical_name(name))
     if num_classes < 2:
         raise NetworkError(f"{name}: num_classes must be 2 or more, found {num_classes}")
     try:
@@ -85,8 +93,8 @@ def build(name: str, num_classes: int) -> Network:
         ) from error
     if not isinstance(network, Network) or network.num_classes != num_classes:
         raise NetworkError(
-            f"{name}: called with {num_classes} it gives {type(network).__name__}, not a "
-            f"pipeline.models.network.Network of so many logits"
+            f"{name}: called with {num_classes} it returns {type(network).__name__}, not a "
+            f"pipeline.models.network.Network with that many logits"
         )
     return network
 
@@ -100,7 +108,11 @@ def own_code_sha256(name: str) -> str | None:
 def check_image_size(name: str, image_size: int) -> None:
     """Raise `ValueError` if images of this many pixels a side are too small for a network.
 
-    Needs no weights, so parameters can be checked before any work starts.
+    Allocates no weights, so that parameters can be checked before any work starts.
+
+    >>> check_image_size("mobilenetv2", 16)
+    Traceback (most recent call last):
+    ValueError: MobileNetV2: images of 16x16 pixels are too small; use 32x32 or more, ...
     """
     with torch.device("meta"):
         network = build(name, num_classes=2)

@@ -1,6 +1,6 @@
-"""Weights in and out: safetensors files, and whether weights are those of a network.
+"""Read, write, compare and digest the weights of networks; files are safetensors.
 
-Checkpoints that others wrote are read by `pipeline.tools.foreign`.
+Checkpoints from elsewhere are read by `pipeline.tools.foreign`.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from pipeline.core.arrays import UNREADABLE
 from pipeline.core.errors import DecantError
 from pipeline.core.files import durable_write
 
-_SHOWN_NAMES = 4  # of those that do not fit
+_SHOWN_NAMES = 4  # in a message
 
 
 class CheckpointError(DecantError):
-    """A file of weights cannot be read, or does not fit the network."""
+    """A file of weights that cannot be read, or weights that do not fit the network."""
 
 
 def load_into(
@@ -33,28 +33,34 @@ def load_into(
     source: str = "the checkpoint",
     name: str | None = None,
 ) -> None:
-    """Copy weights into a network; every name, shape and kind of number must be the network's.
+    """Copy weights into a network; all names, shapes and number types must match the network's.
 
-    `source` and `name` are what messages call the weights and the network. Raises `CheckpointError`
-    that counts the missing, unexpected and unfitting weights and names the first few, or that names
-    numbers no network can have; the network is then unchanged.
+    `source` and `name` are what messages call the weights and the network. Raises `CheckpointError`, and
+    leaves the network unchanged, if weights are missing, unexpected or of another shape (the message
+    counts them and names the first few), or are infinite, NaN or negative variances.
     """
     expected: dict[str, Tensor] = network.state_dict()
     misfit = compare(state, expected)
     if misfit.count:
-        what = f"{source} ({len(state)} entries) does not fit {name or type(network).__name__}"
-        raise CheckpointError(f"{what}: {misfit}")
-    converted = {key: state[key].to(tensor.dtype) for key, tensor in expected.items()}
-    if problem := _impossible(converted):
+        network_name = name or type(network).__name__
         raise CheckpointError(
-            f"{source}: {problem}: the training diverged, or the file is damaged; take another one"
+            f"{source} ({len(state)} entries) does not fit {network_name}: {misfit}"
+        )
+    converted = {key: state[key].to(tensor.dtype) for key, tensor in expected.items()}
+    if problem := _invalid_values(converted):
+        raise CheckpointError(
+            f"{source}: {problem}: the training diverged, or the file is damaged; use another one"
         )
     network.load_state_dict(converted, strict=True)
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """How weights differ from a network's: names, and of the unfitting ones shapes too."""
+    """How weights differ from a network's.
+
+    `missing` and `unexpected` are names; `unfitting` are names with both shapes. `other_classes`: only
+    the classifier does not fit.
+    """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -68,17 +74,24 @@ class Misfit:
 
     def __str__(self) -> str:
         hint = "the number of classes right" if self.other_classes else "it of another architecture"
-        parts = (
-            (self.missing, "missing"),
-            (self.unexpected, "unexpected"),
-            (self.unfitting, "of another shape"),
-        )
-        listed = [f"{len(names)} {what} ({_first_few(names)})" for names, what in parts if names]
-        return f"{', '.join(listed)}. Is {hint}?"
+        parts = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of another shape": self.unfitting,
+        }
+        counts = [
+            f"{len(names)} {part} ({first_few(names)})" for part, names in parts.items() if names
+        ]
+        return f"{', '.join(counts)}. Is {hint}?"
 
 
 def compare(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Misfit:
-    """What of a state dict differs from a network's; a float of another width fits."""
+    """How a state dict differs from a network's; floats of another width fit.
+
+    >>> weights = {"fc.weight": torch.zeros(10, 4), "fc.bias": torch.zeros(10)}
+    >>> print(compare({"fc.weight": torch.zeros(10, 4)}, weights))
+    1 missing (fc.bias). Is it of another architecture?
+    """
     unfitting = [
         name
         for name, tensor in expected.items()
@@ -101,13 +114,17 @@ def compare(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Misf
     )
 
 
-def _first_few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN_NAMES])
-    return shown + (", ..." if len(names) > _SHOWN_NAMES else "")
+def first_few(names: Sequence[str], most: int = _SHOWN_NAMES) -> str:
+    """The first names, for a message.
+
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b, ...'
+    """
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _impossible(state: Mapping[str, Tensor]) -> str | None:
-    """Which weight no network can work with, and why."""
+def _invalid_values(state: Mapping[str, Tensor]) -> str | None:
+    """The first weight with values that no network can use."""
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             return f"{name} holds infinite numbers or NaN"
@@ -117,18 +134,17 @@ def _impossible(state: Mapping[str, Tensor]) -> str | None:
 
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
-    """Write a network's or a state dict's weights as safetensors.
+    """Write the weights of a network or a state dict as safetensors, atomically.
 
-    Equal weights give equal bytes. The file appears complete or not at all. Raises StorageError where
-    the file system refuses.
+    Equal weights give equal bytes. Raises StorageError if the file cannot be written.
     """
-    durable_write(path, safetensors_save(_plain(weights)))
+    durable_write(path, safetensors_save(_cpu_copies(weights)))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of a safetensors file in order of names; tensors on the CPU.
+    """The weights in a safetensors file, sorted by name; tensors on the CPU.
 
-    Raises `CheckpointError` if the file is absent or damaged.
+    Raises `CheckpointError` if the file is missing or damaged.
     """
     try:
         weights = safetensors_load(path.read_bytes())
@@ -139,24 +155,26 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: damaged, or not a safetensors file ({summary(error)}). A checkpoint of another "
             "kind is converted by `decant import-teacher`"
         ) from error
-    return dict(sorted(weights.items()))  # safetensors gives them in any order
+    return dict(sorted(weights.items()))  # safetensors returns them in any order
 
 
 def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
-    """Sha256, as hex, over all names, dtypes, shapes and values, in order of names.
+    """Sha256 (hex) of all names, dtypes, shapes and values, sorted by name.
 
-    It knows nothing of files, memory layout or device: the same weights have the same digest
-    whatever they were read from.
+    It does not depend on files, memory layout or device.
+
+    >>> weights_digest({"a": torch.zeros(2), "b": torch.ones(1)})[:16]
+    '0c37f90504a9047f'
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(_plain(weights).items()):
+    for name, tensor in sorted(_cpu_copies(weights).items()):
         header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         digest.update(json.dumps(header).encode() + b"\n")
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _plain(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _cpu_copies(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU that share no memory."""
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     return {
@@ -166,12 +184,16 @@ def _plain(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _describe(tensor: Tensor) -> str:
-    """Shape and kind of number; a float of another width fits."""
-    kind = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-    return f"{kind} {list(tensor.shape)}"
+    """Number type and shape; floats of all widths are alike."""
+    dtype = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+    return f"{dtype} {list(tensor.shape)}"
 
 
 def summary(error: Exception) -> str:
-    """Type and first sentence."""
+    """The type and first sentence of an error.
+
+    >>> summary(ValueError("no header. Is this a file?"))
+    'ValueError: no header'
+    """
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     return text.split(". ")[0].rstrip(": ")

@@ -1,1 +1,1 @@
-"""Raw data sets to the prepared set: digits, CIFAR, folders of images."""
+"""Raw data sets (digits, CIFAR, folders of images) and how they become the prepared one."""

@@ -1,8 +1,8 @@
-"""Whether the raw images are still those that the prepared data set was made from.
+"""Detect changes of the raw images since the prepared data set was made from them.
 
-DVC does not know a folder of images outside the project, and must not: a clone may lack it. So
-`prepare` notes the files that it took (name, size, time) on this machine, in a file that belongs to
-what it made of them; no byte of the prepared data set depends on it.
+DVC does not watch a folder of images outside the project, and must not: a clone may lack it. So `prepare`
+writes a note of the files that it used (name, size, time) on this machine, in a file that is named after the
+digest of the prepared data set. No byte of the prepared data set depends on it.
 """
 
 import hashlib
@@ -19,43 +19,43 @@ from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.raw.imagefolder import ImageFolder, find_images
 
-NOTES = Path("data/raw_files")  # left out of git, as all of data/
+NOTES = Path("data/raw_files")  # not in git, like all of data/
 _MOST_NAMED = 3
 Files = dict[str, list[int]]  # path below the root -> size in bytes, time of change in nanoseconds
 
 
 def raw_files(folder: ImageFolder, root: Path) -> Files:
-    """The image files that `prepare` takes, as they are now."""
+    """The image files that `prepare` uses, as they are now."""
     listings = [folder.train] if folder.test is None else [folder.train, folder.test]
     files = {}
     for path in (path for listing in listings for path in listing.paths):
-        facts = path.stat() if path.exists() else path.lstat()  # a link to nothing
-        files[path.relative_to(root).as_posix()] = [facts.st_size, facts.st_mtime_ns]
+        status = path.stat() if path.exists() else path.lstat()  # a broken link
+        files[path.relative_to(root).as_posix()] = [status.st_size, status.st_mtime_ns]
     return files
 
 
 def note_raw_files(files: Files, params: DatasetParams, prepared: Path) -> None:
-    """Note what a prepared data set was made from."""
+    """Write the note of the files that a prepared data set was made from."""
     content = {"dataset": _facts(params), "files": files}
     durable_write(_note_of(prepared), json.dumps(content).encode("ascii"))
 
 
 def latest_changes(files: Files) -> str:
-    """How the files differ from those of the last `prepare` on this machine; empty: not at all."""
+    """How the files differ from those of the last `prepare` on this machine; empty if they do not."""
     notes = sorted(NOTES.glob("*.json"), key=lambda note: note.stat().st_mtime_ns)
     before = _read(notes[-1]) if notes else None
     return differences(before["files"], files) if before else ""
 
 
 def raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> str:
-    """What changed in the raw images since data/prepared was made here, and what takes it in.
+    """What changed in the raw images since data/prepared was made, and the command that uses the changes.
 
-    Empty where nothing did, where the raw images are not on this machine, or where data/prepared was
-    made on another.
+    Empty if nothing changed, if the raw images are not on this machine, or if data/prepared was made on
+    another machine.
 
     Args:
         content: the whole parameter file.
-        arguments: of the command that goes on, which may be the one that takes them in.
+        arguments: of the present command, which may itself force `prepare`.
     """
     forced = {"-f", "--force"} & set(arguments)
     own_images = content.get("dataset", {}).get("name") == "imagefolder"
@@ -70,16 +70,20 @@ def raw_changes(content: dict[str, Any], arguments: Sequence[str]) -> str:
         now = raw_files(find_images(root, params.test_fraction), root)
         changed = differences(before["files"], now)
     except (DatasetError, OSError) as error:
-        changed = f"they cannot be taken as they are now: {error}"
+        changed = f"they cannot be used as they are now: {error}"
     return changed and (
-        f"The images in {root} are no longer those of {PREPARED}, and DVC cannot see that: {changed}. "
-        "`decant repro --force prepare` takes them in, and `decant repro` then does the rest."
+        f"The images in {root} have changed since {PREPARED} was made, and DVC cannot see that: "
+        f"{changed}. To use them, run `decant repro --force prepare`, then `decant repro`."
     )
 
 
 def differences(before: Files, now: Files) -> str:
-    """What is new, removed and changed, with the first names of each; empty where nothing is."""
-    kinds = {
+    """What is new, removed and changed, with the first names of each; empty if nothing is.
+
+    >>> differences({"cat/1.png": [10, 0], "cat/2.png": [10, 0]}, {"cat/1.png": [11, 0]})
+    '1 removed (cat/2.png); 1 of another size or time (cat/1.png)'
+    """
+    changes = {
         "new": sorted(now.keys() - before.keys()),
         "removed": sorted(before.keys() - now.keys()),
         "of another size or time": sorted(
@@ -87,7 +91,7 @@ def differences(before: Files, now: Files) -> str:
         ),
     }
     return "; ".join(
-        f"{len(names):,} {kind} ({_first(names)})" for kind, names in kinds.items() if names
+        f"{len(names):,} {change} ({_first(names)})" for change, names in changes.items() if names
     )
 
 
@@ -106,7 +110,7 @@ def _note_of(prepared: Path) -> Path:
 
 
 def _read(note: Path) -> dict[str, Any] | None:
-    """A note; None where there is none, or none that can be read: nothing is known then."""
+    """A note; None if it is missing or unreadable."""
     try:
         content = json.loads(note.read_text(encoding="ascii"))
         return {"dataset": dict(content["dataset"]), "files": dict(content["files"])}

@@ -17,19 +17,18 @@ def read_cifar(
 ) -> tuple[tuple[str, ...], Split, Split]:
     """Class names in label order, training and test images (u1 [N,32,32,3]).
 
-    The files are those that `torchvision.datasets` reads, in the folder `cifar-10-batches-py` or
-    `cifar-100-python` of `root`, checked by their md5 sums. With `download`, they are fetched if
-    absent. Raises `DatasetError` where they are missing or damaged.
+    Reads the files of `torchvision.datasets`, in the folder `cifar-10-batches-py` or `cifar-100-python` of
+    `root`, and checks their md5 sums. With `download`, missing files are fetched. Raises `DatasetError` if
+    files are missing or damaged.
     """
-    cls: Any = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[
-        name
-    ]
+    datasets: Any = torchvision.datasets
+    cls = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
     folder = root / cls.base_folder
     if download and any(_damaged_files(cls, folder)):
         _download(cls, name, root)
     damaged = list(_damaged_files(cls, folder))
     if damaged:
-        raise DatasetError(_what_to_do(cls, name, root, damaged))
+        raise DatasetError(_advice(cls, name, root, damaged))
     train, test = cls(root, train=True), cls(root, train=False)
     return tuple(train.classes), _split(train), _split(test)
 
@@ -40,7 +39,7 @@ def _split(data: Any) -> Split:
 
 
 def _damaged_files(cls: Any, folder: Path) -> Iterator[str]:
-    """Say in words what is wrong with each of the files that torchvision would read."""
+    """What is wrong with each of the files that torchvision would read, in words."""
     listed = [*cls.train_list, *cls.test_list, [cls.meta["filename"], cls.meta["md5"]]]
     for filename, md5 in listed:
         path = folder / filename
@@ -50,7 +49,7 @@ def _damaged_files(cls: Any, folder: Path) -> Iterator[str]:
             yield f"{filename} is damaged (its md5 is not {md5})"
 
 
-def _what_to_do(cls: Any, name: str, root: Path, damaged: list[str]) -> str:
+def _advice(cls: Any, name: str, root: Path, damaged: list[str]) -> str:
     folder = root / cls.base_folder
     mend = (
         "Set machine.data_root (or the environment variable DECANT_DATA) to the folder that holds "

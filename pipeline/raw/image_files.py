@@ -1,6 +1,6 @@
-"""Image files of the user's own to arrays: decoded, turned upright, made square.
+"""Decode the user's own image files: upright, square, RGB.
 
-Files come from anywhere. What cannot be read is told in one message, and nothing else reaches the
+The files come from anywhere. One error names all files that cannot be read, and no decoder writes to the
 terminal.
 """
 
@@ -16,14 +16,14 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.core.dataset import DatasetError, Images
 
-# A file's content chooses the decoder, never its name: the others that Pillow has (PostScript, which
-# runs Ghostscript, among them) are not meant for files that come from anywhere.
+# The content of a file selects the decoder, never its name. Pillow's other decoders (among them PostScript,
+# which runs Ghostscript) are not safe for files from anywhere.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-_MOST_STRETCHED = 100  # times longer than wide: a thin picture would be blown up to gigabytes
-_MOST_PIXELS = 2**28  # of one picture: a gigabyte in memory
+_MOST_STRETCHED = 100  # length over width: a thinner image would be enlarged to gigabytes
+_MOST_PIXELS = 2**28  # of one image: a gigabyte in memory
 _MOST_NAMED = 1000  # unreadable files in one message
 
-# How a picture is stored, by EXIF's number of it, and what turns it upright.
+# EXIF orientation -> the operation that turns the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,7 +36,12 @@ _TURNS = {
 
 
 class UnreadableImagesError(DatasetError):
-    """Image files that cannot be read: `problems` has a line for each, of `tried` files."""
+    """Image files that cannot be read: `problems` has a line for each, of `tried` files.
+
+    >>> print(UnreadableImagesError(["cat/1.png cannot be read as an image: the file is empty"], 10))
+    cat/1.png cannot be read as an image: the file is empty
+    1 of 10 image files cannot be read: mend or remove them
+    """
 
     def __init__(self, problems: Sequence[str], tried: int) -> None:
         self.problems, self.tried = list(problems), tried
@@ -52,14 +57,14 @@ def read_images(
 ) -> Images:
     """Decode image files to u1 [N,size,size,3], RGB.
 
-    Each is turned upright (EXIF; where that is damaged, the picture stays as it lies), loses its
-    transparency, is resized (bilinear) so that its short side fits, and cropped in the centre. Of
-    several pictures in one file the first is taken; 16-bit colours lose 8 bits. `progress` is
-    called after each file. Raises `UnreadableImagesError` naming all files that cannot be read.
+    Each image is turned upright (by its EXIF, unless that is damaged), loses its transparency, is resized
+    (bilinear) so that its short side fits, and is cropped in the centre. Of several images in one file the
+    first is used; 16-bit colours lose 8 bits. `progress` is called after each file. Raises
+    `UnreadableImagesError` naming all files that cannot be read.
     """
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
     problems = []
-    with _pillow_at_rest():
+    with _quiet_pillow():
         for row, path in enumerate(paths):
             try:
                 with Image.open(path, formats=FORMATS) as image, _quiet_libtiff(image):
@@ -73,8 +78,8 @@ def read_images(
 
 
 @contextmanager
-def _pillow_at_rest() -> Iterator[None]:
-    """No warning of Pillow's on a user's terminal, and our limit of pixels in place of its own."""
+def _quiet_pillow() -> Iterator[None]:
+    """Inside, Pillow shows no warnings, and its own limit of pixels is off (ours is `_MOST_PIXELS`)."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     logger = logging.getLogger("PIL")
     level = logger.level
@@ -90,18 +95,18 @@ def _pillow_at_rest() -> Iterator[None]:
 
 @contextmanager
 def _quiet_libtiff(image: Image.Image) -> Iterator[None]:
-    """libtiff writes what it thinks of a file to the process's standard error, past Python."""
+    """Inside, file descriptor 2 is closed to libtiff, which writes warnings there, past Python."""
     if image.format != "TIFF":
         yield
         return
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -113,8 +118,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         )
     if image.mode == "F" or image.mode.startswith("I"):
         raise ValueError(
-            "it has more than 8 bits a channel, and how bright white is in it is not known; convert it "
-            "to 8 bits first"
+            "it has more than 8 bits a channel, and the value of white is unknown; convert it to 8 bits "
+            "first"
         )
     image.load()
     upright = _upright(image)
@@ -124,10 +129,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # Not ImageOps.exif_transpose: that writes all of the EXIF anew, and fails over odd values in it.
+    # Not ImageOps.exif_transpose: it rewrites all of the EXIF and fails on odd values.
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # damaged EXIF, which any viewer passes over too
+    except Exception:  # damaged EXIF, which image viewers ignore too
         return image
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
@@ -155,7 +160,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _content(path: Path) -> str:
-    """What a file holds in which Pillow finds no picture of ours."""
+    """What a file holds, in words, if Pillow finds no image of `FORMATS` in it."""
     with path.open("rb") as file:
         head = file.read(64)
     if not head:

@@ -1,9 +1,9 @@
-"""Folders of the user's own images, one folder a class.
+"""Folders of the user's own images, one folder per class.
 
 Either ROOT/train/CLASS/* with an optional ROOT/test/CLASS/* (or val, valid, validation), or
-ROOT/CLASS/*. A class's images may lie in one folder of their own, CLASS/images/*. Classes and files
-are taken in the order of their names, which are compared as NFC: file systems differ in how they
-spell an accent. What is left out is counted, for people to see.
+ROOT/CLASS/*. The images of a class may be in a single subfolder, CLASS/images/*. Classes and files
+are sorted by name in Unicode's normal form NFC, because file systems encode accents differently. Files that
+are not used are counted and reported.
 """
 
 import os
@@ -34,10 +34,10 @@ class Listing:
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """What lies under a root.
+    """The images under a root.
 
-    `class_names` are NFC. `ignored` counts what lies in class folders and is not taken. `remarks` are
-    sentences on what is not taken, or is taken in a way that might surprise.
+    `class_names` are in NFC. `ignored` is the number of entries in class folders that are not used.
+    `remarks` describe, for the user, what is not used or is used in a way that might surprise.
     """
 
     class_names: tuple[str, ...]
@@ -50,9 +50,9 @@ class ImageFolder:
 def find_images(root: Path, test_fraction: float | None) -> ImageFolder:
     """List the image files under `root`, without opening them.
 
-    Raises `DatasetError` where there is no root, no class, a class without images or with a name that
-    no store takes, a test folder whose classes are not those of the training folder, or where
-    `test_fraction` is given beside a test folder or is None without one.
+    Raises `DatasetError` if there is no root or no class, if a class has no images or a name that a store
+    cannot hold, if test and training folders have different classes, or if `test_fraction` is given with
+    a test folder or missing without one.
     """
     if not root.is_dir():
         raise DatasetError(
@@ -79,15 +79,15 @@ def find_images(root: Path, test_fraction: float | None) -> ImageFolder:
 
 
 class _Lister:
-    """Lists images class by class and counts what it leaves out."""
+    """Lists images class by class and counts the files that it ignores."""
 
     def __init__(self) -> None:
         self.ignored = 0
-        self._left_out: Counter[str] = Counter()
-        self._inner: Counter[str] = Counter()
+        self._ignored_types: Counter[str] = Counter()
+        self._subfolders: Counter[str] = Counter()
 
     def collect(self, classes: dict[str, Path]) -> Listing:
-        """The images of the classes, which are numbered in their order."""
+        """The images of all classes; labels number the classes in order."""
         paths: list[Path] = []
         labels: list[int] = []
         for label, folder in enumerate(classes.values()):
@@ -97,40 +97,39 @@ class _Lister:
         return Listing(tuple(paths), np.asarray(labels, dtype=np.int32))
 
     def remarks(self) -> list[str]:
-        """What was left out by its kind, and which folders within classes were read."""
-        left_out = _counts(self._left_out)
-        inner = ", ".join(f"CLASS/{name}" for name in self._inner)
+        """Which types of files were ignored, and which subfolders of classes were read."""
+        ignored = _counts(self._ignored_types)
+        subfolders = ", ".join(f"CLASS/{name}" for name in self._subfolders)
         return [
-            *([f"left out of the class folders: {left_out}"] if left_out else []),
-            *([f"read from folders within classes: {inner}"] if inner else []),
+            *([f"ignored in the class folders: {ignored}"] if ignored else []),
+            *([f"read from subfolders of classes: {subfolders}"] if subfolders else []),
         ]
 
     def _images(self, folder: Path) -> list[Path]:
         entries = list(os.scandir(folder))
         images = [Path(entry) for entry in entries if _is_image(entry)]
         if not images:
-            inner = [path for path in _folders(folder) if _holds_images(path)]
-            if len(inner) != 1:
-                raise _no_images(folder, inner)
-            self._inner[inner[0].name] += 1
-            images = self._images(inner[0])
-            entries = [entry for entry in entries if entry.name != inner[0].name]
-        left_out = [entry for entry in entries if not _is_image(entry)]
-        self.ignored += len(left_out)
-        self._left_out.update(_kind(entry) for entry in left_out if _visible(entry))
+            subfolders = [path for path in _folders(folder) if _holds_images(path)]
+            if len(subfolders) != 1:
+                raise _no_images(folder, subfolders)
+            self._subfolders[subfolders[0].name] += 1
+            images = self._images(subfolders[0])
+            entries = [entry for entry in entries if entry.name != subfolders[0].name]
+        ignored = [entry for entry in entries if not _is_image(entry)]
+        self.ignored += len(ignored)
+        self._ignored_types.update(_type(entry) for entry in ignored if _visible(entry))
         return sorted(images, key=_order)
 
 
-def _no_images(folder: Path, inner: Sequence[Path]) -> DatasetError:
-    if inner:
-        names = ", ".join(path.name for path in inner[:3])
+def _no_images(folder: Path, subfolders: Sequence[Path]) -> DatasetError:
+    if subfolders:
+        names = ", ".join(path.name for path in subfolders[:3])
         return DatasetError(
-            f"{folder} holds no image file itself, but {len(inner)} folders of them ({names}"
-            f"{', ...' if len(inner) > 3 else ''}): one level too many. Set machine.data_root (or "
+            f"{folder} holds no image file itself, but {len(subfolders)} folders of them ({names}"
+            f"{', ...' if len(subfolders) > 3 else ''}): one level too many. Set machine.data_root (or "
             "DECANT_DATA) to the folder that holds train/CLASS/* or CLASS/*"
         )
-    kinds = Counter(_kind(entry) for entry in os.scandir(folder) if _visible(entry))
-    instead = _counts(kinds)
+    instead = _counts(Counter(_type(entry) for entry in os.scandir(folder) if _visible(entry)))
     return DatasetError(
         f"{folder} holds no image file ({', '.join(sorted(SUFFIXES))})"
         f"{f' but {instead}' if instead else ''}; add some or remove the folder"
@@ -138,7 +137,7 @@ def _no_images(folder: Path, inner: Sequence[Path]) -> DatasetError:
 
 
 def _training_folder(root: Path) -> Path:
-    """ROOT/train where it holds classes, ROOT itself otherwise: `train` may be a class, too."""
+    """ROOT/train if it holds classes, otherwise ROOT itself: `train` may be the name of a class."""
     train = root / "train"
     if not train.is_dir() or not _folders(train):
         return root
@@ -173,7 +172,7 @@ def _unused_folders(root: Path, train_root: Path, test_root: Path | None) -> lis
 
 
 def _classes(folder: Path) -> dict[str, Path]:
-    """The class folders by the names of the classes, in their order."""
+    """Class name -> folder, sorted by name."""
     spellings: dict[str, list[Path]] = defaultdict(list)
     for path in _folders(folder):
         spellings[composed(path.name)].append(path)
@@ -185,7 +184,7 @@ def _classes(folder: Path) -> dict[str, Path]:
         if (problem := class_name_problem(name))
     ]
     problems += [
-        f"{folder} holds the class {name!r} in {len(paths)} folders, which spell its accents in other "
+        f"{folder} holds the class {name!r} in {len(paths)} folders, which encode its accents in other "
         f"ways ({', '.join(ascii(path.name) for path in paths)}): move their images into one"
         for name, paths in spellings.items()
         if len(paths) > 1
@@ -229,23 +228,23 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    # A link to nothing counts: it is told when it cannot be read.
+    # A broken link counts as an image, so that reading it reports an error.
     file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
     return file and _visible(entry) and _suffix(entry) in SUFFIXES
 
 
 def _visible(entry: os.DirEntry[str]) -> bool:
-    # Hidden files include the "._name" companions that macOS writes, which only look like images.
+    # Hidden files include the "._name" files that macOS writes beside images.
     return not entry.name.startswith(".")
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
+def _type(entry: os.DirEntry[str]) -> str:
     return "folders" if entry.is_dir() else _suffix(entry) or "without a suffix"
 
 
-def _counts(kinds: Counter[str]) -> str:
-    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {kind}" for kind, count in ordered)
+def _counts(types: Counter[str]) -> str:
+    ordered = sorted(types.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {name}" for name, count in ordered)
 
 
 def _suffix(entry: os.DirEntry[str]) -> str:

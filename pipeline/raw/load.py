@@ -1,10 +1,10 @@
-"""Raw data sets to decoded images: digits, CIFAR-10, CIFAR-100, folders of the user's own images.
+"""Decode raw data sets: digits, CIFAR-10, CIFAR-100, folders of the user's own images.
 
-`load_raw` reads one, resizes, splits and subsets it, and returns an `ImageData` (see
-`pipeline.core.dataset`, which later stages read instead of the raw files).
+`load_raw` reads a data set, resizes, splits and subsets it, and returns an `ImageData`
+(`pipeline.core.dataset`); later stages read the prepared images instead of the raw files.
 
-Every part that is drawn (test, validation, subset) is stratified: a class of n images gives
-floor(fraction * n + 1/2) of them, and at least one. It depends on labels and seed alone.
+Every random part (test, validation, subset) is stratified: of a class with n images it gets
+floor(fraction * n + 1/2), and at least one. It depends on labels and seed alone.
 """
 
 import hashlib
@@ -19,42 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.core.dataset import (
-    DatasetError,
-    ImageData,
-    Images,
-    Labels,
-    Split,
-    fingerprint,
-    load_prepared,
-    save_prepared,
-)
+from pipeline.core.dataset import DatasetError, ImageData, Images, Labels, Split, fingerprint
 from pipeline.core.dataset_params import DatasetParams, channel_statistics
 from pipeline.raw import imagefolder
 from pipeline.raw.image_files import UnreadableImagesError, read_images
-
-__all__ = [
-    "DatasetError",
-    "DatasetParams",
-    "ImageData",
-    "Split",
-    "channel_statistics",
-    "load_prepared",
-    "load_raw",
-    "save_prepared",
-]
 
 Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 MAX_IMAGE_BYTES = 8 * 2**30
-# Each draw has a random stream of its own: another validation fraction leaves the test split alone.
+# Each part has its own random stream: another validation fraction does not change the test split.
 _STREAMS = {"test": 1, "validation": 2, "subset": 3}
 
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """Labelled images of which only some may be wanted: `read` decodes those at some indices."""
+    """Labelled images that are decoded on demand: `read` decodes those at some indices."""
 
     labels: Labels
     read: Callable[[Indices, Callable[[], None]], Images]
@@ -62,7 +42,7 @@ class _Pool:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """What a reader found: training images, the data set's own test images if any, class names."""
+    """A raw data set: class names, training images, and test images if it has its own."""
 
     class_names: tuple[str, ...]
     train: _Pool
@@ -79,10 +59,13 @@ def load_raw(
 ) -> ImageData:
     """Read, resize, split and subset the raw data set.
 
-    `root` is the folder that torchvision's CIFAR or the class folders are in (digits comes with
-    scikit-learn and needs none). With `download`, CIFAR is fetched into it if absent. `progress`
-    is called with the image files that have been decoded, and with all that will be. Raises
-    `DatasetError` where data is missing, damaged, too small for the split or too large for memory.
+    Args:
+        root: the folder that holds torchvision's CIFAR, or the class folders (digits needs none: it comes
+            with scikit-learn).
+        download: fetch CIFAR into `root` if it is not there.
+        progress: called with the number of image files decoded so far, and the number of all.
+
+    Raises `DatasetError` if data are missing, damaged, too few for the split or too large for memory.
     """
     source = _open_source(params, root, download=download)
     notes: dict[str, Any] = {"image_size": params.image_size, "seed": params.seed, **source.notes}
@@ -120,11 +103,14 @@ def load_raw(
 
 
 def stratified_part(labels: Labels, fraction: float, seed: int, stream: str) -> Indices:
-    """Draw floor(fraction * n + 1/2), at least one, of each class's n images.
+    """Draw floor(fraction * n + 1/2), at least one, of the n images of each class.
 
-    labels: i4 [N]. Returns sorted indices into it. Which images are drawn depends on labels,
-    fraction, seed and stream alone (Philox's raw bits, which no numpy version changes); a smaller
-    fraction draws a part of what a larger one draws.
+    Depends on labels (i4 [N]), fraction, seed and stream alone: it uses Philox's raw bits, which are the
+    same in every numpy version. A smaller fraction draws a part of what a larger one draws. Returns
+    sorted indices.
+
+    >>> stratified_part(np.array([0, 0, 0, 0, 1, 1, 1], np.int32), 0.5, seed=0, stream="test")
+    array([2, 3, 4, 5])
     """
     bits = np.random.Philox(key=np.array([seed, _STREAMS[stream]], dtype=np.uint64))
     order = np.argsort(bits.random_raw(len(labels)), kind="stable")
@@ -143,7 +129,7 @@ def _hold_out(
     fraction: float,
     notes: dict[str, Any],
 ) -> tuple[Indices, Indices]:
-    """Split `kept` (indices of training images) into those that stay and those held out."""
+    """Split `kept` (indices of training images) into those that stay and those that are held out."""
     labels = source.train.labels[kept]
     drawn = stratified_part(labels, fraction, params.seed, stream)
     stays = np.delete(kept, drawn)
@@ -166,7 +152,7 @@ def _note(indices: Indices, fraction: float) -> dict[str, Any]:
 def _read_both(
     train: tuple[_Pool, Indices], test: tuple[_Pool, Indices], progress: Progress
 ) -> tuple[Split, Split]:
-    """Decode both parts; what cannot be read in either is told at once."""
+    """Decode both parts; one error names the unreadable files of both."""
     splits, problems = [], []
     total = len(train[1]) + len(test[1])
     done = itertools.count(1)
@@ -186,8 +172,8 @@ def _check_memory(count: int, image_size: int) -> None:
     needed = count * image_size * image_size * 3
     if needed > MAX_IMAGE_BYTES:
         raise DatasetError(
-            f"{count} images of {image_size}x{image_size} pixels take {needed / 2**30:.1f} GiB; at "
-            f"most {MAX_IMAGE_BYTES / 2**30:g} GiB are kept in memory; lower dataset.image_size or "
+            f"{count} images of {image_size}x{image_size} pixels take {needed / 2**30:.1f} GiB of memory; "
+            f"at most {MAX_IMAGE_BYTES / 2**30:g} GiB are allowed; lower dataset.image_size or "
             "dataset.subset_fraction"
         )
 
@@ -201,7 +187,7 @@ def _open_source(params: DatasetParams, root: Path, *, download: bool) -> _Sourc
 
 
 def _digits(image_size: int) -> _Source:
-    """scikit-learn's digits: 8x8 values 0..16, scaled to 0..255, resized, three equal channels."""
+    """scikit-learn's digits: 8x8 values 0..16, scaled to 0..255, resized, in three equal channels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,4 @@
-"""A raw data set in, the folder of the prepared one out."""
+"""Read a raw data set and publish the folder of the prepared one."""
 
 import os
 import shutil
@@ -18,14 +18,14 @@ from pipeline.raw.changes import Files, latest_changes, note_raw_files, raw_file
 from pipeline.raw.imagefolder import find_images
 from pipeline.raw.load import load_raw
 
-DVC_STAGE = "DVC_STAGE"  # DVC sets it for the commands that it runs
-QUICK_SECONDS = 2.0  # what takes no longer shows no progress
+DVC_STAGE = "DVC_STAGE"  # DVC sets this variable for its stages
+QUICK_SECONDS = 2.0  # faster work shows no progress
 
 
 def prepare_dataset(content: dict[str, Any], out: Path, display: Display) -> ImageData:
-    """Decode, split and resize the data set of a parameter file, and publish it.
+    """Decode, resize and split the data set of a parameter file, and publish it.
 
-    Raises DatasetError where the raw data cannot be taken.
+    Raises DatasetError if the raw data are missing, damaged or unsuitable.
     """
     machine = load_machine(content)
     params = section(content, DatasetParams, "dataset")
@@ -34,9 +34,7 @@ def prepare_dataset(content: dict[str, Any], out: Path, display: Display) -> Ima
         data = load_raw(params, machine.raw, download=machine.download, progress=decoding(display))
     except DatasetError as error:
         if Path("dvc.lock").exists() and not out.exists():
-            hint = (
-                "Who has the results of others needs no raw data: `decant repro` pulls what is read"
-            )
+            hint = "In a clone you may not need the raw data: `decant repro` pulls the results"
             raise DatasetError(f"{error}\n{hint} (docs/sharing.md).") from error
         raise
     with WorkFolder(WORK, work_key({"stage": "prepare", "dataset": repr(asdict(params))})) as work:
@@ -49,29 +47,30 @@ def prepare_dataset(content: dict[str, Any], out: Path, display: Display) -> Ima
         note_raw_files(files, params, out)
         if out == PREPARED and Path("dvc.lock").exists() and DVC_STAGE not in os.environ:
             display.tell(
-                "DVC does not record what is prepared by hand, and brings back its own: "
-                "`decant repro --force prepare` takes changed images in"
+                "DVC does not record data prepared by hand and restores its own version: to use changed "
+                "images, run `decant repro --force prepare`"
             )
     return data
 
 
 def list_images(params: DatasetParams, root: Path, display: Display) -> Files | None:
-    """The raw images of class folders; tells what is left out, and what changed since the last time.
+    """The image files of class folders; reports ignored files, and changes since the last `prepare`.
 
-    None for other data sets, whose files are known beforehand.
+    None for other data sets: their files are fixed.
     """
     if params.name != "imagefolder":
         return None
     folder = find_images(root, params.test_fraction)
     files = raw_files(folder, root)
     changes = latest_changes(files)
-    for remark in (*folder.remarks, *([f"since the last time: {changes}"] if changes else [])):
+    remarks = [*folder.remarks, f"since the last time: {changes}"] if changes else folder.remarks
+    for remark in remarks:
         display.tell(f"{root}: {remark}")
     return files
 
 
 def decoding(display: Display) -> Callable[[int, int], None]:
-    """Shows how many images are decoded, where that takes longer than moments."""
+    """A callback that shows how many images are decoded, once decoding takes some seconds."""
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:

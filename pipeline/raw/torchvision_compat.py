@@ -1,12 +1,11 @@
-"""torchvision, importable also where its compiled operators cannot be loaded.
+"""Import torchvision, also where its compiled operators cannot be loaded.
 
-The package index's torchvision wheel carries operators that are linked against CUDA. Beside a
-CPU-only build of torch they fail to load, which torchvision tolerates, except that its import then
-registers shape functions for two operators that nobody has defined ("operator torchvision::nms does
-not exist"). Defining the two schemas, without any implementation, is enough for data sets,
-transforms and models.
+The default torchvision wheel contains operators linked against CUDA. Beside a CPU-only build of torch they
+fail to load. torchvision tolerates that, but its import then registers shape functions for two operators
+that nobody has defined ("operator torchvision::nms does not exist"). It is enough for data sets, transforms
+and models to define the two schemas, without an implementation.
 
-Import it from here, so that the order is always right::
+Always import torchvision from here, so that the schemas are defined first::
 
     from pipeline.raw.torchvision_compat import torchvision
 """
@@ -25,7 +24,7 @@ MISSING_SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-# A torch.library.Library takes its definitions back when it is collected: keep it for the process.
+# A torch.library.Library removes its definitions when it is collected: keep it until the process ends.
 _LIBRARIES: list[Any] = []
 
 # Any: these parts of torch carry no annotations.
@@ -34,9 +33,9 @@ _torch_library: Any = torch.library
 
 
 def _compiled_operators_load() -> bool:
-    """Whether torchvision's compiled operators are there and load beside this torch.
+    """Whether torchvision's compiled operators exist and load beside this torch.
 
-    Loads them the way torchvision's own import does, which then finds them loaded.
+    Loads them as torchvision's own import does, which then finds them loaded.
     """
     spec = find_spec("torchvision")
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -53,7 +52,7 @@ def _compiled_operators_load() -> bool:
 
 
 def define_missing_operators() -> bool:
-    """Define the schemas of `nms` and `qnms` if nobody has; says whether it did."""
+    """Define the schemas of `nms` and `qnms` if they are missing; returns whether it did."""
     if hasattr(_torch_ops.torchvision, "nms") or _compiled_operators_load():
         return False
     library = _torch_library.Library("torchvision", "DEF")

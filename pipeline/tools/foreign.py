@@ -1,11 +1,11 @@
-"""Checkpoints that others wrote, in whatever they wrapped them: read without running any code of theirs.
+"""Read checkpoints from elsewhere, however they are wrapped, without running any code in them.
 
-A file may be torch's, of either format, or safetensors. Which of its parts are meant is told by the
-network that they are for: any mapping inside, below any prefix, that has all of the network's names.
+A file may be torch's, in either format, or safetensors. The weights in it are found by the network that
+they are for: any mapping, below any prefix, that has all of the network's names.
 
-Nothing is unpickled but by torch's restricted unpickler, which knows tensors and plain containers. What
-stands beside the weights (options, numpy numbers, paths) is taken for inert stand-ins: no class of
-theirs is ever called. Anything else that a file asks for has it refused.
+Files are unpickled by torch's restricted unpickler only, which knows tensors and containers. Objects beside
+the weights (options, numpy numbers, paths) are replaced by `Inert` ones: none of their classes is ever
+called. A file that asks for any other class is refused.
 """
 
 import pickle
@@ -21,19 +21,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.weights import CheckpointError, Misfit, compare, load_weights, summary
+from pipeline.models.weights import CheckpointError, Misfit, compare, first_few, summary
+from pipeline.models.weights import load_weights as load_safetensors
 
 State = dict[str, Tensor]
 
-# Counters that torch 0.4.1 added: networks saved before lack them, and only training reads them.
+# Counters since torch 0.4.1: older checkpoints lack them, and only training reads them.
 _COUNTER = "num_batches_tracked"
-# What averaging and profiling put among the weights.
+# Entries that averaging and profiling tools add to the weights.
 _BOOKKEEPING = ("n_averaged", "total_ops", "total_params")
-# Copies of the weights that training keeps besides; where both fit, the trained ones are meant.
+# Averaged copies of the weights; if both fit, the trained weights are meant.
 _AVERAGES = re.compile(r"(^|[._-])(ema|swa|avg|averaged?|shadow|teacher)([._-]|$)", re.IGNORECASE)
 _DEEPEST, _SHOWN = 5, 8
 
-# What stands beside weights, by the names that pickles have for it.
+# Classes of objects beside the weights, by their names in pickles.
 _NUMPY = ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
 _PATHS = ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _BESIDE = (
@@ -46,10 +47,10 @@ _BESIDE = (
 
 
 class Inert:
-    """Stands for a value beside the weights: takes whatever it is made of, and does nothing."""
+    """Replaces an object beside the weights: accepts any arguments and does nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> "Inert":
-        """Make one, of anything."""
+        """Accept any arguments."""
         return super().__new__(cls)
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
@@ -59,10 +60,9 @@ class Inert:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Weights that were found in a file, by the network's own names.
+    """Weights from a file, by the network's own names.
 
-    `key` says where in the file they lie ("" at its top); `notes` what was chosen, added or left out,
-    for the user to read.
+    `key` is their place in the file ("" at the top); `notes` tell the user what was chosen or left out.
     """
 
     state: State
@@ -72,7 +72,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A mapping of tensors inside a file, seen below a prefix of its names."""
+    """The tensors of a mapping in a file whose names begin with a prefix, which is removed from them."""
 
     trail: tuple[str, ...]
     prefix: str
@@ -89,16 +89,16 @@ class _Candidate:
 def read_foreign(
     path: Path, network: nn.Module, *, name: str | None = None, key: str | None = None
 ) -> Foreign:
-    """A network's weights out of a file that somebody else wrote; tensors on the CPU.
+    """Read a network's weights from a file that others wrote; tensors on the CPU.
 
     Args:
-        network: whose weights are looked for; it stays as it is.
-        name: the network's, for messages.
-        key: which weights are meant where a file holds several: the names of the mappings that they
-            lie in, and the prefix of their own, joined with dots. None: the first that are no average.
+        network: the network that the weights are for; it is not changed.
+        name: the network's name, for messages.
+        key: selects weights if the file holds several sets: the names of the mappings around them and the
+            prefix of their own names, joined with dots. None: the first set that is not an average.
 
-    Raises `CheckpointError` where the file is absent, none that holds weights, damaged, asks for more
-    than data, or holds no weights of the network (counted against those that come nearest).
+    Raises `CheckpointError` if the file is missing, damaged, not a checkpoint, asks for code, or holds no
+    weights of the network (the message describes the set that comes nearest).
     """
     content = read_content(path)
     expected: State = network.state_dict()
@@ -111,8 +111,8 @@ def read_foreign(
     fitting = [candidate for candidate in candidates if not candidate.misfit.count]
     if not fitting:
         raise CheckpointError(_no_fit(path, name or type(network).__name__, candidates, content))
-    chosen = min(fitting, key=lambda c: bool(_AVERAGES.search(c.key)))  # the first of these
-    # As torch's own loading does, which counts from 0 where a file has no counters.
+    chosen = min(fitting, key=lambda candidate: bool(_AVERAGES.search(candidate.key)))
+    # Missing counters are 0, as in torch's own loading.
     state = {name: chosen.state.get(name, torch.zeros_like(t)) for name, t in expected.items()}
     return Foreign(state, chosen.key, tuple(_notes(chosen, fitting)))
 
@@ -122,20 +122,18 @@ def _no_fit(path: Path, name: str, candidates: list[_Candidate], content: Any) -
         return f"{path}: holds no weights; {_contents(content)}"
     nearest = max(candidates, key=lambda c: (len(c.state) - len(c.misfit.unexpected), len(c.state)))
     where = f" under {nearest.key}" if nearest.key else ""
-    what = f"{path}: the {len(nearest.state)} weights{where} do not fit {name}"
-    return f"{what}: {nearest.misfit}"
+    return f"{path}: the {len(nearest.state)} weights{where} do not fit {name}: {nearest.misfit}"
 
 
 def _notes(chosen: _Candidate, fitting: list[_Candidate]) -> Iterator[str]:
     if chosen.key:
-        yield f"took the weights under {chosen.key}"
+        yield f"used the weights under {chosen.key}"
     others = [c.key or "the top" for c in fitting if c is not chosen and not _same(c, chosen)]
     if others:
-        yield f"left others that fit, under {', '.join(others[:_SHOWN])} (--key takes them)"
-    for names, what in ((chosen.dropped, "counters"), (chosen.outside, "others")):
+        yield f"others fit too, under {', '.join(others[:_SHOWN])} (choose them with --key)"
+    for names, entries in ((chosen.dropped, "counters"), (chosen.outside, "others")):
         if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            yield f"left out {len(names)} {what} that are none of the network's ({shown})"
+            yield f"left out {len(names)} {entries} that the network does not have ({first_few(names, 3)})"
 
 
 def _same(first: _Candidate, second: _Candidate) -> bool:
@@ -143,7 +141,7 @@ def _same(first: _Candidate, second: _Candidate) -> bool:
 
 
 def _mappings(content: Any, trail: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Every mapping inside a file that holds tensors, with the names that lead to it."""
+    """Every mapping in a file that holds tensors, with the names that lead to it."""
     if isinstance(content, list | tuple) and not isinstance(content, torch.Size):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping) or len(trail) > _DEEPEST:
@@ -159,11 +157,12 @@ def _is_weight(name: Any, value: Any) -> bool:
     is_dense = isinstance(value, Tensor) and value.layout == torch.strided
     if not isinstance(name, str) or not is_dense:
         return False
-    return value.device.type == "cpu" and not value.is_quantized  # "meta" holds no numbers
+    # Tensors on the device "meta" hold no numbers.
+    return value.device.type == "cpu" and not value.is_quantized
 
 
 def _candidates(trail: tuple[str, ...], state: State, expected: State) -> Iterator[_Candidate]:
-    """A mapping below each prefix that may be meant."""
+    """The candidates in a mapping: one for each prefix that may be the right one."""
     for prefix in _prefixes(state, expected):
         inside = {
             name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)
@@ -181,64 +180,60 @@ def _candidates(trail: tuple[str, ...], state: State, expected: State) -> Iterat
 
 
 def _prefixes(state: State, expected: State) -> list[str]:
-    """Prefixes below which a mapping has one of the network's longest names, or any name at all."""
-    anchor = max((name for name in expected if not name.endswith(_COUNTER)), key=_depth)
-    found = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
-    if not found:  # another network's: the prefix that all names share, for the message
+    """Prefixes below which a mapping has the network's longest name; if none, those for the message."""
+    names = [name for name in expected if not name.endswith(_COUNTER)]
+    anchor = max(names, key=lambda name: (name.count("."), len(name)))
+    prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
+    if not prefixes:  # another network's weights: no prefix, and the prefix that all names share
         parts = [name.split(".")[:-1] for name in state if "." in name]
         shared = takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))
-        found = ["", "".join(f"{level[0]}." for level in shared)]
-    return list(dict.fromkeys(found))
-
-
-def _depth(name: str) -> tuple[int, int]:
-    return name.count("."), len(name)
+        prefixes = ["", "".join(f"{level[0]}." for level in shared)]
+    return list(dict.fromkeys(prefixes))
 
 
 def _contents(content: Any) -> str:
     """What a file holds instead of weights, in words."""
     if not isinstance(content, Mapping):
         return f"it holds a {type(content).__name__}"
-    names = [f"{name} ({_kind(value)})" for name, value in content.items()]
+    names = [f"{name} ({_describe(value)})" for name, value in content.items()]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"it holds {', '.join(names[:_SHOWN]) or 'nothing'}{more}"
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{len(value)} entries"
     return "no tensor" if isinstance(value, Inert) else type(value).__name__
 
 
-# --- files ----------------------------------------------------------------------------------------
-
-
 def read_content(path: Path) -> Any:
-    """What a torch or safetensors file holds, tensors on the CPU; no code in it is run.
+    """The content of a torch or safetensors file, tensors on the CPU; no code in it is run.
 
     Raises `CheckpointError` as `read_foreign` does.
     """
     try:
         with path.open("rb") as file:
             head = file.read(512)
-        if head[5:9] == b"\0\0\0{":  # a header's length in 8 bytes, then the header
-            return load_weights(path)
-        if problem := _no_checkpoint(path, head):
+        if head[5:9] == b"\0\0\0{":  # safetensors: the header's length in 8 bytes, then the header
+            return load_safetensors(path)
+        if problem := _not_a_checkpoint(path, head):
             raise CheckpointError(f"{path}: {problem}")
-        # An open file, since torch looks at a path's suffix and takes some for other formats.
+        # Pass an open file, because torch guesses the format of a path from its suffix.
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle protocol that torch does not write
+            warnings.simplefilter("ignore")  # about pickle protocols that torch does not write
             with torch.serialization.safe_globals([(Inert, name) for name in _BESIDE]):
                 return torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
-        # torch's own message is not passed on: it recommends loading the file without protection.
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it asks for {asked[1]}" if asked else "it is damaged or holds more than weights"
+        # torch's own message is not shown: it recommends loading the file without protection.
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = (
+            f"it asks for {wanted[1]}" if wanted else "it is damaged or holds more than weights"
+        )
         raise CheckpointError(
-            f"{path}: refused, for {what}, and no code of a file is run; save the network's "
-            "state_dict() alone with torch.save"
+            f"{path}: refused, because {reason}, and code in a file is never run; save only the network's "
+            "state_dict() with torch.save"
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -263,15 +258,19 @@ _STARTS = {
 _DOWNLOAD = "download the file itself, by its raw link"
 
 
-def _no_checkpoint(path: Path, head: bytes) -> str | None:
-    """Why a file can be no checkpoint, by how it begins; None where it may be one."""
+def _not_a_checkpoint(path: Path, head: bytes) -> str | None:
+    """Why a file with this beginning cannot be a checkpoint; None if it may be one.
+
+    >>> _not_a_checkpoint(Path("x.pth"), b"<html>")
+    'a web page, not a checkpoint: download the file itself, by its raw link'
+    """
     if not head:
         return f"the file is empty: was its download cut short? {_DOWNLOAD.capitalize()}"
-    for start, what in _STARTS.items():
+    for start, description in _STARTS.items():
         if head.startswith(start):
-            return what
+            return description
     if head.startswith(b"PK"):
-        return _no_archive(path)
+        return _not_an_archive(path)
     text = head.decode("utf-8-sig", errors="replace").strip()
     if re.match(r"<[!?a-zA-Z]", text):
         return f"a web page, not a checkpoint: {_DOWNLOAD}"
@@ -280,14 +279,14 @@ def _no_checkpoint(path: Path, head: bytes) -> str | None:
     return None
 
 
-def _no_archive(path: Path) -> str | None:
-    """Why a zip file is no checkpoint of torch's."""
+def _not_an_archive(path: Path) -> str | None:
+    """Why a zip file is not a torch checkpoint; None if it may be one."""
     if not zipfile.is_zipfile(path):
         return "damaged: its end is missing; was its download cut short? Download it again"
     with zipfile.ZipFile(path) as archive:
-        # torch packs without compression: a small file could not unpack to gigabytes otherwise.
+        # torch never compresses. Refusing compression keeps a small file from unpacking to gigabytes.
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            return "damaged, or not a torch checkpoint (compressed, as torch compresses none)"
+            return "damaged, or not a torch checkpoint (it is compressed; torch does not compress)"
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
         return "a TorchScript program, not weights: save the network's state_dict() with torch.save"

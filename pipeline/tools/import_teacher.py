@@ -1,4 +1,4 @@
-"""A checkpoint that was trained elsewhere in; checked safetensors weights out, with their accuracy."""
+"""Import a checkpoint from elsewhere: check it, measure its accuracy, write it as safetensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipeline.core.dataset_params import load_dataset
 from pipeline.core.machine import Machine, load_machine
 from pipeline.core.progress import Display, counter
 from pipeline.models.network import Network
-from pipeline.models.registry import build, own_name
+from pipeline.models.registry import build, canonical_name
 from pipeline.models.weights import (
     CheckpointError,
     load_into,
@@ -29,14 +29,14 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Imported:
-    """Weights that were imported.
+    """Imported weights.
 
     Attributes:
-        name: of the network, as it is called here.
+        name: the network's name in `MODELS`.
         path: the file that was written.
-        accuracy: the fraction of the test images that it gets right.
-        where: what that was measured on, in words.
-        entry: the lines of a teacher of params.yaml that has these weights.
+        accuracy: top-1, fraction.
+        where: the images and the normalisation that it was measured on, in words.
+        entry: lines for params.yaml, for a teacher with these weights.
     """
 
     name: str
@@ -59,37 +59,37 @@ def import_teacher(
     """Check a checkpoint against a network, measure its accuracy and write it as safetensors.
 
     Args:
-        arch: name of the network, here or elsewhere.
-        key: which weights are meant where the file holds several.
-        own: the normalisation that it was trained under; None: the data set's.
+        arch: the network's name, in `MODELS` or in the field.
+        key: selects weights if the file holds several sets of them.
+        own: the normalisation that it was trained with; None: the data set's.
         content: the whole parameter file.
-        out: file to write; None: one below data/imported.
+        out: file to write; None: a file below data/imported.
 
-    Raises CheckpointError where file and network do not fit, ValueError for other mistakes.
+    Raises CheckpointError if file and network do not fit, ValueError for other mistakes.
     """
     data = load_dataset(prepared, content)
-    name = own_name(arch)
+    name = canonical_name(arch)
     network = build(name, len(data.class_names))
     network.check_image_size(*data.train.images.shape[1:3])
     if name != arch:
-        display.tell(f"{arch} is called {name} here")
+        display.tell(f"{arch} is named {name} here")
     weights = read_foreign(file, network, name=name, key=key)
     for note in weights.notes:
         display.tell(f"{file}: {note}")
     load_into(network, weights.state, source=str(file), name=name)
     target = out or IMPORTED / f"{name}.safetensors"
     check_free(target, network)
-    seen = data.normalised(own)
-    accuracy = measure(network, seen, load_machine(content), name, display)
+    normalised = data.normalised(own)
+    accuracy = measure(network, normalised, load_machine(content), name, display)
     save_weights(network, target)
-    whose = "as given" if own is not None else "the data set's own"
-    where = f"the {data.evaluated_on} set of {seen} ({whose})"
+    origin = "as given" if own is not None else "the data set's own"
+    where = f"the {data.evaluated_on} set of {normalised} ({origin})"
     lines = entry(name, target, network, own if own != data.normalisation else None)
     return Imported(name, target, accuracy, where, lines)
 
 
 def check_free(target: Path, network: Network) -> None:
-    """Raise ValueError where other weights lie at a target: an entry of params.yaml may name them."""
+    """Raise ValueError if the target holds other weights: an entry of params.yaml may name them."""
     if not target.exists():
         return
     try:
@@ -98,7 +98,7 @@ def check_free(target: Path, network: Network) -> None:
         same = False
     if not same:
         raise ValueError(
-            f"{target}: there are other weights already; give --out {target.with_stem('NAME')}, or "
+            f"{target} already holds other weights; give --out {target.with_stem('NAME')}, or "
             "delete that file if no teacher of params.yaml names it"
         )
 
@@ -106,7 +106,7 @@ def check_free(target: Path, network: Network) -> None:
 def measure(
     network: Network, data: ImageData, machine: Machine, name: str, display: Display
 ) -> float:
-    """The fraction of the test images that a network gets right, which it sees as `data` has them."""
+    """A network's top-1 accuracy (fraction) on the test images, under the normalisation of `data`."""
     device = pick_device(machine)
     set_up(device, machine.threads)
     place(network, device)

@@ -1,1 +1,1 @@
-"""The engine: jobs, replicates, the loop, and what they leave."""
+"""The training engine: jobs, replicates, the loop, and the results of training."""

@@ -1,8 +1,8 @@
-"""Steps as CUDA graphs: recorded once, replayed as a whole, so that the host launches one thing a step.
+"""Steps as CUDA graphs: recorded once, then replayed with a single launch per step.
 
-A small network's step is some hundred kernels of a few microseconds each, which a host cannot launch as
-fast as a GPU runs them. A step can be recorded if it acts on fixed memory only and never waits for the
-device. One that cannot be is run as it is, and the reason is told once.
+A step of a small network is some hundred kernels of a few microseconds each, which a host cannot launch as
+fast as a GPU runs them. A step can be recorded if it uses fixed memory only and never waits for the device.
+Other steps run one operation at a time, and a warning says why.
 """
 
 import gc
@@ -26,18 +26,18 @@ class Recorder(Protocol):
     """Records a function of no arguments."""
 
     def __call__(self, body: Callable[[], None], restore: Callable[[], None]) -> Callable[[], None]:
-        """Record what `body` does and return what does it again.
+        """Record `body` and return a function that repeats it.
 
-        `body` may be run before; `restore` undoes what it did. Raises RuntimeError where it cannot be
-        recorded.
+        `body` may be called before it is recorded; `restore` undoes a call. Raises RuntimeError where
+        it cannot be recorded.
         """
 
 
 class CudaRecorder:
-    """Records CUDA graphs, all of which share their intermediate memory.
+    """Records CUDA graphs that share one pool of intermediate memory.
 
-    They may, because none leaves anything in it that another one reads, and no two of them run at the
-    same time.
+    Sharing is safe: no graph reads from the pool what another one left there, and no two of them run at
+    the same time.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -57,9 +57,9 @@ class CudaRecorder:
                 current.wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
             try:
-                # Other threads may allocate meanwhile: one of them reads the next epoch.
+                # thread_local: the thread that reads the next epoch may allocate memory meanwhile.
                 with (
-                    workspaces_of_its_own(),
+                    fresh_workspaces(),
                     no_collection(),
                     torch.cuda.graph(
                         graph,
@@ -73,38 +73,38 @@ class CudaRecorder:
                 self._give_up_pool()
                 raise
             finally:
-                torch.cuda.set_stream(current)  # a failed recording leaves its own one behind
+                torch.cuda.set_stream(current)  # a failed recording leaves its own stream set
             current.wait_stream(self._stream)
         return graph.replay
 
     def _give_up_pool(self) -> None:
-        """Say that nothing is recorded into the pool any more.
+        """Tell torch that nothing is recorded into the pool any more.
 
-        torch before 2.12 does not where a recording fails, and then neither records nor empties its
-        cache again in this process (pytorch #180395); later versions refuse to be told twice.
+        Before 2.12 torch does not do so itself when a recording fails, and can then neither record nor
+        empty its cache again in this process (pytorch #180395). Later versions refuse a second call.
         """
         with suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
     def _warm_up(self, body: Callable[[], None], restore: Callable[[], None]) -> None:
-        """Run it on the stream that records: libraries set themselves up in the first runs.
+        """Call it a few times on the recording stream, so that libraries initialise themselves.
 
-        What waits for the device is found here, where an error breaks nothing.
+        An operation that waits for the device raises here, where an error breaks nothing.
         """
         with torch.cuda.stream(self._stream):
-            for run in range(WARM_UP_STEPS):
-                with no_waiting() if run else nullcontext():
+            for attempt in range(WARM_UP_STEPS):
+                with no_waiting() if attempt else nullcontext():
                     body()
                 restore()
 
 
 @contextmanager
-def workspaces_of_its_own() -> Iterator[None]:
-    """Inside, cuBLAS gets the memory that it works in from the recording's own pool.
+def fresh_workspaces() -> Iterator[None]:
+    """Inside, cuBLAS allocates its workspaces from the recording's own pool.
 
-    torch keeps one such workspace a stream and hands its 32 streams out in turn. A graph that took over
-    what an earlier training left on the stream would write where that one's graphs do, and would be
-    left with memory that is no longer there when they are destroyed (pytorch #193402).
+    torch keeps one workspace per stream and hands out its 32 streams in turn. A graph that reused the
+    workspace of an earlier network on that stream would write to the same memory as that network's
+    graphs, and the memory would be gone once those are destroyed (pytorch #193402).
     """
     torch._C._cuda_clearCublasWorkspaces()
     try:
@@ -115,8 +115,7 @@ def workspaces_of_its_own() -> Iterator[None]:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Inside, no garbage is collected: a trainer that has ended would take its graphs with it, and to
-    destroy one graph breaks the recording of another."""
+    """Inside, no garbage is collected: destroying the graphs of a finished trainer breaks a recording."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -129,10 +128,10 @@ def no_collection() -> Iterator[None]:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
-    """Inside, an operation that waits for the device raises RuntimeError, as it would in a recording."""
+    """Inside, an operation that waits for the device raises RuntimeError, as in a recording."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the mode warns that it does not find everything
+        warnings.simplefilter("ignore")  # torch warns that this mode misses some operations
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -141,17 +140,22 @@ def no_waiting() -> Iterator[None]:
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """What records steps on a device; None where there is nothing to gain."""
+    """The recorder of a device; None for a CPU, where nothing is gained."""
     return CudaRecorder(device) if device.type == "cuda" else None
 
 
 class StepPlayer:
-    """Runs steps of some sizes: recordings of them, where there is a recorder and it can, else the steps.
+    """Runs steps, from recordings where there is a recorder and the step can be recorded.
 
     Args:
-        step: size -> nothing; acts on fixed memory.
-        state: the tensors that steps change, put back after a recording.
-        warn: told why steps are not recorded.
+        step: takes the batch size; reads and writes fixed memory.
+        state: the tensors that a step changes; restored after recording.
+        warn: receives the reason why steps cannot be recorded.
+
+    >>> player = StepPlayer(lambda size: print("a step of", size), list, recorder=None)
+    >>> player.prepare([64, 8], layout=None)
+    >>> player.run(64)
+    a step of 64
     """
 
     def __init__(
@@ -172,10 +176,9 @@ class StepPlayer:
         return self.recorder is not None
 
     def prepare(self, sizes: Sequence[int], layout: Hashable) -> None:
-        """Record steps of these sizes, unless that is done.
+        """Record a step of each of these sizes that has no recording for this layout yet.
 
-        The layout is what else a recording depends on: where another epoch's is a new one, steps are
-        recorded anew.
+        The layout identifies the memory that the epoch's tables are in (`ViewBatches.layout`).
         """
         self._layout = layout
         missing = [size for size in dict.fromkeys(sizes) if (size, layout) not in self._recorded]
@@ -196,7 +199,7 @@ class StepPlayer:
         saved.restore()
 
     def run(self, size: int) -> None:
-        """Do one step."""
+        """Do one step of this batch size."""
         if self.recorder is None:
             self._step(size)
         else:
@@ -204,7 +207,11 @@ class StepPlayer:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what went wrong first: the end of a broken recording is an error of its own."""
+    """The first line of the original error: a broken recording raises another one when it ends.
+
+    >>> reason(RuntimeError("operation not permitted\\nmore"))
+    'operation not permitted'
+    """
     while isinstance(error.__context__, RuntimeError):
         error = error.__context__
     lines = str(error).strip().splitlines()
@@ -212,13 +219,22 @@ def reason(error: BaseException) -> str:
 
 
 class Snapshot:
-    """The present values of some tensors."""
+    """A copy of the present values of some tensors.
+
+    >>> weights = torch.ones(2)
+    >>> before = Snapshot([weights])
+    >>> weights.zero_()
+    tensor([0., 0.])
+    >>> before.restore()
+    >>> weights
+    tensor([1., 1.])
+    """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put them back into the same memory."""
+        """Write the values back into the same memory."""
         for tensor, value in self._values:
             tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""What a training stage hands to the engine: one entry of params.yaml as a `Job`, and its replicates."""
+"""An entry of params.yaml as the training engine takes it: a `Job`, and its replicates."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,13 +19,13 @@ from pipeline.views.params import Augmentation
 
 
 class Epochs(Protocol):
-    """What the replicates of a job learn from."""
+    """The training data of a job: for each replicate a source of epochs."""
 
     def of(self, replicate: int) -> EpochSource:
-        """The epochs of the replicate of a number."""
+        """The epochs of one replicate, by its number."""
 
     def facts(self) -> dict[str, Any]:
-        """All that they follow from, as JSON: parameters, and digests of what is read."""
+        """Everything that determines them, as JSON: parameters, and digests of the files they read."""
 
 
 class BatchLoss(Protocol):
@@ -35,16 +35,16 @@ class BatchLoss(Protocol):
         """Student logits [B, C], features [B, D], batch, progress in epochs [] -> scalar, nats."""
 
     def facts(self) -> dict[str, Any]:
-        """Name, hyper-parameters and, of the user's own code, a digest; as JSON."""
+        """Everything that determines it, as JSON: name, hyper-parameters, digest of the user's code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One entry of params.yaml that the engine trains.
+    """One entry of params.yaml to be trained.
 
-    `entry`, `method` and `teacher` go into the record and change no number. Where `weights` is given
-    nothing is trained and these are published; `normalisation` is then the one of their images, where
-    that is not the data set's own.
+    `kind` is teacher, baseline or student. `entry`, `method` and `teacher` are copied into the record and
+    change no number. If `weights` is given, nothing is trained and these weights are published;
+    `normalisation` is theirs if it differs from the data set's.
     """
 
     kind: str
@@ -64,16 +64,16 @@ class Job:
 
     @property
     def precision_key(self) -> str:
-        """The key of params.yaml that its precision comes from."""
+        """The key of params.yaml that sets its precision."""
         return source_key(f"{self.kind}s.{self.name}", self.entry.get("training", {}), "precision")
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
-        """All that a finished replicate depends on besides code, versions and device.
+        """Everything that a finished replicate depends on, besides code, versions and device.
 
-        That is everything but names, what only the record tells, and the number of replicates: more of
-        them reuse what is done.
+        Left out: names, what only goes into the record, and the number of replicates, so that asking
+        for more of them reuses the finished ones.
         """
-        seen = data.normalised(self.normalisation)
+        normalised = data.normalised(self.normalisation)
         return {
             "network": self.network,
             "own_network": own_code_sha256(self.network),
@@ -84,13 +84,13 @@ class Job:
             "loss": self.loss.facts(),
             "weights": None if self.weights is None else weights_digest(self.weights),
             "dataset": data.fingerprint,
-            "normalisation": [seen.mean, seen.std],
+            "normalisation": [normalised.mean, normalised.std],
         }
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """One network of a job; its files lie in a folder of its own below `work`."""
+    """One network of a job; its files are in its own folder below `work`."""
 
     job: Job
     number: int
@@ -98,32 +98,37 @@ class Replicate:
 
     @property
     def folder(self) -> Path:
-        """Where it keeps its checkpoint, and what it leaves."""
+        """Folder of its checkpoint and its results."""
         return self.work / f"replicate-{self.number}"
 
     @property
     def seed(self) -> int:
-        """Of its weights and of the order of the images."""
+        """Seed of its weights and of the order of the images."""
         return self.job.seed + self.number
 
     @property
     def label(self) -> str:
-        """What progress calls it."""
+        """Its name in progress messages."""
         return f"{self.job.name} #{self.number}"
 
 
 def replicates_of(job: Job, work: WorkFolder) -> list[Replicate]:
-    """All networks of a job, in its work folder."""
+    """All replicates of a job, in its work folder."""
     return [Replicate(job, number, work.path) for number in range(job.replicates)]
 
 
 def resolve_training(
     content: Mapping[str, Any], overrides: Mapping[str, Any], where: str
 ) -> TrainingParams:
-    """The shared `training` section with an entry's own values in place of the shared ones.
+    """The shared `training` section, with the entry's own values in place of the shared ones.
 
-    A `schedule` is replaced whole: a step schedule's milestones mean nothing to a cosine. Raises
-    ParamsError, naming the entry where it overrides anything.
+    A `schedule` is replaced as a whole: milestones of a step schedule mean nothing to a cosine. Raises
+    ParamsError; it names the entry if the entry overrides anything.
+
+    >>> shared = dict(epochs=9, batch_size=64, learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+    >>> content = {"training": {**shared, "schedule": {"name": "cosine"}}}
+    >>> resolve_training(content, {"epochs": 3}, "students.kd").epochs
+    3
     """
     problems: list[str] = []
     name = f"{where}.training" if overrides else "training"

@@ -1,10 +1,13 @@
-"""A training whose loss or weights stop being numbers: what is kept of it, and the likely cause in words.
+"""A loss or weights that become NaN or infinite: the file that is kept, and the likely cause in words.
 
-The file holds the step that went wrong, as it was before it began: `network.*` and `momentum.*`;
-`batch.*`: rows i8 [B] (images, by their place in the training set), images f4 [B, 3, H, W] (the views as
-the network sees them), targets f4 [B, C], teacher_logits, teacher_features and, of the tables of views,
-places (see `pipeline.views.batches`) and weights; `student.logits` f4 [B, C], `student.features` f4 [B, D],
-and `loss` f4 []. Its metadata say epoch, step, learning rate and what happened.
+The file holds the state just before the step that failed, as tensors:
+
+- `network.*` and `momentum.*`: weights, statistics and momentum;
+- `batch.*`: rows i8 [B] (indices into the training set), images f4 [B, 3, H, W] (normalised views), targets
+  f4 [B, C], teacher_logits, teacher_features, and the tables of `ViewBatches.stage`: places, labels, weights;
+- `student.logits` f4 [B, C], `student.features` f4 [B, D], `loss` f4 []: what the step computed.
+
+Its metadata give epoch, step, learning rate, seed and what went wrong.
 """
 
 from collections.abc import Mapping
@@ -18,20 +21,14 @@ from pipeline.core.errors import DecantError
 from pipeline.results.tensors import save_tensors
 
 FILE = "non-finite.safetensors"
-# Above, logits of any network that learns are long past: of what a float16 can hold, a tenth.
+# A tenth of float16's range. The logits of a network that still learns are far smaller.
 HUGE_LOGIT = 6e3
 
 
 @dataclass(frozen=True)
 class BadStep:
-    """A step whose loss, or whose weights afterwards, were no numbers.
+    """A step after which the loss or the weights were NaN or infinite; tensors and metadata of its file."""
 
-    Attributes:
-        what: that, in words.
-        tensors: as the module says; metadata: of the file.
-    """
-
-    what: str
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
 
@@ -42,50 +39,56 @@ class BadStep:
         return path
 
     def cause(self) -> str:
-        """What most likely went wrong, and what helps."""
+        """What most likely went wrong, and what to do about it."""
         logits, loss = self.tensors["student.logits"], self.tensors["loss"]
         teacher = self.tensors.get("batch.teacher_logits")
         if not bool(logits.isfinite().all()) or _largest(logits) > HUGE_LOGIT:
             return (
-                f"the network's own logits were {_size(logits)} before the loss saw them: training has "
+                f"the network's own logits were {_size(logits)} before the loss was computed: training has "
                 "diverged; lower training.learning_rate"
             )
-        seen = "" if teacher is None else f", the teacher's are {_size(teacher)}"
-        seen = f"the network's logits are {_size(logits)}{seen}{_equal_rows(logits, teacher)}"
+        sizes = f"the network's logits are {_size(logits)}"
+        if teacher is not None:
+            sizes += f", the teacher's are {_size(teacher)}"
+        sizes += _constant_rows(logits, teacher)
         if not bool(loss.isfinite()):
             return (
-                f"{seen}: the loss itself makes no number of them. In a loss of your own look for a "
-                "division by zero, a logarithm or a root of zero; a lower learning rate cannot help"
+                f"{sizes}: the loss function itself returned {float(loss)}. In a loss of your own look for "
+                "a division by zero, a logarithm or a root of zero; a lower learning rate cannot help"
             )
         return (
-            f"{seen}, and the loss is {float(loss):.4g}: its gradient, or the step along it, is none. In "
-            "a loss of your own look for a root or a norm of zero; else lower training.learning_rate"
+            f"{sizes}, and the loss is {float(loss):.4g}: its gradient, or the step along it, is not "
+            "finite. In a loss of your own look for a root or a norm of zero; otherwise lower "
+            "training.learning_rate"
         )
 
 
 class NonFiniteLossError(DecantError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
+    """The loss or the weights became NaN or infinite; the last good checkpoint is kept."""
 
     def __init__(self, where: str, bad_step: BadStep | None = None) -> None:
         super().__init__(where)
         self.bad_step = bad_step
 
     def explained(self, folder: Path | None) -> "NonFiniteLossError":
-        """The same with the likely cause, and with the step kept in a folder (None: nowhere)."""
+        """This error with the likely cause; the step is saved in a folder (None: nowhere)."""
         if self.bad_step is None:
             return self
         text = f"{self}; likely because {self.bad_step.cause()}. The last good checkpoint is kept"
         if folder is not None:
             path = self.bad_step.save(folder)
             text += (
-                f", and in {path} the batch, its views and the network as they were before that step: "
-                f"{how_to_open(path)}"
+                f". {path} holds the network before that step and its batch: {how_to_open(path)}"
             )
         return NonFiniteLossError(text, self.bad_step)
 
 
 def how_to_open(path: Path) -> str:
-    """Code that loads a file that was kept."""
+    """Python code that loads the file.
+
+    >>> how_to_open(Path("bad.safetensors"))
+    "from safetensors.torch import load_file; load_file('bad.safetensors')"
+    """
     return f"from safetensors.torch import load_file; load_file({str(path)!r})"
 
 
@@ -100,18 +103,17 @@ def _size(values: Tensor) -> str:
     return f"at most {_largest(values):.4g}"
 
 
-def _equal_rows(student: Tensor, teacher: Tensor | None) -> str:
-    texts = []
+def _constant_rows(student: Tensor, teacher: Tensor | None) -> str:
+    text = ""
     for name, logits in (("network", student), ("teacher", teacher)):
-        if logits is not None:
-            count = int((logits.amax(dim=1) == logits.amin(dim=1)).sum())
-            if count:
-                texts.append(f"; {count} of {len(logits)} rows of the {name}'s are constant")
-    return "".join(texts)
+        count = 0 if logits is None else int((logits.amax(dim=1) == logits.amin(dim=1)).sum())
+        if logits is not None and count:
+            text += f"; {count} of {len(logits)} rows of the {name}'s are constant"
+    return text
 
 
 def copies(prefix: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    """Copies on the host of those that are there, under names with a prefix."""
+    """Copies on the CPU of all tensors that are not None, with a prefix before their names."""
     return {
         f"{prefix}{name}": torch.clone(value.detach()).cpu().contiguous()
         for name, value in tensors.items()

@@ -1,14 +1,14 @@
-"""What training leaves: the files of each replicate, and the folder that a stage publishes.
+"""The results of training: the files of each replicate, and the folder that a stage publishes.
 
 ```
-record.json              what was trained and how well it did; the same inputs give the same bytes
+record.json              what was trained, and its accuracy
 replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy, train_sample.safetensors
                          (logits of some training images)
 ```
 
-Finished replicates stay in a work folder whose key leaves their number out, so that asking for one more
-trains one more. How long it took, and on what, goes to a file beside the published folder: two equal
-runs share all of the folder's bytes.
+The same inputs give the same bytes; durations and the machine are written to a file beside the folder.
+Finished replicates also stay in a work folder whose key does not contain their number, so that asking for
+one more trains one more.
 """
 
 import io
@@ -41,7 +41,7 @@ from pipeline.results.record import (
 )
 from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, sample_rows, save_train_sample
 from pipeline.training.jobs import Job, Replicate, replicates_of
-from pipeline.training.loop import Curves, TestSet
+from pipeline.training.trainer import Curves, TestSet
 from pipeline.views.predict import clean_bank, predict_clean
 
 PREDICT_BATCH = 500
@@ -57,17 +57,17 @@ def write_replicate(
     test: TestSet,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> None:
-    """Write all that a replicate leaves; its record comes last, and its checkpoint goes.
+    """Write a replicate's results, its record last, and remove its checkpoint.
 
-    `on_batch` is called with the number of images of each batch that was looked at.
+    `on_batch` is called with the number of images after each batch of predictions.
     """
-    own, device = replicate.folder, test.bank.device
-    durable_write(own / TIMING, canonical_json(timing))
-    _write_train_sample(own, network, data, device, on_batch)
+    folder, device = replicate.folder, test.bank.device
+    durable_write(folder / TIMING, canonical_json(timing))
+    _write_train_sample(folder, network, data, device, on_batch)
     logits, _ = predict_clean(network, test.bank, PREDICT_BATCH, on_batch)
-    save_weights(network, own / WEIGHTS)
-    durable_write(own / CURVES, curves.to_csv().encode("ascii"))
-    durable_write(own / TEST_LOGITS, _npy(logits))
+    save_weights(network, folder / WEIGHTS)
+    durable_write(folder / CURVES, curves.to_csv().encode("ascii"))
+    durable_write(folder / TEST_LOGITS, _npy(logits))
     record = ReplicateRecord(
         replicate=replicate.number,
         seed=replicate.seed,
@@ -77,12 +77,12 @@ def write_replicate(
         train_loss=curves.train_loss[-1] if curves.train_loss else None,
         weights_sha256=weights_digest(network.state_dict()),
     )
-    durable_write(own / RECORD, canonical_json(asdict(record)))
-    (own / CHECKPOINT).unlink(missing_ok=True)
+    durable_write(folder / RECORD, canonical_json(asdict(record)))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _write_train_sample(
-    own: Path,
+    folder: Path,
     network: Network,
     data: ImageData,
     device: torch.device,
@@ -91,7 +91,7 @@ def _write_train_sample(
     rows = sample_rows(data.train.labels)
     bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
     logits, _ = predict_clean(network, bank, PREDICT_BATCH, on_batch)
-    save_train_sample(own / TRAIN_SAMPLE, TrainSample(logits, data.train.labels[rows]))
+    save_train_sample(folder / TRAIN_SAMPLE, TrainSample(logits, data.train.labels[rows]))
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -101,8 +101,8 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> str:
-    """Write a job's record, publish its folder, and say in a line how well it did."""
-    seen = data.normalised(job.normalisation)
+    """Write a job's record, publish its folder, and return one line with the accuracies."""
+    normalised = data.normalised(job.normalisation)
     folders = [replicate.folder for replicate in replicates_of(job, work)]
     replicates = [
         ReplicateRecord.parse(json.loads((folder / RECORD).read_text()), folder / RECORD)
@@ -117,7 +117,7 @@ def publish(job: Job, work: WorkFolder, data: ImageData, out: Path) -> str:
     work.publish(files, out)
     durable_write(timing_file(out), canonical_json({"replicates": timings}))
     accuracies = ", ".join(f"{record.top1_accuracy:.2%}" for record in replicates)
-    return f"{job.kind} {job.name}: {accuracies} on the {data.evaluated_on} set of {seen} -> {out}"
+    return f"{job.kind} {job.name}: {accuracies} on the {data.evaluated_on} set of {normalised} -> {out}"
 
 
 def _record(job: Job, data: ImageData, replicates: Sequence[ReplicateRecord]) -> Record:

@@ -1,9 +1,10 @@
-"""Train what jobs lack: replicates beside each other where the machine allows, each in its own folder.
+"""Train the missing replicates of jobs, several at a time where the machine allows it.
 
-On a CPU they are shared out among processes, on a GPU they run together on streams; whatever the
-company, a replicate ends with the same weights on the same kind of device.
+On a CPU they are distributed over processes, on a GPU over streams. On the same kind of device a
+replicate ends with the same weights, whatever is trained beside it.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,10 +32,11 @@ from pipeline.models.registry import build
 from pipeline.results.record import RECORD
 from pipeline.results.samples import sample_rows
 from pipeline.training.jobs import Job, Replicate, replicates_of
-from pipeline.training.loop import Curves, OnStep, TestSet, Trainer
+from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, publish, write_replicate
 from pipeline.training.processes import run_in_processes
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
+from pipeline.training.trainer import Curves, TestSet, Trainer
 from pipeline.views.batches import ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place
@@ -52,10 +54,10 @@ def train_and_publish(
     *,
     graph: bool = True,
 ) -> None:
-    """Train what is missing of all jobs, then write each one's record and publish its folder.
+    """Train the missing replicates of all jobs, then write each job's record and publish its folder.
 
     Args:
-        jobs: by the folder to publish.
+        jobs: folder to publish -> job.
         graph: see `Trainer`.
     """
     device = pick_device(machine)
@@ -65,7 +67,7 @@ def train_and_publish(
         missing: dict[Path, Replicate] = {}
         for out, job in jobs.items():
             folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
-            if folder.path not in opened:  # two entries may be the same but for their names
+            if folder.path not in opened:  # entries may differ in their names only
                 opened[folder.path] = stack.enter_context(folder)
             works[out] = opened[folder.path]
             for replicate in replicates_of(job, folder):
@@ -74,11 +76,11 @@ def train_and_publish(
         run_replicates(list(missing.values()), data, device, machine, display, graph=graph)
         for out, job in jobs.items():
             display.tell(publish(job, works[out], data, out))
-            kept = sum(r.folder not in missing for r in replicates_of(job, works[out]))
-            if kept:
+            reused = sum(r.folder not in missing for r in replicates_of(job, works[out]))
+            if reused:
                 display.tell(
-                    f"{job.kind} {job.name}: {kept} of {job.replicates} were trained before (kept in "
-                    f"{works[out].path}); `decant clean` first trains them anew"
+                    f"{job.kind} {job.name}: {reused} of {job.replicates} were trained before (kept in "
+                    f"{works[out].path}); to train them again, run `decant clean` first"
                 )
 
 
@@ -91,7 +93,7 @@ def run_replicates(
     *,
     graph: bool = True,
 ) -> None:
-    """Train replicates at the same time: on a CPU in processes, on a GPU on streams."""
+    """Train replicates, several at a time: on a CPU in processes, on a GPU on streams."""
     set_up(device, machine.threads)
     if not replicates:
         return
@@ -101,10 +103,10 @@ def run_replicates(
         display.tell(warning)
     processes = 1 if device.type == "cuda" else machine.processes(len(replicates))
     if processes > 1:
-        # A pool of threads does not outlive forking: the processes would wait for it forever.
+        # A forked process has no threads of its parent's pool and would wait for them forever.
         torch.set_num_threads(1)
-    # Made before any process is, which then have one copy of the images between them.
-    train = trainings(replicates, data, device, display.tell, graph=graph)
+    # Before any process is forked, so that all of them share one copy of the images.
+    train = training_function(replicates, data, device, display.tell, graph=graph)
 
     def work(chosen: Sequence[int], report: Report) -> None:
         torch.set_num_threads(machine.threads)
@@ -117,7 +119,7 @@ def run_replicates(
         train(everything, display.show, MOST_AT_ONCE if device.type == "cuda" else 1)
 
 
-def trainings(
+def training_function(
     replicates: Sequence[Replicate],
     data: ImageData,
     device: torch.device,
@@ -125,10 +127,10 @@ def trainings(
     *,
     graph: bool = True,
 ) -> Callable[..., None]:
-    """A function that trains some of the replicates, all of which see one copy of the images.
+    """Put the images on the device, once for all replicates; returns a function that trains some of them.
 
-    It takes their indices, where to report progress and how many may run at a time; they go on from
-    their checkpoints and leave their files. `tell` gets each message once.
+    The function takes the indices of the replicates, a callback for progress and how many to train at a
+    time. It continues from their checkpoints and writes their results. `tell` gets each message once.
     """
     test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
     tell_once = cache(tell)
@@ -164,7 +166,7 @@ def _lane(
     *,
     graph: bool,
 ) -> Lane:
-    """A replicate as a training of the loop."""
+    """A replicate, ready to be trained beside others."""
     job, began = replicate.job, time.monotonic()
 
     def start() -> Trainer:
@@ -183,12 +185,12 @@ def _lane(
 
     def end(trainer: Trainer, at_once: int) -> None:
         report(_tick(replicate, trainer, trainer.curves.train_loss[-1]))
-        how = {
+        mode = {
             "precision": job.training.precision,
             "steps": "graph" if trainer.player.records else "eager",
             "replicates_at_once": at_once,
         }
-        timing = _timing(replicate, began, trainer.images_seen, test.bank.device, how)
+        timing = _timing(replicate, began, trainer.images_seen, test.bank.device, mode)
         write_replicate(replicate, trainer.network, trainer.curves, timing, data, test)
 
     return Lane(
@@ -210,15 +212,15 @@ def _network(replicate: Replicate, data: ImageData) -> Network:
 def _write_given(
     replicate: Replicate, data: ImageData, device: torch.device, report: Report
 ) -> None:
-    """Write the files of a network that was trained elsewhere, under its own normalisation."""
+    """Write the results of a network that was trained elsewhere, under its own normalisation."""
     began, job = time.monotonic(), replicate.job
-    seen = data.normalised(job.normalisation)
-    test = TestSet(clean_bank(seen.test.images, seen.mean, seen.std, device), seen.test.labels)
-    network = _network(replicate, seen)
+    data = data.normalised(job.normalisation)
+    test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
+    network = _network(replicate, data)
     assert job.weights is not None
     network.load_state_dict(dict(job.weights))
     place(network, device)
-    done, total = 0, len(test.labels) + len(sample_rows(seen.train.labels))
+    done, total = 0, len(test.labels) + len(sample_rows(data.train.labels))
 
     def count(images: int) -> None:
         nonlocal done
@@ -226,11 +228,11 @@ def _write_given(
         report(Tick(job.name, done, total))
 
     timing = _timing(replicate, began, 0, device, {})
-    write_replicate(replicate, network, Curves(), timing, seen, test, count)
+    write_replicate(replicate, network, Curves(), timing, data, test, count)
 
 
 def _reporting(replicate: Replicate, report: Report) -> OnStep:
-    """Tells where training stands a few times a second, so that reading the loss costs nothing."""
+    """Report progress a few times a second at most: reading the loss waits for the device."""
     last = 0.0
 
     def on_step(trainer: Trainer, loss: Tensor) -> None:
@@ -244,8 +246,8 @@ def _reporting(replicate: Replicate, report: Report) -> OnStep:
 
 
 def _tick(replicate: Replicate, trainer: Trainer, loss: float) -> Tick:
-    measured = [a for a in trainer.curves.test_top1_accuracy if a == a]
-    accuracy = f" accuracy {measured[-1]:.2%}" if measured else ""
+    evaluated = [a for a in trainer.curves.test_top1_accuracy if not math.isnan(a)]
+    accuracy = f" accuracy {evaluated[-1]:.2%}" if evaluated else ""
     count = trainer.batches.count
     done = trainer.epoch * count + trainer.images_in_epoch
     total = trainer.params.epochs * count
@@ -253,15 +255,15 @@ def _tick(replicate: Replicate, trainer: Trainer, loss: float) -> Tick:
 
 
 def _timing(
-    replicate: Replicate, began: float, images: int, device: torch.device, how: dict[str, Any]
+    replicate: Replicate, began: float, images: int, device: torch.device, mode: dict[str, Any]
 ) -> dict[str, Any]:
-    """How long a training took since it `began`, and on what."""
+    """Duration since `began`, speed, and what computed."""
     seconds = time.monotonic() - began
     return {
         "replicate": replicate.number,
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
-        **how,
+        **mode,
         **describe_device(device),
         "versions": versions(),
     }

@@ -1,7 +1,7 @@
-"""What the steps of an epoch share besides their batches, in memory that stays where it is.
+"""What a step needs besides its batch and its network, in device memory that stays in place.
 
-A step finds the images' order, its learning rate and its own number on the device and leaves its loss
-there, so that it can be recorded once and replayed without the host (`graphs`).
+A step reads the order of the images, its learning rate and its own number on the device and leaves its
+loss there. It can therefore be recorded once and replayed without the host (`graphs`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """The batch size of each step of an epoch; the last step takes the remaining images.
+
+    A single remaining image is left out: batch normalisation has no variance to work with.
+
+    >>> batch_sizes(200, 64)
+    [64, 64, 64, 8]
+    >>> batch_sizes(129, 64)
+    [64, 64]
+    """
+    whole, rest = divmod(images, batch_size)
+    return [batch_size] * whole + [rest] * (rest > 1 or (rest and not whole))
+
+
 class StepTables:
-    """The tables of one epoch, and where in them the current step is.
+    """The tables of one epoch of N images in S steps, and the position of the current step in them.
 
     Attributes:
-        learning_rate: f4 [1], the current step's; what the optimiser reads.
-        losses: f4 [S], of the steps that are done.
+        learning_rate: f4 [1], of the current step; the optimiser reads it.
+        losses: f4 [S], of the finished steps, nats.
     """
 
     def __init__(self, images: int, steps: int, device: torch.device) -> None:
@@ -34,7 +48,7 @@ class StepTables:
     def start(
         self, order: NDArray[np.int64], rates: Sequence[float], progress: Sequence[float]
     ) -> None:
-        """Begin an epoch: order i8 [N] of the images; rate and progress of each of the S steps."""
+        """Begin an epoch: the order of the images, i8 [N]; learning rate and progress of each step."""
         self._order.copy_(torch.from_numpy(order))
         self._rates.copy_(torch.tensor(rates))
         self._progress.copy_(torch.tensor(progress))
@@ -42,22 +56,22 @@ class StepTables:
         self._step.zero_()
 
     def begin_step(self, size: int) -> tuple[Tensor, Tensor]:
-        """Make a step the current one.
+        """Set the learning rate of the current step.
 
-        Returns the rows of its images, i8 [size], and its progress in epochs, f4 [].
+        Returns the rows of its images, i8 [size], and the progress of training in epochs, f4 [].
         """
         torch.index_select(self._rates, 0, self._step, out=self.learning_rate)
         rows = self._order.index_select(0, self._offsets[:size] + self._images_done)
         return rows, self._progress.index_select(0, self._step)[0]
 
     def end_step(self, size: int, loss: Tensor) -> None:
-        """Keep the current step's loss, a scalar, and go on to the next step."""
+        """Store the loss of the current step, a scalar, and move on to the next step."""
         self.losses.index_copy_(0, self._step, loss.detach().view(1).to(self.losses.dtype))
         self._images_done += size
         self._step += 1
 
     def state(self) -> list[Tensor]:
-        """What steps change."""
+        """The tensors that a step changes."""
         return [self._images_done, self._step, self.learning_rate, self.losses]
 
 
@@ -66,8 +80,8 @@ def sgd(
 ) -> torch.optim.SGD:
     """SGD that reads its learning rate, f4 [1], from memory in each step.
 
-    Its momentum is there from the start, zero: the first step then gives the bits that it would
-    give without.
+    Its momentum is allocated here, as zeros, so that recorded steps find it in place; the first step
+    has the same bits either way.
     """
     parameters = list(network.parameters())
     optimiser = torch.optim.SGD(
@@ -79,11 +93,23 @@ def sgd(
     return optimiser
 
 
-class NormCounters:
-    """The batches that batch normalisations have seen, counted an epoch at a time.
+def momentum_buffers(optimiser: torch.optim.SGD, network: nn.Module) -> dict[str, Tensor]:
+    """An optimiser's momentum, by the names of the weights; empty without momentum.
 
-    Nothing reads `num_batches_tracked` (all of our norms have a fixed momentum), but each costs an
-    operation in every step.
+    >>> layer = nn.Linear(2, 1)
+    >>> optimiser = sgd(layer, torch.tensor([0.1]), momentum=0.9, weight_decay=0.0)
+    >>> momentum_buffers(optimiser, layer)
+    {'weight': tensor([[0., 0.]]), 'bias': tensor([0.])}
+    """
+    states = ((name, optimiser.state.get(p)) for name, p in network.named_parameters())
+    return {name: state["momentum_buffer"] for name, state in states if state}
+
+
+class NormCounters:
+    """Counts the batches of batch normalisation once per epoch instead of once per step.
+
+    Nothing reads `num_batches_tracked` (the momentum of all our norms is fixed), but each of them costs
+    an operation in every step.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -97,7 +123,7 @@ class NormCounters:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is counted inside."""
+        """Inside, no batch is counted."""
         for norm in self._counters:
             norm.num_batches_tracked = None
         try:
@@ -107,6 +133,6 @@ class NormCounters:
                 norm.num_batches_tracked = counter
 
     def advance(self, batches: int) -> None:
-        """Count batches that were not counted."""
+        """Add batches that went uncounted."""
         for counter in self._counters.values():
             counter += batches

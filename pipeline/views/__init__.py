@@ -1,1 +1,1 @@
-"""From a plan to pixels, and from pixels to logits."""
+"""Views: their plans, their pixels, and the logits of a network on them."""

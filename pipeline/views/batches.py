@@ -1,13 +1,13 @@
-"""From images and a plan to the batches that a network sees: crop, flip, normalise, mix.
+"""From images and a plan to batches: crop, flip, mix, normalise.
 
-Everything is done for a whole batch at once and straight from the plan. The uint8 part is a gather,
-equal bit for bit on every device; on a CPU each crop is one copy out of a padded and pre-flipped copy of
-the data set, on a GPU the padded images are indexed. Pixels are mixed before they are normalised, which
-comes to the same and is done once then; multiplications and additions are separate operations, so that
-no device fuses two of them and rounds otherwise.
+A whole batch is made at once, directly from the plan. Crops are gathered as uint8 and have the same bits on
+every device. On a CPU each crop is one copy from a padded and flipped copy of the data set; on a GPU the
+padded images are indexed. Pixels are mixed before they are normalised, which gives the same result and
+normalises half as many. Multiplications and additions are separate operations, because a device that fuses
+them rounds differently.
 
-An epoch's data are copied into memory that stays where it is, so that a recorded step (`graphs`) finds
-the next epoch's where it found the last one's; nothing in a batch waits for the device.
+The data of an epoch are copied into memory that stays in place, so that a recorded step
+(`pipeline.training.graphs`) reads the next epoch from the same addresses. Nothing waits for the device.
 """
 
 import math
@@ -27,11 +27,11 @@ from pipeline.views.plans import EpochPlan
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees.
+    """The inputs of one training step.
 
     Attributes:
         images: f4 [B, 3, H, W], normalised, channels last in memory.
-        targets: f4 [B, C], class probabilities: one-hot, or mixed with the images' weight.
+        targets: f4 [B, C], class probabilities: one-hot, or mixed like the images.
         teacher_logits: f4 [B, C] or None; teacher_features: f4 [B, D] or None.
     """
 
@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochData:
-    """Everything that one epoch needs besides the images themselves.
+    """Everything that one epoch needs besides images and labels.
 
     Attributes:
         plan: crops, flips, partners and weights of all N images.
@@ -60,21 +60,21 @@ EpochSource = Callable[[int], EpochData]
 
 @dataclass(frozen=True)
 class StagedEpoch:
-    """An epoch's data as tables in host memory (pinned where a GPU will copy them); see `stage`."""
+    """The data of an epoch as tables in host memory (pinned for a GPU); see `ViewBatches.stage`."""
 
     tables: dict[str, Tensor]
 
 
 class ImageBank:
-    """A data set held in memory, from which augmented batches are gathered.
+    """The images of a data set in memory, from which augmented batches are gathered.
 
     Args:
         images: u1 [N, H, W, 3].
         mean, std: per channel, of pixel / 255.
-        augmentation: zero pixels on each side (crops have the size of the image), and whether flips
-            occur (keeps a flipped copy on a CPU).
+        augmentation: zero pixels on each side (a crop has the size of the image), and whether images are
+            flipped (on a CPU a flipped copy is kept).
         device: where batches are made.
-        by_index: gather pixel by pixel, as a GPU does (its default); copies of crops are faster on a CPU.
+        by_index: gather single pixels (the default on a GPU) or copy whole crops (faster on a CPU).
     """
 
     def __init__(
@@ -98,26 +98,27 @@ class ImageBank:
             self._columns = torch.arange(self.width).to(device)
         else:
             self._windows = self._all_crops(padded)
-        deviation = torch.tensor(std, dtype=torch.float64)
-        average = torch.tensor(mean, dtype=torch.float64)
-        self._scale = self._everywhere(1 / (255 * deviation))
-        self._shift = self._everywhere(-average / deviation)
+        means, stds = torch.tensor([mean, std], dtype=torch.float64)
+        self._scale = self._per_pixel(1 / (255 * stds))
+        self._shift = self._per_pixel(-means / stds)
 
     @property
     def _width(self) -> int:
         """Pixels in a row of the padded images."""
         return self.width + 2 * self.pad
 
-    def _everywhere(self, channels: Tensor) -> Tensor:
-        """One number a channel as f4 [H, W, 3]: operands of one shape are read in one run, which is
-        eight times as fast as three numbers over and over."""
-        size = (self.height, self.width, 3)
-        return channels.to(self.device, torch.float32).expand(size).contiguous()
+    def _per_pixel(self, channels: Tensor) -> Tensor:
+        """Numbers per channel [3], repeated for every pixel: f4 [H, W, 3].
+
+        Arithmetic with an operand of the same shape is eight times as fast as broadcasting three numbers.
+        """
+        numbers = channels.to(self.device, torch.float32)
+        return numbers.expand(self.height, self.width, 3).contiguous()
 
     def _padded(self, images: NDArray[np.uint8], *, flipped: bool) -> Tensor:
-        """The images amid zeros, and after them all of them flipped: u1, flat.
+        """The zero-padded images and, if `flipped`, the same images flipped: u1, flat.
 
-        A few more zeros follow, so that as many bytes can be copied from the last crop as from others.
+        Zeros are appended so that the last crop can be copied with as many bytes as the others.
         """
         copies = (images, images[:, :, ::-1])[: 1 + flipped]
         shape = (len(copies), self.count, self.height + 2 * self.pad, self._width, 3)
@@ -129,39 +130,39 @@ class ImageBank:
         return torch.from_numpy(memory)
 
     def _all_crops(self, padded: Tensor) -> Tensor:
-        """A view u1 [first pixel, H * padded width * 3] of all crops; nothing is copied.
+        """All crops by their first pixel, u1 [first pixel, H * padded width * 3]; nothing is copied.
 
-        From a crop's first pixel on, it lies in the first columns of rows as wide as the padded image.
+        Each has H rows of the width of the padded image, of which the first W pixels are the crop.
         """
         length = self.height * self._width * 3
-        crops = max(0, (len(padded) - length) // 3 + 1)  # of no images there are none
+        crops = max(0, (len(padded) - length) // 3 + 1)  # 0 for an empty data set
         return padded.as_strided((crops, length), (3, 1))
 
     def locate(
         self, rows: NDArray[np.integer], crop_yx: NDArray[np.uint8], flip: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        """Where crops lie in the bank's memory, as `cut` takes it: i8 [B, 1], by index [B, 2].
+        """The places of crops in the bank's memory, for `cut`: i8 [B, 1], or [B, 2] `by_index`.
 
         Args:
             rows: integers [B], images; crop_yx: u1 [B, 2]; flip: bool [B].
 
-        Raises IndexError for crops outside of the padding and flips where there are to be none.
+        Raises IndexError for crops beyond the padding, and for flips in a bank without flips.
         """
         y, x = crop_yx[:, 0].astype(np.int64), crop_yx[:, 1].astype(np.int64)
         if (crop_yx > 2 * self.pad).any() or (flip.any() and not self.flip):
             raise IndexError(f"crops lie within 0..{2 * self.pad}, flips: {self.flip}")
         images = np.asarray(rows, np.int64)
-        if self.by_index:  # the first pixel, and the step to the next one
+        if self.by_index:  # a flipped row is read from its last pixel, backwards
             x = np.where(flip, x + self.width - 1, x)
         else:
-            # In the flipped copy the crop that starts at x starts as far from the other side.
+            # In the flipped copy, a crop lies as far from the right as it did from the left.
             x = np.where(flip, 2 * self.pad - x, x)
             images = images + flip * self.count
         first = (images * (self.height + 2 * self.pad) + y) * self._width + x
         return np.stack([first, 1 - 2 * flip] if self.by_index else [first], axis=1)
 
     def cut(self, places: Tensor) -> Tensor:
-        """The crops at places that `locate` found, on the bank's device: u1 [B, H, W, 3]."""
+        """The crops at places from `locate`, on the bank's device: u1 [B, H, W, 3]."""
         if self.by_index:
             first, step = places[:, :1], places[:, 1:]
             rows, columns = first + self._lines, step * self._columns
@@ -170,13 +171,20 @@ class ImageBank:
         return pixels.view(-1, self.height, self._width, 3)[:, :, : self.width]
 
     def crops(self, rows: Tensor, crop_yx: Tensor, flip: Tensor) -> Tensor:
-        """Cut crops: rows i8 [B], crop_yx u1 [B, 2], flip bool [B] -> u1 [B, H, W, 3]."""
+        """Cut crops: rows i8 [B], crop_yx u1 [B, 2], flip bool [B] -> u1 [B, H, W, 3].
+
+        >>> white, pad = np.full((1, 2, 2, 3), 255, np.uint8), Augmentation(pad=1, flip=False)
+        >>> bank = ImageBank(white, (0.5,) * 3, (0.25,) * 3, pad, torch.device("cpu"))
+        >>> bank.crops(torch.tensor([0]), torch.tensor([[0, 1]]), torch.tensor([False]))[0, :, :, 0]
+        tensor([[  0,   0],
+                [255, 255]], dtype=torch.uint8)
+        """
         places = self.locate(*(tensor.cpu().numpy() for tensor in (rows, crop_yx, flip)))
         return self.cut(torch.from_numpy(places).to(self.device))
 
     @cached_property
-    def as_they_are(self) -> Tensor:
-        """Places of all images, unaugmented."""
+    def clean_places(self) -> Tensor:
+        """Places of all images without augmentation, on the bank's device; see `locate`."""
         middle = np.full((self.count, 2), self.pad, np.uint8)
         places = self.locate(np.arange(self.count), middle, np.zeros(self.count, np.bool_))
         return torch.from_numpy(places).to(self.device)
@@ -186,22 +194,17 @@ class ImageBank:
         return self._normalised(pixels.to(torch.float32))
 
     def mix(self, pixels: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sums of crops, normalised: u1 [2 * B, H, W, 3], first all of the images themselves,
-        and f4 [2, B] -> f4 [B, 3, H, W], channels last in memory."""
-        own, others = pixels.to(torch.float32).mul_(weights.view(-1, 1, 1, 1)).chunk(2)
-        return self._normalised(own.add_(others))
+        """Mixup, normalised: crops u1 [2 * B, H, W, 3] (B images, then their B partners) and weights
+        f4 [2, B] -> f4 [B, 3, H, W], channels last in memory."""
+        images, partners = pixels.to(torch.float32).mul_(weights.view(-1, 1, 1, 1)).chunk(2)
+        return self._normalised(images.add_(partners))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         return pixels.mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
 
 
 class ViewBatches:
-    """Batches of the current epoch: an image bank, its labels and one epoch's data.
-
-    Args:
-        bank: the images.
-        labels: i4 [N], class numbers below `num_classes`.
-    """
+    """Batches of the current epoch: a bank of images, their labels i4 [N], and the data of one epoch."""
 
     def __init__(self, bank: ImageBank, labels: NDArray[np.int32], num_classes: int) -> None:
         self.bank = bank
@@ -213,18 +216,18 @@ class ViewBatches:
         self._tables: dict[str, Tensor] = {}
 
     def stage(self, data: EpochData) -> StagedEpoch:
-        """Bring an epoch's data into the form that `start` copies; safe in another thread.
+        """Prepare an epoch's data for `start`; safe in another thread.
 
-        The tables, by name: `places` i8 [1 or 2, N, 1 or 2] and `labels` i8 [1 or 2, N] of the images
-        themselves and, where any is mixed, of their partners; then also `weights` f4 [2, N] of both;
-        `teacher_logits` f2 [N, C], `teacher_features` f2 [N, D].
+        The tables by name: `places` i8 [1 or 2, N, 1 or 2] and `labels` i8 [1 or 2, N], of the images
+        and, if any image is mixed, of their partners; then also `weights` f4 [2, N] of both;
+        `teacher_logits` f2 [N, C] and `teacher_features` f2 [N, D] if the epoch has them.
         """
         plan = data.plan
         images = np.arange(self.count)
         places = [self.bank.locate(images, plan.crop_yx, plan.flip)]
         labels = [self._labels]
-        answers = {"teacher_logits": data.teacher_logits, "teacher_features": data.teacher_features}
-        tables: dict[str, NDArray[Any]] = {k: v for k, v in answers.items() if v is not None}
+        teacher = {"teacher_logits": data.teacher_logits, "teacher_features": data.teacher_features}
+        tables: dict[str, NDArray[Any]] = {k: v for k, v in teacher.items() if v is not None}
         if plan.mixed.any():
             crop_yx, flip = plan.partner_crop_yx, plan.partner_flip
             places.append(self.bank.locate(plan.partner, crop_yx, flip))
@@ -233,15 +236,15 @@ class ViewBatches:
         tables |= {"places": np.stack(places), "labels": np.stack(labels)}
         tensors = {name: torch.from_numpy(table) for name, table in tables.items()}
         if self.bank.device.type == "cuda":
-            with torch.cuda.device(self.bank.device):  # a thread's own is the first GPU
+            with torch.cuda.device(self.bank.device):  # in a new thread the first GPU is current
                 tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         return StagedEpoch(tensors)
 
     def start(self, data: EpochData | StagedEpoch) -> None:
-        """Make `data` the epoch that batches are taken from.
+        """Make `data` the current epoch.
 
-        Its tables are copied to where those of the last epoch were; on a GPU in the order of the
-        current stream, so that steps before see the last epoch and steps after this one.
+        Its tables overwrite those of the last epoch; on a GPU the copy is queued on the current stream,
+        so that earlier steps still read the last epoch and later steps read this one.
         """
         staged = data if isinstance(data, StagedEpoch) else self.stage(data)
         self._tables = {}
@@ -253,26 +256,26 @@ class ViewBatches:
 
     @property
     def layout(self) -> tuple[tuple[str, int], ...]:
-        """Which tables the current epoch has, and where: all that batches of two epochs can differ in."""
+        """Names and addresses of the current epoch's tables; a recorded step is valid for one layout."""
         return tuple((name, table.data_ptr()) for name, table in sorted(self._tables.items()))
 
     def batch(self, rows: Tensor) -> Batch:
-        """Gather the batch of the given rows, i8 [B] on the bank's device."""
-        teacher = (self._answers(name, rows) for name in ("teacher_logits", "teacher_features"))
+        """Gather the batch of some rows, i8 [B] on the bank's device."""
+        teacher = (self._outputs(name, rows) for name in ("teacher_logits", "teacher_features"))
         return Batch(self.images(rows), self.targets(rows), *teacher)
 
-    def _answers(self, name: str, rows: Tensor) -> Tensor | None:
+    def _outputs(self, name: str, rows: Tensor) -> Tensor | None:
         return self._tables[name].index_select(0, rows).float() if name in self._tables else None
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
-        """The rows of the tables `places`, `labels` and `weights`, see `stage`: which views they are."""
+        """Some rows of the tables `places`, `labels` and `weights` (see `stage`): what identifies a view."""
         names = {"places", "labels", "weights"} & self._tables.keys()
         return {name: self._tables[name].index_select(1, rows) for name in names}
 
     def images(self, rows: Tensor) -> Tensor:
-        """Augmented, normalised and mixed images of the rows: f4 [B, 3, H, W].
+        """Augmented, mixed and normalised images of some rows: f4 [B, 3, H, W].
 
-        A row's bits do not depend on the others: weights of 1 leave a plain row as it is.
+        The bits of a row do not depend on the other rows: a weight of 1 does not change a plain row.
         """
         places = self._tables["places"].index_select(1, rows)
         pixels = self.bank.cut(places.flatten(0, 1))
@@ -281,17 +284,17 @@ class ViewBatches:
         return self.bank.mix(pixels, self._tables["weights"].index_select(1, rows))
 
     def targets(self, rows: Tensor) -> Tensor:
-        """Class probabilities of the rows: f4 [B, C], mixed with the weight of the images."""
+        """Class probabilities of some rows: f4 [B, C], mixed with the weights of the images."""
         labels = self._tables["labels"].index_select(1, rows)
-        own = self._identity.index_select(0, labels[0])
+        one_hot = self._identity.index_select(0, labels[0])
         if "weights" not in self._tables:
-            return own
+            return one_hot
         weights = self._tables["weights"].index_select(1, rows).view(2, -1, 1)
-        return own * weights[0] + self._identity.index_select(0, labels[1]) * weights[1]
+        return one_hot * weights[0] + self._identity.index_select(0, labels[1]) * weights[1]
 
 
 def clean_epoch(count: int, pad: int) -> EpochData:
-    """The epoch that shows every image as it is: the middle crop, no flip, nothing mixed."""
+    """An epoch of clean images: centre crops, no flips, no mixup."""
     plan = EpochPlan.blank(np.zeros(count, np.bool_))
     plan.crop_yx[:] = pad
     plan.partner_crop_yx[:] = pad

@@ -1,11 +1,10 @@
-"""Views: what one augmented copy of the training set looks like, as arrays that can be stored.
+"""Plans of views: for every training image its crop, its flip and, under mixup, its partner and weight.
 
-A *plan* says for every training image of every view where it is cropped, whether it is flipped and,
-in the mixed group, with which partner and weight it is mixed. Plans are drawn here once, when a store
-is made, and travel with the teacher's logits from then on; a student never draws one again, so neither
-numpy's version nor batch size, order or device can change what it sees.
+A view is one augmented copy of the training set, and its plan is a few arrays that can be stored. A store's
+plans are drawn here once, when the store is made, and are stored beside the teacher's logits. A student
+reads them and never draws them again, so no numpy version, batch size, order or device can change its images.
 
-Not here: pixels (`batches`) and files (`store`).
+Pixels are the business of `batches`, files that of `pipeline.store`.
 """
 
 from collections.abc import Mapping
@@ -25,20 +24,19 @@ PLAN_ARRAYS: dict[Group, tuple[str, ...]] = {
 }
 PLAN_DTYPES = {"crop_yx": "u1", "flip": "?", "partner": "i4", "lam": "f4", "mix_rank": "i4"}
 
-# Each array of a view has a random stream of its own, so that changing how one is drawn (another
-# alpha, say) leaves the others as they were.
+# Each array of a view has its own random stream: drawing one of them differently (with another alpha, say)
+# does not change the others.
 _STREAMS = {"crop_yx": 0, "partner": 2, "lam": 3, "mix_rank": 4, "cells": 5, "sampling": 6}
-_GOLDEN = 618  # thousandths; whole numbers, so that no rounding moves a start
+_GOLDEN = 618  # golden ratio in thousandths: an integer, so that the start of a replicate is exact
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewRecipe:
     """How the views of one group are drawn.
 
-    `draw` is `random` (each crop and flip independent, as the field does online), `stratified` (each
-    image meets every crop and flip once before any repeats) or `given` (drawn elsewhere and imported;
-    `seed` says nothing then). `alpha` is the parameter of mixup's Beta(alpha, alpha); None for the
-    plain group.
+    `draw` is `random` (independent crops and flips, as in online training), `stratified` (each image goes
+    through all crops and flips before one repeats) or `given` (drawn elsewhere and imported; `seed` is
+    then meaningless). `alpha` is the parameter of mixup's Beta(alpha, alpha); None for the plain group.
     """
 
     pad: Annotated[int, AtLeast(0)]
@@ -49,7 +47,7 @@ class ViewRecipe:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The crops and flips that this recipe draws from."""
+        """The padding and flips that this recipe draws from."""
         return Augmentation(pad=self.pad, flip=self.flip)
 
 
@@ -73,12 +71,12 @@ class View:
     mix_rank: NDArray[np.int32] | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays that this view has, by name."""
+        """The arrays of this view, by name."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: array for name, array in present.items() if array is not None}
 
     def unmixed(self) -> "View":
-        """The same crops and flips with nothing mixed."""
+        """The same crops and flips, without mixup."""
         return View(self.crop_yx, self.flip)
 
     @classmethod
@@ -95,7 +93,7 @@ def _rng(seed: int, group: Group, index: int, stream: str) -> np.random.Generato
 
 @lru_cache(maxsize=2)
 def _cell_order(seed: int, group: Group, block: int, cells: int, count: int) -> NDArray[np.uint16]:
-    """For each image a random order of all (crop, flip) cells: u2 [N, cells]."""
+    """For each image a random order of all (crop, flip) pairs: u2 [N, cells]."""
     ordered = np.broadcast_to(np.arange(cells, dtype=np.uint16), (count, cells))
     return _rng(seed, group, block, "cells").permuted(ordered, axis=1)
 
@@ -103,9 +101,13 @@ def _cell_order(seed: int, group: Group, block: int, cells: int, count: int) -> 
 def draw_view(group: Group, recipe: ViewRecipe, v: int, count: int) -> View:
     """Draw the plan of view number `v` over `count` images; a pure function of its arguments.
 
-    Views are independent of how many of them there are: drawing more later leaves the first ones as
-    they were. Raises ValueError for views that were drawn elsewhere, and where a mixed view is asked
-    for without an alpha.
+    A view does not depend on the number of views, so more of them can be added to a store later. Raises
+    ValueError for a recipe of views that were drawn elsewhere, and for a mixed view without alpha.
+
+    >>> recipe = ViewRecipe(pad=4, flip=True, draw="random", alpha=None, seed=0)
+    >>> view = draw_view("plain", recipe, 7, count=3)
+    >>> view.crop_yx.tolist(), view.flip.tolist()
+    ([[7, 2], [5, 2], [0, 3]], [True, False, True])
     """
     if recipe.draw == "given":
         raise ValueError("views that were drawn elsewhere cannot be drawn again")
@@ -133,7 +135,11 @@ def draw_view(group: Group, recipe: ViewRecipe, v: int, count: int) -> View:
 
 
 def check_view(group: Group, view: View, pad: int) -> list[str]:
-    """What is wrong with a view's values: permutations that are none, crops or weights out of range."""
+    """Problems with the values of a view: arrays, permutations, ranges of crops and weights.
+
+    >>> check_view("plain", View(np.array([[9, 0]], np.uint8), np.array([False])), pad=4)
+    ['crop_yx reaches 9, at most 8 fits the padding']
+    """
     arrays = view.arrays()
     if tuple(arrays) != PLAN_ARRAYS[group]:
         return [f"a {group} view has the arrays {PLAN_ARRAYS[group]}, found {tuple(arrays)}"]
@@ -160,14 +166,17 @@ def _is_permutation(array: NDArray[np.int32]) -> bool:
 def mixed_rows(mix_rank: NDArray[np.int32], share: float) -> NDArray[np.bool_]:
     """Which images are mixed under a mixup share: bool [N], exactly round(share * N) of them.
 
-    The sets are nested: an image that is mixed under one share is mixed under every larger one.
+    An image that is mixed under one share is also mixed under every larger share.
+
+    >>> mixed_rows(np.array([2, 0, 3, 1], np.int32), 0.5).tolist()
+    [False, True, False, True]
     """
     return mix_rank < round(share * len(mix_rank))
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What every training image looks like in one epoch, plain and mixed rows in one table.
+    """How every training image is augmented in one epoch; plain and mixed rows in one table.
 
     Attributes:
         crop_yx: u1 [N, 2], flip: bool [N]: crop and flip of the image itself.
@@ -187,7 +196,7 @@ class EpochPlan:
 
     @classmethod
     def blank(cls, mixed: NDArray[np.bool_]) -> "EpochPlan":
-        """A plan whose rows are still to be filled by `fill`; `mixed` (bool [N]) says which are mixed."""
+        """A plan whose rows `fill` has yet to set; mixed: bool [N]."""
         count = len(mixed)
         return cls(
             crop_yx=np.zeros((count, 2), np.uint8),
@@ -200,7 +209,7 @@ class EpochPlan:
         )
 
     def fill(self, view: View, rows: NDArray[Any]) -> None:
-        """Take the given rows (indices or bool [N]) from a view of either group."""
+        """Copy rows (indices or bool [N]) from a view of either group."""
         self.crop_yx[rows] = view.crop_yx[rows]
         self.flip[rows] = view.flip[rows]
         if view.partner is None or view.lam is None:
@@ -215,7 +224,12 @@ class EpochPlan:
 
 
 def plan_of(view: View) -> EpochPlan:
-    """The epoch plan of one whole view: all rows of a mixed view are mixed, none of a plain one."""
+    """The epoch plan of one whole view: all rows are mixed in a mixed view, none in a plain one.
+
+    >>> plan = plan_of(View(np.zeros((2, 2), np.uint8), np.array([False, True])))
+    >>> plan.mixed.tolist(), plan.partner.tolist(), plan.lam.tolist()
+    ([False, False], [0, 1], [1.0, 1.0])
+    """
     count = len(view.flip)
     plan = EpochPlan.blank(np.full(count, view.partner is not None))
     plan.fill(view, np.arange(count))
@@ -223,21 +237,27 @@ def plan_of(view: View) -> EpochPlan:
 
 
 def epoch_view(views: int, epoch: int, replicate: int) -> int:
-    """The view that a replicate uses in an epoch: consecutive ones, from a start of its own.
+    """The view that a replicate uses in an epoch: consecutive views, from a start of its own.
 
-    Starts are spread over the views by multiples of the golden ratio, so that replicates do not meet
-    the same views in step.
+    The starts are multiples of the golden ratio, so that replicates use different views at the same time.
+
+    >>> [epoch_view(10, epoch, replicate=1) for epoch in range(5)]
+    [6, 7, 8, 9, 0]
     """
     return (epoch + views * (_GOLDEN * replicate % 1000) // 1000) % views
 
 
 def image_views(views: int, epoch: int, seed: int, group: Group, count: int) -> NDArray[np.int64]:
-    """A view for every image, drawn afresh in each epoch: i8 [N]."""
+    """A random view for every image, drawn again in each epoch: i8 [N]."""
     return _rng(seed, group, epoch, "sampling").integers(0, views, size=count)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the images: a permutation, i8 [N]."""
+    """The random order of the images in an epoch: a permutation, i8 [N].
+
+    >>> epoch_order(seed=0, epoch=3, count=5).tolist()
+    [0, 1, 2, 3, 4]
+    """
     key = np.array([seed, epoch], dtype=np.uint64)
     counter = np.array([0, 0, 0, 1], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter)).permutation(count)

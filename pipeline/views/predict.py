@@ -1,4 +1,4 @@
-"""A network's answers to a whole data set or view: logits and penultimate features."""
+"""Logits and penultimate features of a whole data set or view."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from pipeline.views.params import Augmentation
 
 
 def place(network: Network, device: torch.device) -> Network:
-    """Move a network to a device, its convolutions to channels-last memory; returns it."""
+    """Move a network to a device, and its convolutions to channels-last memory; returns the network."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -31,15 +31,15 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits f4 [N, C] and features f4 [N, D] of `count` images, in order, in eval mode.
 
-    Computed in the network's own precision: float32, or what `inference.ready` made of it. A GPU is
-    waited for once, at the end.
+    Computed in the network's own precision: float32, or that of `pipeline.dump.inference.ready`. Waits for
+    a GPU once, at the end.
 
     Args:
         images_of: rows i8 [B] on the device -> images f4 [B, 3, H, W].
-        batch_size: images a batch; another size may change the last bits.
-        on_batch: called with the number of images of each batch (on a GPU: that it was given).
+        batch_size: images per batch; another size may change the last bits.
+        on_batch: called with the number of images after each batch (on a GPU: when it is queued).
     """
-    training = network.training
+    was_training = network.training
     network.eval()
     on_gpu = device.type == "cuda"
     dtype = next(network.parameters()).dtype
@@ -48,11 +48,11 @@ def predict(
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         images = images_of(torch.arange(start, stop, device=device))
-        answers = network.forward_features(images.to(dtype))
-        for answer, whole in zip(answers, (logits, features), strict=True):
-            whole[start:stop].copy_(answer.float(), non_blocking=True)
+        outputs = network.forward_features(images.to(dtype))
+        for output, whole in zip(outputs, (logits, features), strict=True):
+            whole[start:stop].copy_(output.float(), non_blocking=True)
         on_batch(stop - start)
-    network.train(training)
+    network.train(was_training)
     if on_gpu:
         torch.cuda.current_stream(device).synchronize()
     return logits.numpy(), features.numpy()
@@ -65,7 +65,7 @@ def predict_epoch(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits f4 [N, C] and features f4 [N, D] of all images as an epoch's plan shows them."""
+    """Logits f4 [N, C] and features f4 [N, D] of all images, augmented by an epoch's plan."""
     batches.start(data)
     device = batches.bank.device
     return predict(network, batches.images, batches.count, batch_size, device, on_batch)
@@ -77,7 +77,7 @@ def clean_bank(
     std: tuple[float, float, float],
     device: torch.device,
 ) -> ImageBank:
-    """An image bank that shows images u1 [N, H, W, 3] as they are: no padding, no flips."""
+    """An image bank of images u1 [N, H, W, 3] without padding or flips."""
     return ImageBank(images, mean, std, Augmentation(pad=0, flip=False), device)
 
 
@@ -87,8 +87,8 @@ def predict_clean(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits f4 [N, C] and features f4 [N, D] of a bank's images as they are."""
-    places = bank.as_they_are
+    """Logits f4 [N, C] and features f4 [N, D] of a bank's images, unaugmented."""
+    places = bank.clean_places
 
     def images_of(rows: Tensor) -> Tensor:
         return bank.normalise(bank.cut(places.index_select(0, rows)))

@@ -28,8 +28,9 @@ from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.store.format.manifest import Header, describe_dataset
 from pipeline.store.read import Store, open_store
-from pipeline.training.loop import TestSet, Trainer, fit
+from pipeline.training.loop import fit
 from pipeline.training.params import Schedule, TrainingParams
+from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 from pipeline.views.plans import EpochPlan, draw_view

@@ -125,7 +125,7 @@ def test_more_views_than_the_store_has(store):
     StoredEpochs(store, 0.0, views=5, **options)
     StoredEpochs(store, 0.5, views=3, **options)
     for share, views, group, count in ((0.0, 6, "plain", 5), (0.5, 4, "mixed", 3)):
-        message = rf"views: {views} are asked for and .*a\.zarr/{group} has {count}; .*dumps\.a\."
+        message = rf"views: {views} are asked for, but .*a\.zarr/{group} has {count}; .*dumps\.a\."
         with pytest.raises(ValueError, match=message):
             StoredEpochs(store, share, views=views, **options)
         with pytest.raises(ValueError, match=message):

@@ -154,7 +154,7 @@ def test_missing_raw_data_say_that_a_clone_needs_none(clone):
     result = CliRunner(env={"DECANT_DATA": None}).invoke(prepare, [])
     assert result.exit_code == 1
     assert "there is no folder" in result.output
-    assert "`decant repro` pulls what is read (docs/sharing.md)" in result.output
+    assert "`decant repro` pulls the results (docs/sharing.md)" in result.output
 
 
 def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):

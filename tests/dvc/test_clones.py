@@ -95,7 +95,7 @@ def test_without_a_remote_a_short_study_is_computed(clone):
     assert "not read now" not in output
     again = clone.decant("repro", "-f", "-s", "train_student@plain")
     assert "1 of 1 were trained before" in again
-    assert "`decant clean` first trains them anew" in again
+    assert "to train them again, run `decant clean` first" in again
     # DVC's cache is emptied, as by `dvc gc` in another clone that shares it; the results are here.
     shutil.rmtree(clone.folder / ".dvc/cache/files")
     output = clone.decant("repro")

@@ -202,18 +202,18 @@ def test_equals_the_slow_loop(name, mixed):
     for seed in range(3):
         inputs = make_inputs(seed, mixed=mixed)
         expected = slow(*(tensor.tolist() for tensor in inputs), 3.7, **OPTIONS[name])
-        found = given(name, inputs, 3.7, **OPTIONS[name])
-        assert found.shape == ()
-        assert found.item() == pytest.approx(expected, rel=1e-6 if name == "dist" else 1e-9)
+        actual = given(name, inputs, 3.7, **OPTIONS[name])
+        assert actual.shape == ()
+        assert actual.item() == pytest.approx(expected, rel=1e-6 if name == "dist" else 1e-9)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_float32_agrees_with_float64(name):
     wide = make_inputs(mixed=True)
     narrow = [tensor.float() for tensor in wide]
-    found = compute(name, narrow)
-    assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(compute(name, wide).item(), rel=1e-4)
+    actual = compute(name, narrow)
+    assert actual.dtype == torch.float32
+    assert actual.item() == pytest.approx(compute(name, wide).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -252,7 +252,7 @@ def test_gradient_is_finite_at_extremes(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_equal_outputs_leave_the_labels_alone(name):
     student, features, _, _, targets = make_inputs(mixed=True)
-    found = compute(name, [student, features, student.clone(), features.clone(), targets])
+    actual = compute(name, [student, features, student.clone(), features.clone(), targets])
     scale = {"rescaled": deviation}.get(name, lambda row: 1.0)
     hard = [
         cross_entropy(divide(row, scale(row)), target)
@@ -260,7 +260,7 @@ def test_equal_outputs_leave_the_labels_alone(name):
     ]
     weight = OPTIONS[name].get("gamma", 0.0)
     # dist: the 1e-8 beside the norms of its correlations, times 80 here.
-    assert found.item() == pytest.approx(weight * mean(hard), abs=1e-3 if name == "dist" else 1e-9)
+    assert actual.item() == pytest.approx(weight * mean(hard), abs=1e-3 if name == "dist" else 1e-9)
 
 
 @pytest.mark.parametrize("name", SHIFT_INVARIANT)
@@ -269,8 +269,8 @@ def test_a_constant_added_to_all_logits_changes_nothing(name):
     rest[1] = rest[1] + 5
     shift = torch.linspace(-3, 3, BATCH, dtype=student.dtype)[:, None]
     expected = compute(name, [student, *rest])
-    found = compute(name, [student + shift, *rest])
-    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    actual = compute(name, [student + shift, *rest])
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_mse_does_see_a_constant():
@@ -283,8 +283,8 @@ def test_mse_does_see_a_constant():
 def test_scale_of_the_teachers_logits_does_not_matter(name):
     student, features, teacher, *rest = make_inputs(mixed=True)
     expected = compute(name, [student, features, teacher, *rest])
-    found = compute(name, [student, features, 7 * teacher, *rest])
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    actual = compute(name, [student, features, 7 * teacher, *rest])
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_rescaled_ignores_the_scale_of_the_students_logits_too():
@@ -296,8 +296,8 @@ def test_rescaled_ignores_the_scale_of_the_students_logits_too():
 def test_rkd_ignores_the_scale_and_place_of_features():
     student, features, teacher, teacher_features, targets = make_inputs(mixed=True)
     expected = compute("rkd", [student, features, teacher, teacher_features, targets])
-    found = compute("rkd", [student, 7 * features + 2, teacher, teacher_features - 1, targets])
-    assert found.item() == pytest.approx(expected.item())
+    actual = compute("rkd", [student, 7 * features + 2, teacher, teacher_features - 1, targets])
+    assert actual.item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("name", PER_IMAGE)
@@ -323,24 +323,24 @@ def test_duplicated_batch_leaves_the_correlations_unchanged():
 @pytest.mark.parametrize("mixed", [False, True])
 def test_kd_without_teacher_is_cross_entropy(mixed):
     inputs = make_inputs(mixed=mixed)
-    found = compute("kd", inputs, gamma=1.0, alpha=0.0)
+    actual = compute("kd", inputs, gamma=1.0, alpha=0.0)
     expected = torch.nn.functional.cross_entropy(inputs[0], inputs[-1])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 def test_hard_labels_are_class_indices_in_one_hot_form():
     inputs = make_inputs(mixed=False)
     classes = inputs[-1].argmax(dim=1)
-    found = compute("kd", inputs, gamma=1.0, alpha=0.0)
-    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(inputs[0], classes))
+    actual = compute("kd", inputs, gamma=1.0, alpha=0.0)
+    torch.testing.assert_close(actual, torch.nn.functional.cross_entropy(inputs[0], classes))
 
 
 def test_rescaled_without_teacher_is_cross_entropy_of_rescaled_logits():
     inputs = make_inputs(mixed=False)
-    found = compute("rescaled", inputs, gamma=1.0, alpha=0.0)
+    actual = compute("rescaled", inputs, gamma=1.0, alpha=0.0)
     scaled = inputs[0] / inputs[0].std(dim=1, keepdim=True)
     expected = torch.nn.functional.cross_entropy(scaled, inputs[-1].argmax(dim=1))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -355,9 +355,9 @@ def test_rescaled_without_teacher_is_cross_entropy_of_rescaled_logits():
 )
 def test_without_teacher_weight_the_labels_remain(name, teacher_weights):
     inputs = make_inputs(mixed=False)
-    found = compute(name, inputs, gamma=1.0, **teacher_weights)
+    actual = compute(name, inputs, gamma=1.0, **teacher_weights)
     expected = torch.nn.functional.cross_entropy(inputs[0], inputs[-1].argmax(dim=1))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_rescaled_gradient_flows_through_the_deviation():
@@ -375,9 +375,9 @@ def test_dkd_recovers_kd_with_the_teachers_own_weight():
     inputs = [tensor[:1] for tensor in make_inputs(mixed=False)]
     target = inputs[-1].argmax().item()
     share = 1 - torch.softmax(inputs[2] / 4, dim=1)[0, target].item()
-    found = compute("dkd", inputs, gamma=0.0, alpha=1.0, beta=share)
+    actual = compute("dkd", inputs, gamma=0.0, alpha=1.0, beta=share)
     expected = compute("kd_soft_only", inputs)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_dkd_of_mixed_targets_is_the_mixture_over_both_classes():
@@ -390,8 +390,8 @@ def test_dkd_of_mixed_targets_is_the_mixture_over_both_classes():
             compute("dkd", [student, features, teacher, teacher_features, one_hot[c : c + 1]])
             for c in classes[row]
         ]
-        found = compute("dkd", [student, features, teacher, teacher_features, targets])
-        torch.testing.assert_close(found, weights[row, 0] * parts[0] + weights[row, 1] * parts[1])
+        actual = compute("dkd", [student, features, teacher, teacher_features, targets])
+        torch.testing.assert_close(actual, weights[row, 0] * parts[0] + weights[row, 1] * parts[1])
 
 
 def test_dkd_is_continuous_where_the_partner_fades():
@@ -416,8 +416,8 @@ def test_dkd_warms_up_by_whole_epochs(epoch, weight):
 
 def test_dkd_without_warmup():
     inputs = make_inputs(mixed=False)
-    found = compute("dkd", inputs, epoch=0.0, warmup_epochs=0.0)
-    torch.testing.assert_close(found, compute("dkd", inputs))
+    actual = compute("dkd", inputs, epoch=0.0, warmup_epochs=0.0)
+    torch.testing.assert_close(actual, compute("dkd", inputs))
 
 
 def test_mse_is_twice_the_limit_of_kd_at_high_temperature():
@@ -508,8 +508,8 @@ def custom(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("custom")
 def test_dotted_paths_name_a_users_own_loss():
-    found = resolve("my_losses:plain")
-    assert found is resolve("my_losses.plain")
+    actual = resolve("my_losses:plain")
+    assert actual is resolve("my_losses.plain")
     inputs = make_inputs(mixed=False)
     expected = 0.5 * (inputs[0] - inputs[2]).square().mean()
     torch.testing.assert_close(given("my_losses:plain", inputs, 0.0, weight=0.5), expected)
@@ -538,8 +538,11 @@ def test_dotted_paths_that_lead_nowhere(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_losses:misspelt", "it asks for student_logit; there are student_logits, student_fea"),
-        ("my_losses:of_anything", r"it asks for \*arguments; there are"),
+        (
+            "my_losses:misspelt",
+            "it asks for student_logit; a loss can have student_logits, student_fea",
+        ),
+        ("my_losses:of_anything", r"it asks for \*arguments; a loss can have"),
     ],
 )
 def test_losses_that_ask_for_what_there_is_not(name, message):
@@ -567,13 +570,13 @@ def test_which_losses_need_features():
 def test_scaled_logits():
     logits = make_inputs()[2]
     for name in LOSSES:
-        found = scaled_logits(name, logits)
+        actual = scaled_logits(name, logits)
         if name == "rescaled":
             expected = torch.tensor([divide(row, deviation(row)) for row in logits.tolist()])
-            torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(actual, expected.double(), rtol=1e-6, atol=1e-6)
         elif name == "zscore":
-            torch.testing.assert_close(found.mean(dim=1), torch.zeros(BATCH).double())
-            torch.testing.assert_close(found.std(dim=1), torch.ones(BATCH).double())
+            torch.testing.assert_close(actual.mean(dim=1), torch.zeros(BATCH).double())
+            torch.testing.assert_close(actual.std(dim=1), torch.ones(BATCH).double())
         else:
-            assert found is logits
-        assert (found.argmax(dim=1) == logits.argmax(dim=1)).all()
+            assert actual is logits
+        assert (actual.argmax(dim=1) == logits.argmax(dim=1)).all()

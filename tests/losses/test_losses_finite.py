@@ -155,9 +155,9 @@ def test_the_class_that_dkd_takes_out_has_no_probability(logits, temperature):
     """As with a mask of -10,000, which served wherever logits / T stay far above that."""
     batch = [logits, logits, logits.flip(0), logits, torch.eye(5)[:3]]
     results = []
-    for mask in (decoupled.TAKEN_OUT, -1e4):
+    for mask in (decoupled.EXCLUDED, -1e4):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(decoupled, "TAKEN_OUT", mask)
+            patch.setattr(decoupled, "EXCLUDED", mask)
             results.append(value_and_gradients("dkd", batch, temperature=temperature))
     (value, (gradient, _)), (before, (gradient_before, _)) = results
     assert torch.equal(value, before)

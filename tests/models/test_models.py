@@ -224,8 +224,8 @@ def test_channels_last_gives_the_same(name: str) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         expected = network_of(name).forward_features(images)
-        found = network.forward_features(images.contiguous(memory_format=torch.channels_last))
-    for a, b in zip(found, expected, strict=True):
+        actual = network.forward_features(images.contiguous(memory_format=torch.channels_last))
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
 
 

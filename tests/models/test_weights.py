@@ -31,11 +31,11 @@ def example_state() -> dict[str, Tensor]:
     return build("resnet8", 10).state_dict()
 
 
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert list(found) == list(expected)
+def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(actual) == list(expected)
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype, name
-        assert torch.equal(found[name], tensor), name
+        assert actual[name].dtype == tensor.dtype, name
+        assert torch.equal(actual[name], tensor), name
 
 
 # ---------------------------------------------------------------- load_into
@@ -55,9 +55,9 @@ def test_half_precision_fits_and_is_widened() -> None:
     network, state = build("resnet8", 10), example_state()
     state["conv1.weight"] = state["conv1.weight"].half()
     load_into(network, state)
-    found = network.state_dict()["conv1.weight"]
-    assert found.dtype == torch.float32
-    assert torch.equal(found, state["conv1.weight"].float())
+    actual = network.state_dict()["conv1.weight"]
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual, state["conv1.weight"].float())
 
 
 def test_what_does_not_fit_is_counted_and_nothing_is_loaded() -> None:
@@ -129,11 +129,11 @@ def test_weights_survive_a_file(tmp_path: Path) -> None:
         "special": torch.tensor([float("inf"), -0.0, 1e-40]),
     }
     save_weights(state, path)
-    found = load_weights(path)
-    assert_same(found, dict(sorted(state.items())))
+    actual = load_weights(path)
+    assert_same(actual, dict(sorted(state.items())))
     with safe_open(path, framework="pt") as file:
         assert file.metadata() is None
-    assert weights_digest(found) == weights_digest(state)
+    assert weights_digest(actual) == weights_digest(state)
 
 
 def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_weights_that_share_memory_are_stored_twice(tmp_path: Path) -> None:
     whole = torch.arange(6.0)
     state = {"whole": whole, "part": whole[2:4], "transposed": whole.reshape(2, 3).T}
     save_weights(state, tmp_path / "x")
-    found = load_weights(tmp_path / "x")
-    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    actual = load_weights(tmp_path / "x")
+    assert all(torch.equal(actual[name], tensor) for name, tensor in state.items())
 
 
 def test_saving_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_a_failed_write_leaves_the_old_file(
 def test_loaded_weights_do_not_depend_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     save_weights({"a": torch.ones(4)}, path)
-    found = load_weights(path)
+    actual = load_weights(path)
     path.write_bytes(bytes(len(path.read_bytes())))
-    assert torch.equal(found["a"], torch.ones(4))
-    found["a"].zero_()  # writable
+    assert torch.equal(actual["a"], torch.ones(4))
+    actual["a"].zero_()  # writable
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 40, -1])

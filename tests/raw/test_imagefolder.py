@@ -20,20 +20,20 @@ def test_classes_and_files_come_in_the_order_of_their_names(tmp_path):
     make(
         tmp_path, "train/b/2.png", "train/b/10.png", "train/a/x.png", "test/a/y.png", "test/b/z.png"
     )
-    found = find_images(tmp_path, None)
-    assert found.class_names == ("a", "b")
-    assert [path.name for path in found.train.paths] == ["x.png", "10.png", "2.png"]
-    assert found.train.labels.tolist() == [0, 1, 1]
-    assert found.test is not None
-    assert [path.name for path in found.test.paths] == ["y.png", "z.png"]
+    folder = find_images(tmp_path, None)
+    assert folder.class_names == ("a", "b")
+    assert [path.name for path in folder.train.paths] == ["x.png", "10.png", "2.png"]
+    assert folder.train.labels.tolist() == [0, 1, 1]
+    assert folder.test is not None
+    assert [path.name for path in folder.test.paths] == ["y.png", "z.png"]
 
 
 def test_folders_of_classes_alone_have_no_test_set(tmp_path):
     make(tmp_path, "a/x.png", "b/y.JPG")
-    found = find_images(tmp_path, 0.2)
-    assert found.test is None
-    assert found.class_names == ("a", "b")
-    assert len(found.train.paths) == 2
+    folder = find_images(tmp_path, 0.2)
+    assert folder.test is None
+    assert folder.class_names == ("a", "b")
+    assert len(folder.train.paths) == 2
 
 
 def test_train_without_test_has_no_test_set(tmp_path):
@@ -44,10 +44,10 @@ def test_train_without_test_has_no_test_set(tmp_path):
 def test_other_files_are_counted_and_hidden_ones_are_not_images(tmp_path):
     make(tmp_path, "a/x.png", "a/.hidden.png", "b/y.png", ".git/z.png")
     (tmp_path / "a" / "notes.txt").write_text("hello")
-    found = find_images(tmp_path, 0.2)
-    assert found.class_names == ("a", "b")
-    assert [path.name for path in found.train.paths] == ["x.png", "y.png"]
-    assert found.ignored == 2
+    folder = find_images(tmp_path, 0.2)
+    assert folder.class_names == ("a", "b")
+    assert [path.name for path in folder.train.paths] == ["x.png", "y.png"]
+    assert folder.ignored == 2
 
 
 def test_missing_root_says_how_to_mend(tmp_path):
@@ -88,12 +88,12 @@ def test_short_side_fits_and_the_centre_is_kept(tmp_path, width, height):
     generator = np.random.default_rng(0)
     picture = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
     picture.save(tmp_path / "x.png")
-    (found,) = read_images([tmp_path / "x.png"], 8)
+    (image,) = read_images([tmp_path / "x.png"], 8)
     scale = 8 / min(width, height)
     whole = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
     pixels = np.asarray(whole)
     top, left = (pixels.shape[0] - 8) // 2, (pixels.shape[1] - 8) // 2
-    np.testing.assert_array_equal(found, pixels[top : top + 8, left : left + 8])
+    np.testing.assert_array_equal(image, pixels[top : top + 8, left : left + 8])
 
 
 def test_every_mode_becomes_rgb(tmp_path):
@@ -121,8 +121,8 @@ def test_palette_with_transparency(tmp_path):
     picture = Image.new("P", (8, 8), 0)
     picture.putpalette([50, 60, 70] + [0] * 765)
     picture.save(tmp_path / "x.png", transparency=bytes([0] * 256))
-    (found,) = read_images([tmp_path / "x.png"], 8)
-    assert (found == (50, 60, 70)).all()
+    (image,) = read_images([tmp_path / "x.png"], 8)
+    assert (image == (50, 60, 70)).all()
 
 
 def refusal(root, fraction=0.2):
@@ -146,7 +146,7 @@ def test_jpegs_by_other_suffixes_are_taken_and_others_counted_by_suffix(tmp_path
     assert names(folder.train) == ["v.JPE", "w.jfif", "x.png", "y.png"]
     assert folder.ignored == 6
     (remark,) = folder.remarks
-    expected = "left out of the class folders: 2 .avif, 1 .heic, 1 folders, 1 without a suffix"
+    expected = "ignored in the class folders: 2 .avif, 1 .heic, 1 folders, 1 without a suffix"
     assert remark == expected
 
 
@@ -264,8 +264,8 @@ def test_images_one_level_deeper_in_their_class(tmp_path):
     folder = find_images(tmp_path, 0.2)
     assert names(folder.train) == ["x.png", "y.png"]
     assert folder.remarks == (
-        "left out of the class folders: 1 .txt",
-        "read from folders within classes: CLASS/images",
+        "ignored in the class folders: 1 .txt",
+        "read from subfolders of classes: CLASS/images",
     )
 
 

@@ -76,14 +76,14 @@ def project(tmp_path_factory):
 
 
 def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(project, monkeypatch):
-    assert "no longer those" not in project.repro("prepare")
+    assert "have changed since" not in project.repro("prepare")
     before = project.prepared()
     add_image(project.raw / "a" / "new.png", 99)
     (project.raw / "b" / "1.png").rename(project.raw / "b" / "renamed.png")
     output = project.repro("prepare")
-    assert f"The images in {project.raw} are no longer those of data/prepared" in output
+    assert f"The images in {project.raw} have changed since data/prepared was made" in output
     assert "2 new (a/new.png, b/renamed.png); 1 removed (b/1.png)" in output
-    assert "`decant repro --force prepare` takes them in" in output
+    assert "To use them, run `decant repro --force prepare`" in output
     assert project.prepared() == before  # DVC sees nothing
     output = project.repro("--force", "prepare")
     assert "by hand" not in output
@@ -96,13 +96,13 @@ def test_changed_images_are_told_and_taken_in_by_the_command_that_is_named(proje
     os.utime(project.raw / "a" / "new.png", (1, 1))
     assert "1 of another size or time (a/new.png)" in told()
     assert told("--force", "prepare") == ""
-    assert "no longer those" in told("--force", "evaluate")
+    assert "have changed since" in told("--force", "evaluate")
     with console.capture() as capture:
         CliRunner().invoke(prepare, [], catch_exceptions=False)
-    assert "DVC does not record what is prepared by hand" in capture.get()
+    assert "DVC does not record data prepared by hand" in capture.get()
     assert project.prepared() == taken  # no byte depends on the times
     assert told() == ""
     shutil.rmtree(project.raw / "b")
-    assert "cannot be taken as they are now: " in told()
+    assert "cannot be used as they are now: " in told()
     shutil.move(project.raw, project.raw.with_name("away"))
     assert told() == ""  # they are not asked for

@@ -73,7 +73,7 @@ def test_other_weights_than_the_named_ones_are_refused(work):
     save_weights(build("resnet8", 10), work.folder / "w.safetensors")
     weights = {"path": "w.safetensors", "sha256": "0" * 64}
     work.content["teachers"]["resnet8"]["weights"] = weights
-    assert "mend weights.sha256" in work.run("train-teacher", "resnet8", code=1)
+    assert "correct weights.sha256" in work.run("train-teacher", "resnet8", code=1)
 
 
 def test_a_checkpoint_of_another_network_is_refused(work):

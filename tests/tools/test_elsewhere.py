@@ -269,9 +269,7 @@ def test_a_second_import_leaves_the_first(work):
     content = target.read_bytes()
     work.run("import-teacher", "first.pth", "--arch", "resnet8")  # the same weights again
     output = work.run("import-teacher", "second.pth", "--arch", "resnet8", code=1)
-    assert (
-        "data/imported/resnet8.safetensors: there are other weights already; give --out" in output
-    )
+    assert "data/imported/resnet8.safetensors already holds other weights; give --out" in output
     assert target.read_bytes() == content
     work.run(
         "import-teacher", "second.pth", "--arch", "resnet8", "--out", "data/imported/b.safetensors"
@@ -285,9 +283,9 @@ def test_names_choices_and_progress_are_told(work):
     other = {**state, last: state[last] + 1}
     torch.save({"state_dict": state, "state_dict_ema": other}, "w.pth")
     output = work.run("import-teacher", "w.pth", "--arch", "ShuffleV1")
-    assert "ShuffleV1 is called shufflenetv1 here" in output
-    assert "w.pth: took the weights under state_dict\n" in output
-    assert "left others that fit, under state_dict_ema (--key takes them)" in output
+    assert "ShuffleV1 is named shufflenetv1 here" in output
+    assert "w.pth: used the weights under state_dict\n" in output
+    assert "others fit too, under state_dict_ema (choose them with --key)" in output
     assert "shufflenetv1 on the test set: " in output
     assert "    network: shufflenetv1\n" in output
     key = ("--key", "state_dict_ema", "--out", "ema.safetensors")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.models.registry import MODELS, build, own_name
+from pipeline.models.registry import MODELS, build, canonical_name
 from pipeline.models.weights import CheckpointError, load_into, save_weights, weights_digest
 from pipeline.tools.foreign import Foreign, read_content, read_foreign
 
@@ -42,10 +42,10 @@ def state(network: nn.Module) -> State:
     return dict(copy.deepcopy(network.state_dict()))
 
 
-def assert_same(found: State, expected: State) -> None:
-    assert list(found) == list(expected)
+def assert_same(loaded: State, expected: State) -> None:
+    assert list(loaded) == list(expected)
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
+        assert torch.equal(loaded[name], tensor), name
 
 
 def read(path: Path, key: str | None = None) -> Foreign:
@@ -132,10 +132,10 @@ def test_each_wrapping_is_taken_off(
 ) -> None:
     path = tmp_path / "x.pth"
     torch.save(WRAPPINGS[wrapping](state), path, _use_new_zipfile_serialization=zip_format)
-    found = read(path).state
-    assert_same(found, state)
-    assert not any(tensor.requires_grad for tensor in found.values())
-    load_into(build("resnet8", 10), found)
+    loaded = read(path).state
+    assert_same(loaded, state)
+    assert not any(tensor.requires_grad for tensor in loaded.values())
+    load_into(build("resnet8", 10), loaded)
 
 
 def test_safetensors_by_content(tmp_path: Path, state: State) -> None:
@@ -178,10 +178,10 @@ def test_of_two_that_fit_the_trained_one_is_taken_and_told(
     if order == "reversed":
         content = dict(reversed(content.items()))
     torch.save(content, tmp_path / "x.pth")
-    found = read(tmp_path / "x.pth")
-    assert_same(found.state, state)
-    assert "took the weights under state_dict" in found.notes
-    assert f"left others that fit, under {average} (--key takes them)" in found.notes
+    loaded = read(tmp_path / "x.pth")
+    assert_same(loaded.state, state)
+    assert "used the weights under state_dict" in loaded.notes
+    assert f"others fit too, under {average} (choose them with --key)" in loaded.notes
     assert_same(read(tmp_path / "x.pth", average).state, other)
 
 
@@ -195,9 +195,9 @@ def test_a_student_beside_its_teacher(tmp_path: Path, state: State) -> None:
     torch.save(
         below("module.teacher.", dict(larger)) | below("module.student.", state), tmp_path / "y.pth"
     )
-    found = read(tmp_path / "y.pth")
-    assert_same(found.state, state)
-    assert any("left out" in note and "module.teacher" in note for note in found.notes)
+    loaded = read(tmp_path / "y.pth")
+    assert_same(loaded.state, state)
+    assert any("left out" in note and "module.teacher" in note for note in loaded.notes)
 
 
 def test_a_key_that_is_not_there(tmp_path: Path, state: State) -> None:
@@ -211,9 +211,9 @@ def test_a_key_that_is_not_there(tmp_path: Path, state: State) -> None:
 def test_counters_that_are_there_stay(tmp_path: Path, state: State) -> None:
     some = {n: t + 7 for n, t in state.items() if n != "bn1.num_batches_tracked"}
     torch.save(some, tmp_path / "x.pth")
-    found = read(tmp_path / "x.pth").state
-    assert found["layer1.0.bn1.num_batches_tracked"] == 7
-    assert found["bn1.num_batches_tracked"] == 0
+    loaded = read(tmp_path / "x.pth").state
+    assert loaded["layer1.0.bn1.num_batches_tracked"] == 7
+    assert loaded["bn1.num_batches_tracked"] == 0
 
 
 # --- misfits --------------------------------------------------------------------------------------
@@ -375,7 +375,9 @@ def test_a_hostile_file_is_refused_unread(
         "in an array": {"model": state, "curve": np.array([hostile], dtype=object)},
     }
     torch.save(content[place], path, _use_new_zipfile_serialization=zip_format)
-    with pytest.raises(CheckpointError, match=r"x\.pth: refused, for it asks for \w+\.system") as e:
+    with pytest.raises(
+        CheckpointError, match=r"x\.pth: refused, because it asks for \w+\.system"
+    ) as e:
         read(path)
     assert "weights_only" not in str(e.value)  # torch's advice to switch the protection off
     assert not marker.exists()
@@ -423,11 +425,11 @@ def test_no_other_class_of_a_known_module_is_let_in(tmp_path: Path, state: State
     ],
 )
 def test_names_of_the_field(name: str, own: str) -> None:
-    assert own_name(name) == own
+    assert canonical_name(name) == own
     if own in MODELS:
         with pytest.raises(ValueError, match=f"did you mean {own}"):
             build(name, 10)
 
 
 def test_own_names_stay() -> None:
-    assert [own_name(name) for name in MODELS] == list(MODELS)
+    assert [canonical_name(name) for name in MODELS] == list(MODELS)

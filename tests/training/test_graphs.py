@@ -203,7 +203,7 @@ def test_no_recorder_without_a_gpu():
 
 
 def test_recording_can_be_forbidden(setup, monkeypatch):
-    monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: PretendRecorder())
+    monkeypatch.setattr("pipeline.training.trainer.recorder_for", lambda device: PretendRecorder())
     assert setup.trainer(count=64).player.records
     assert not setup.trainer(count=64, graph=False).player.records
 

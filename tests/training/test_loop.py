@@ -14,8 +14,8 @@ from training_samples import PARAMS, Setup, assert_equal_states, kd_loss, state,
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
 from pipeline.results.tensors import read_tensors
-from pipeline.training.loop import NonFiniteLossError, fit, training
-from pipeline.training.non_finite import FILE
+from pipeline.training.loop import fit, fit_stepwise
+from pipeline.training.non_finite import FILE, NonFiniteLossError
 from pipeline.training.params import Schedule
 from pipeline.views.batches import EpochData, clean_epoch
 from pipeline.views.params import Augmentation
@@ -100,13 +100,13 @@ def test_an_epoch_has_the_bits_of_one_without_tables(setup, share, momentum, cou
     trainer.finish_epoch(setup.test)
     network, optimiser, expected = plain_epoch(setup, source, kd_loss, params, count, 0, 11)
     assert losses == expected
-    found = state(trainer)
+    actual = state(trainer)
     for name, value in network.state_dict().items():  # batches that norms have counted, too
-        assert torch.equal(value, found[name]), name
+        assert torch.equal(value, actual[name]), name
     if momentum:
         for name, parameter in network.named_parameters():
             buffer = optimiser.state[parameter]["momentum_buffer"]
-            assert torch.equal(buffer, found[f"momentum of {name}"]), name
+            assert torch.equal(buffer, actual[f"momentum of {name}"]), name
 
 
 def test_reading_ahead_changes_nothing(setup):
@@ -139,7 +139,7 @@ def test_epochs_with_and_without_mixed_images_take_turns(setup):
 
 def test_training_pauses_after_every_step(setup):
     trainer = setup.trainer(count=200)
-    paused = training(trainer, setup.test)
+    paused = fit_stepwise(trainer, setup.test)
     where = [(trainer.epoch, trainer.steps_in_epoch, trainer.epoch_is_over) for _ in paused]
     assert where == [(epoch, step, step == 4) for epoch in range(3) for step in range(1, 5)]
     assert_equal_states(trainer, fitted(setup.trainer(count=200), setup.test))
@@ -320,7 +320,7 @@ def test_the_step_that_went_wrong_is_kept(setup, tmp_path):
     assert (facts["epoch"], facts["step"], facts["what"]) == ("2", "3", "loss became nan")
 
     good = setup.trainer(count=200, source=source)
-    steps = training(good, setup.test)
+    steps = fit_stepwise(good, setup.test)
     for _ in range(4 + 2):
         next(steps)
     for name, value in state(good).items():
@@ -362,11 +362,11 @@ def with_constant_rows(epoch):
 @pytest.mark.parametrize(
     ("loss", "learning_rate", "cause"),
     [
-        (rooted, 0.05, "its gradient, or the step along it, is none"),
+        (rooted, 0.05, "its gradient, or the step along it, is not finite"),
         (
             divided,
             0.05,
-            "64 of 64 rows of the teacher's are constant: the loss itself makes no number",
+            "64 of 64 rows of the teacher's are constant: the loss function itself returned inf",
         ),
         (hard_label_loss, 1e18, "training has diverged; lower training.learning_rate"),
     ],

@@ -18,7 +18,7 @@ from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.models.weights import load_weights
 from pipeline.training.jobs import Job, Replicate
 from pipeline.training.processes import WorkerError
-from pipeline.training.replicates import run_replicates, trainings
+from pipeline.training.replicates import run_replicates, training_function
 from pipeline.training.together import MOST_AT_ONCE
 
 CPU = torch.device("cpu")
@@ -115,7 +115,9 @@ def test_together_and_one_after_the_other_the_same(job, few_digits, tmp_path):
     one = train(job, few_digits, tmp_path / "one")
     (tmp_path / "together").mkdir()
     told = Told()
-    train_some = trainings(replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell)
+    train_some = training_function(
+        replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell
+    )
     train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert contents(one) == contents(tmp_path / "together")
     timing = json.loads((tmp_path / "together/replicate-1/timing.json").read_text())
@@ -150,7 +152,9 @@ def test_one_of_several_is_resumed(job, few_digits, tmp_path):
     folder = tmp_path / "stopped"
     folder.mkdir()
     told = Told()
-    train_some = trainings(replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell)
+    train_some = training_function(
+        replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell
+    )
     with pytest.raises(StoppedError):
         train_some([0, 1, 2], told.show, MOST_AT_ONCE)
     assert (folder / "replicate-1/state.safetensors").exists()
@@ -169,7 +173,7 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
     def refuse(body, restore):
         raise RuntimeError("no such operation in a graph")
 
-    monkeypatch.setattr("pipeline.training.loop.recorder_for", lambda device: refuse)
+    monkeypatch.setattr("pipeline.training.trainer.recorder_for", lambda device: refuse)
     told = {True: Told(), False: Told()}
     for graph, folder in ((True, tmp_path / "a"), (False, tmp_path / "b")):
         folder.mkdir()
@@ -186,7 +190,7 @@ def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monk
 
 def test_recorded_steps_are_recorded_in_the_timing(job, few_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pipeline.training.loop.recorder_for", lambda device: lambda body, restore: body
+        "pipeline.training.trainer.recorder_for", lambda device: lambda body, restore: body
     )
     train(job, few_digits, tmp_path / "a", pending=[0])
     timing = json.loads((tmp_path / "a/replicate-0/timing.json").read_text())
@@ -197,9 +201,9 @@ def test_weights_that_are_there_are_not_trained(job, few_digits, tmp_path, tiny_
     network = tiny_network(10, 7)
     given = replace(job, weights=network.state_dict(), epochs=None, replicates=1)
     folder = train(given, few_digits, tmp_path / "a", pending=[0])
-    found = load_weights(folder / "replicate-0/weights.safetensors")
+    actual = load_weights(folder / "replicate-0/weights.safetensors")
     for name, value in network.state_dict().items():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(actual[name], value), name
     timing = json.loads((folder / "replicate-0/timing.json").read_text())
     assert timing["images_per_second"] == 0
 

@@ -38,8 +38,8 @@ def test_step_without_milestones_is_constant():
 )
 @pytest.mark.parametrize("epochs", [1, 12])
 def test_cosine(progress, expected, epochs):
-    found = Schedule(name="cosine").multiplier(progress * epochs, epochs)
-    assert found == pytest.approx(expected, abs=1e-12)
+    actual = Schedule(name="cosine").multiplier(progress * epochs, epochs)
+    assert actual == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def test_round_trip(tmp_path):
     path = tmp_path / "a.safetensors"
     facts = {"epoch": "3", "curves": '{"x": [NaN]}', "name": "ä"}
     save_tensors(TENSORS, path, facts)
-    tensors, found = read_tensors(path)
-    assert found == facts
+    tensors, actual = read_tensors(path)
+    assert actual == facts
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype

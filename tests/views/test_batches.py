@@ -288,15 +288,15 @@ def test_a_staged_epoch_outlives_the_current_one():
 
 
 @BY_INDEX
-def test_images_as_they_are(by_index):
+def test_clean_images(by_index):
     images = colours()
     augmentation = Augmentation(pad=3, flip=True)
     bank = ImageBank(images, MEAN, STD, augmentation, CPU, by_index=by_index)
-    np.testing.assert_array_equal(bank.cut(bank.as_they_are).numpy(), images)
+    np.testing.assert_array_equal(bank.cut(bank.clean_places).numpy(), images)
 
 
 @pytest.mark.parametrize("pad", [0, 3])
-def test_the_clean_epoch_shows_images_as_they_are(pad):
+def test_the_clean_epoch_augments_nothing(pad):
     images = colours()
     batches = started(images, clean_epoch(24, pad), pad, False)
     got = batches.images(torch.arange(24)).numpy()
