@@ -13,11 +13,13 @@ import numpy as np
 from numcodecs import zstd
 from numpy.typing import NDArray
 
+from pipeline.core.params import checked
+
 CRC_BYTES = 4
 _ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Codec:
     """How a group's logits are stored; the key `codec` of a dump.
 
