@@ -21,7 +21,7 @@ class Machine:
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)\z",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto, cpu, cuda or cuda:N",
     )
     # Networks this small gain little from a second one, and lose much where another program wants the core.

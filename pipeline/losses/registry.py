@@ -20,8 +20,6 @@ A new loss is one function and one line of `LOSSES`; a user's own can also be na
 path.
 """
 
-import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,32 +27,10 @@ from torch import Tensor
 
 from pipeline.core import names
 from pipeline.core.errors import DecantError
+from pipeline.losses.signatures import LOSSES, inputs_of
 from pipeline.losses.standardised import standardised, unit_deviation
 
 Loss = Callable[..., Tensor]
-
-# Beyond, float32 leaves nothing of T^2 * KL, or of the logits.
-TEMPERATURES = (1e-3, 1e3)
-
-INPUTS = (
-    "student_logits",
-    "student_features",
-    "teacher_logits",
-    "teacher_features",
-    "targets",
-    "epoch",
-)
-
-LOSSES = {
-    "kd": "pipeline.losses.hinton:kd",
-    "kd_soft_only": "pipeline.losses.hinton:kd_soft_only",
-    "rescaled": "pipeline.losses.standardised:rescaled",
-    "zscore": "pipeline.losses.standardised:zscore",
-    "dkd": "pipeline.losses.decoupled:dkd",
-    "dist": "pipeline.losses.relations:dist",
-    "mse": "pipeline.losses.hinton:mse",
-    "rkd": "pipeline.losses.relations:rkd",
-}
 
 # Losses that fix the scale of the logits themselves; all others train the logits as they are.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -71,32 +47,6 @@ def scaled_logits(name: str, logits: Tensor) -> Tensor:
     identity for all others. No temperature is applied.
     """
     return SCALES[name](logits) if name in SCALES else logits
-
-
-def inputs_of(name: str) -> tuple[str, ...]:
-    """What a loss needs, in the order in which it names it.
-
-    Raises ValueError for an unknown loss, and for parameters that are neither in `INPUTS` nor
-    keyword-only.
-    """
-    parameters = inspect.signature(resolve(name)).parameters.values()
-    needed = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
-    unknown = [str(p) for p in needed if p.name not in INPUTS or p.kind not in plain]
-    if unknown:
-        raise ValueError(
-            f"loss {name!r}: it asks for {', '.join(unknown)}; there are {', '.join(INPUTS)}; "
-            "hyper-parameters come after a `*`"
-        )
-    return tuple(p.name for p in needed)
-
-
-def needs_features(name: str) -> bool:
-    """Whether a loss needs the teacher's features; False for a name that `resolve` would refuse."""
-    try:
-        return "teacher_features" in inputs_of(name)
-    except ValueError:
-        return False
 
 
 def resolve(name: str) -> Loss:
@@ -126,43 +76,3 @@ def bind(name: str) -> Callable[..., Tensor]:
 def own_code_sha256(name: str) -> str | None:
     """Digest (hex) of the code of the user's own loss; None for those of `LOSSES`. Raises as `resolve`."""
     return names.own_code_sha256(name, LOSSES, "loss")
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Check a method's hyper-parameters against the signature of its loss.
-
-    Raises ValueError listing all that are unknown, missing, not numbers or out of range
-    (temperatures are from 0.001 to 1000, all others of the built-in losses at least 0), or where the
-    loss itself is unknown.
-    """
-    inputs_of(name)
-    accepted = {
-        key: parameter
-        for key, parameter in inspect.signature(resolve(name)).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    required = {key for key, parameter in accepted.items() if parameter.default is parameter.empty}
-    problems = [
-        f"unknown hyper-parameter {key!r} (valid: {', '.join(accepted) or 'none'})"
-        for key in options
-        if key not in accepted
-    ]
-    problems += [
-        f"missing hyper-parameter {key!r}" for key in accepted if key in required - set(options)
-    ]
-    for key, value in options.items():
-        if key in accepted and accepted[key].annotation is float:
-            problems += _number_problems(key, value, built_in=name in LOSSES)
-    if problems:
-        raise ValueError(f"loss {name!r}: {'; '.join(problems)}")
-
-
-def _number_problems(key: str, value: object, *, built_in: bool) -> list[str]:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return [f"{key} must be a number, found {value!r}"]
-    least, most = TEMPERATURES
-    if built_in and key == "temperature" and not least <= value <= most:
-        return [f"{key} must be from {least:g} to {most:g}, found {value!r}"]
-    if built_in and value < 0:
-        return [f"{key} must be at least 0, found {value!r}"]
-    return []

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import google_crc32c
 import numpy as np
-from numcodecs import zstd
 from numpy.typing import NDArray
 
 from pipeline.core.params import checked
@@ -134,6 +133,8 @@ def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
     Raises ValueError where they are not of that codec or do not fill the array exactly; nothing
     larger than `values` is ever allocated.
     """
+    from numcodecs import zstd  # takes as long as all else that `decant check` imports
+
     assert codec.level is not None, "chunks without compression are read straight into memory"
     if (size := _frame_bytes(data)) != values.nbytes:
         raise ValueError(f"a frame of {size} bytes, expected {values.nbytes}")

@@ -26,12 +26,10 @@ TOLERANCE = 0.02
 TF32_TOLERANCE = 0.1
 
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z", description="a sha256 in hexadecimal")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a sha256 in hexadecimal")]
 Name = Annotated[
     str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\z", description="letters, digits and . _ + -"
-    ),
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$", description="letters, digits and . _ + -"),
 ]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
