@@ -6,6 +6,7 @@ there, what was found, and the nearest name.
 """
 
 import difflib
+import functools
 import json
 import re
 import reprlib
@@ -47,8 +48,23 @@ class ParamsError(DecantError):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, Field))
 def checked(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are checked whenever one is made, or read (`read`)."""
-    return cast(type[T], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
+    """A frozen dataclass whose fields are checked whenever one is read (`read`) or made.
+
+    Making one raises ParamsError with every problem.
+    """
+    model = dataclass(frozen=True, kw_only=True, config=STRICT)(cls)
+    make = model.__init__
+
+    @functools.wraps(make)
+    def explained(self: Any, **values: Any) -> None:
+        try:
+            make(self, **values)
+        except ValidationError as error:
+            schema = TypeAdapter(model).json_schema()
+            raise ParamsError(told(error, schema, model.__name__)) from None
+
+    model.__init__ = explained  # type: ignore[method-assign, assignment]
+    return cast(type[T], model)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

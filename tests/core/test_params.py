@@ -177,9 +177,16 @@ def test_all_mistakes_are_listed_at_once():
 def test_models_are_frozen_and_checked_when_they_are_made():
     made = Outer(epochs=3)
     assert replace(made, epochs=4) == Outer(epochs=4)
-    for change in ({"epochs": 0}, {"epochs": "4"}, {"mean": [0.1, 0.2, 0.3]}, {"epochs": 13}):
-        with pytest.raises(ValueError, match="validation error"):
-            replace(made, **change)
+    for change, problem in (
+        ({"epochs": 0}, "Outer.epochs: expected a whole number at least 1, found 0 (int)"),
+        ({"epochs": "4"}, "Outer.epochs: expected a whole number at least 1, found '4' (str)"),
+        ({"mean": [0.1, 0.2, 0.3]}, "Outer.mean: expected a list of a number or null, found [0.1"),
+        ({"epochs": 13}, "Outer: epochs: thirteen is unlucky"),
+        ({"epoch": 4}, "Outer.epoch: unknown key; did you mean epochs?"),
+    ):
+        with pytest.raises(ParamsError) as caught:
+            Outer(**{"epochs": 3, **change})
+        assert str(caught.value).startswith(problem)
     with pytest.raises(AttributeError):
         made.epochs = 4
 

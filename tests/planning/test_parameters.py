@@ -42,7 +42,6 @@ def test_every_profile_names_the_schema_and_keeps_to_it(path):
         ("training/epochz", 3),
         ("training/schedule/name", "linear"),
         ("machine/device", "gpu"),
-        ("machine/device", "cuda:0\n"),
         ("dataset/mean", [0.5, 0.5]),
         ("dataset/mean", [0.5, 0.5, 125]),
         ("augmentation/pad", 91),

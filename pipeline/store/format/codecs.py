@@ -11,6 +11,7 @@ from typing import Any, Self
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.core.params import checked
 
@@ -25,18 +26,20 @@ class Codec:
     `dense` is the float16 numbers as they are, and `zstd` compresses them without loss. The others
     lose something, of the logits alone: features come back as they were, plans and labels are
     `dense` always.
-
-    Attributes:
-        name: a name of CODECS.
-        level: of zstd's compression, 1 to 22; null for files that are not compressed.
-        keep_bits: of `bitround`: bits of the mantissa that are kept, 1 to 9 of float16's 10.
-        top_k: of `topk`: classes whose logits are kept, at least 1 and fewer than there are.
     """
 
-    name: str = "dense"
-    level: int | None = None
-    keep_bits: int | None = None
-    top_k: int | None = None
+    name: str = Field(
+        default="dense", description="dense, zstd (without loss), bitround, int8 or topk"
+    )
+    level: int | None = Field(
+        default=None, description="of zstd, 1 to 22; null: files are not compressed"
+    )
+    keep_bits: int | None = Field(
+        default=None, description="of bitround: bits of the mantissa that are kept, 1 to 9"
+    )
+    top_k: int | None = Field(
+        default=None, description="of topk: classes whose logits are kept, fewer than there are"
+    )
 
     def __post_init__(self) -> None:
         if self.name not in CODECS:
