@@ -63,7 +63,7 @@ def checked(cls: type[T]) -> type[T]:
             schema = TypeAdapter(model).json_schema()
             raise ParamsError(told(error, schema, model.__name__)) from None
 
-    model.__init__ = explained  # type: ignore[method-assign, assignment]
+    model.__init__ = explained  # type: ignore[method-assign]
     return cast(type[T], model)
 
 
