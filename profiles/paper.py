@@ -278,7 +278,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent)
     folder = parser.parse_args().folder
     for name, parts in PROFILES.items():
-        (folder / f"{name}.yaml").write_text("\n".join(parts()), encoding="utf-8", newline="\n")
+        content = text.SCHEMA + "\n".join(parts())
+        (folder / f"{name}.yaml").write_text(content, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The parts of the study's profiles that are text: heads, shared sections, notes. See `paper.py`."""
 
+SCHEMA = "# yaml-language-server: $schema=../params.schema.json\n"
+
 MACHINE = """\
 machine:                      # where and how to compute, never what: no stage depends on it
   data_root: data/raw         # the environment variable DECANT_DATA goes first

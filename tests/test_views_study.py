@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from pipeline.distill.params import Method
-from pipeline.losses.registry import INPUTS, bind
+from pipeline.losses.registry import bind
+from pipeline.losses.signatures import INPUTS
 from pipeline.models.registry import build
 from pipeline.views.batches import Batch
 from stages.cli import main

@@ -20,10 +20,12 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as model
 
 from pipeline.core.arrays import read_array
 from pipeline.core.errors import DecantError
-from pipeline.core.params import Above, Between, read
+from pipeline.core.params import STRICT, read
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -31,20 +33,23 @@ Channels = tuple[float, float, float]
 
 SCHEMA = 1
 
-_Mean = Annotated[float, Between(0, 1)]
-_Deviation = Annotated[float, Above(0)]
+_Mean = Annotated[float, Field(ge=0, le=1, description="of pixel/255")]
+_Deviation = Annotated[float, Field(gt=0, le=1, description="of pixel/255")]
+_AnyDeviation = Annotated[float, Field(gt=0)]
+Means = tuple[_Mean, _Mean, _Mean]
+Deviations = tuple[_Deviation, _Deviation, _Deviation]
 
 
 class DatasetError(DecantError):
     """A data set that is missing, damaged or not what was asked for; says how to mend it."""
 
 
-@dataclass(frozen=True)
+@model(frozen=True, config=STRICT)
 class Normalisation:
     """What is done to an image before a network sees it: (pixel / 255 - mean) / std, per channel."""
 
-    mean: tuple[_Mean, _Mean, _Mean]
-    std: tuple[_Deviation, _Deviation, _Deviation]
+    mean: Means
+    std: tuple[_AnyDeviation, _AnyDeviation, _AnyDeviation]
 
     def facts(self) -> dict[str, list[float]]:
         """As records and manifests state it."""
@@ -53,16 +58,6 @@ class Normalisation:
     def __str__(self) -> str:
         mean, std = (" ".join(f"{x:.4g}" for x in values) for values in (self.mean, self.std))
         return f"mean {mean}, std {std}"
-
-
-def normalisation_problems(mean: Channels | None, std: Channels | None) -> dict[str, str]:
-    """What is wrong with a given mean and std, by name."""
-    problems = {}
-    if mean is not None and not all(0 <= value <= 1 for value in mean):
-        problems["mean"] = f"means of pixel/255 lie between 0 and 1, found {mean}"
-    if std is not None and not all(0 < value <= 1 for value in std):
-        problems["std"] = f"deviations of pixel/255 lie above 0 and up to 1, found {std}"
-    return problems
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,21 +6,22 @@ normalisation, looks like any other. So whoever reads the prepared data set comp
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.core.dataset import (
     Channels,
     DatasetError,
+    Deviations,
     ImageData,
     Images,
+    Means,
     load_prepared,
-    normalisation_problems,
 )
-from pipeline.core.params import section
+from pipeline.core.params import Seed, checked, section
 
 DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder"]
 
@@ -28,57 +29,48 @@ DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder"]
 _ADDED_PIXELS, _ADDED_IMAGES = 2**22, 2**15
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class DatasetParams:
-    """Which images are used, and how they are split: the section `dataset` of params.yaml.
-
-    `image_size` is in pixels (square). `test_fraction` is for data without a test set of its own.
-    `validation_fraction` above 0 holds that part of the training set out, to be used in place of
-    the test set everywhere. `subset_fraction` is the part of the remaining training set that is
-    kept; with the same seed a smaller subset lies within a larger one. `mean` and `std` (of
-    pixel/255, per channel) are measured on the training images where null.
-    """
+    """Which images are used, and how they are split: the section `dataset` of params.yaml."""
 
     name: DatasetName
-    image_size: int
-    test_fraction: float | None = None
-    validation_fraction: float = 0.0
-    subset_fraction: float = 1.0
-    seed: int = 0
-    mean: Channels | None = None
-    std: Channels | None = None
+    image_size: int = Field(ge=8, le=512, description="height and width in pixels; CIFAR's are 32")
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="part that is held out of data without a test set of its own, to test on",
+    )
+    validation_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="part of the training set that takes the test set's place everywhere; 0: none",
+    )
+    subset_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="part of the remaining training set that is kept; with the same seed a smaller subset "
+        "lies within a larger one",
+    )
+    seed: Seed = Field(default=0, description="of these parts")
+    mean: Means | None = Field(
+        default=None, description="of pixel/255, per channel; null: measured on the training images"
+    )
+    std: Deviations | None = Field(
+        default=None, description="of pixel/255, per channel; null: measured on the training images"
+    )
 
     def __post_init__(self) -> None:
-        problems = [f"{key}: {text}" for key, text in self._problems().items()]
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def _problems(self) -> dict[str, str]:
-        problems: dict[str, str] = {}
         cifar = self.name in ("cifar10", "cifar100")
         if cifar and self.image_size != 32:
-            problems["image_size"] = (
-                f"CIFAR images are 32 pixels wide; set 32, found {self.image_size}"
-            )
-        elif not 8 <= self.image_size <= 512:
-            problems["image_size"] = f"allowed are 8 to 512 pixels, found {self.image_size}"
+            found = self.image_size
+            raise ValueError(f"image_size: CIFAR images are 32 pixels wide; set 32, found {found}")
         if cifar and self.test_fraction is not None:
-            problems["test_fraction"] = "CIFAR has a test set of its own; set null"
-        elif self.name == "digits" and self.test_fraction is None:
-            problems["test_fraction"] = (
-                "digits has no test set of its own; set the part to hold out"
+            raise ValueError("test_fraction: CIFAR has a test set of its own; set null")
+        if self.name == "digits" and self.test_fraction is None:
+            raise ValueError(
+                "test_fraction: digits has no test set of its own; set the part to hold out"
             )
-        elif self.test_fraction is not None and not 0 < self.test_fraction < 1:
-            problems["test_fraction"] = f"must lie between 0 and 1, found {self.test_fraction}"
-        if not 0 <= self.validation_fraction < 1:
-            found = self.validation_fraction
-            problems["validation_fraction"] = f"must be at least 0 and below 1, found {found}"
-        if not 0 < self.subset_fraction <= 1:
-            found = self.subset_fraction
-            problems["subset_fraction"] = f"must be above 0 and at most 1, found {found}"
-        if not 0 <= self.seed < 2**63:
-            problems["seed"] = f"must be a whole number from 0, found {self.seed}"
-        return problems | normalisation_problems(self.mean, self.std)
 
 
 def load_dataset(folder: Path, content: Mapping[str, Any] | None) -> ImageData:

@@ -1,5 +1,8 @@
 """Work folders, files that survive a kill, and publishing by rename.
 
+The lock is flock itself: filelock's would know neither the holder's pid and command, nor whether forked
+children hold it still.
+
 A stage computes in `data/.work/<key>/`, which is locked while it runs and kept between runs, and
 then publishes the finished files: they are hard-linked into a staging folder, the old result is
 renamed away and the staging folder takes its place. Readers see the old result, none, or the new

@@ -1,33 +1,34 @@
 """Where and how to compute: the section `machine`, on which no stage depends."""
 
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pipeline.core.params import AtLeast, section
+from pydantic import Field
+
+from pipeline.core.params import checked, section
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Machine:
-    """Where and how to compute, never what: the section `machine` of params.yaml.
+    """Where and how to compute, never what: the section `machine`, on which no stage depends."""
 
-    No stage depends on it. `data_root` is the folder of raw data sets (the environment variable
-    DECANT_DATA goes first), `device` is auto, cpu, cuda or cuda:N, `threads` the CPU threads of one
-    process (networks this small gain little from a second one, and lose much where another program
-    wants the core), `workers` the replicates that train at the same time on a CPU (0: one a core).
-    """
-
-    data_root: str
-    download: bool = False
-    device: str = "auto"
-    threads: Annotated[int, AtLeast(1)] = 1
-    workers: Annotated[int, AtLeast(0)] = 0
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+    data_root: str = Field(
+        description="folder of raw data sets; the environment variable DECANT_DATA goes first"
+    )
+    download: bool = Field(
+        default=False, description="fetch CIFAR into data_root where it is absent"
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N",
+    )
+    # Networks this small gain little from a second one, and lose much where another program wants the core.
+    threads: int = Field(default=1, ge=1, description="CPU threads of one process")
+    workers: int = Field(
+        default=0, ge=0, description="networks that train at the same time on a CPU; 0: one a core"
+    )
 
     @property
     def raw(self) -> Path:

@@ -4,13 +4,26 @@ A registry maps a name to `module:function`, so that knowing the names imports n
 user's own code lies in `own/losses` and `own/networks` (`pipeline.core.own`) or is installed.
 """
 
+import ast
 import importlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DecantError
 from pipeline.core.own import code_sha256, import_own
+
+
+@cache
+def parsed(module: str) -> ast.Module:
+    """One of our modules as a syntax tree: its facts, known without importing it, and torch with it."""
+    spec = find_spec(module)
+    assert spec is not None, module
+    assert spec.origin is not None, module
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 class UnknownNameError(DecantError):

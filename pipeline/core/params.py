@@ -1,22 +1,22 @@
-"""Strict parameters: a YAML mapping becomes a frozen dataclass, or a list of everything that is wrong.
+"""Strict parameters: YAML or JSON becomes a frozen model, or a list of everything that is wrong.
 
-Each module declares the dataclass of its own section; this one turns mappings into them. Unknown keys,
-missing keys, wrong types and impossible values are all collected, each with the key's path, what is
-allowed and what was found, so that a user mends a file in one go.
+Each module declares the models of its own section with `checked`; pydantic checks them and gives their JSON
+schema. This module reads files, and tells mistakes in the schema's own terms: the key's path, what is allowed
+there, what was found, and the nearest name.
 """
 
-import dataclasses
 import difflib
-import math
+import functools
+import json
 import re
 import reprlib
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -24,7 +24,15 @@ from pipeline.core.errors import DecantError
 
 T = TypeVar("T")
 
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 KEY_PATTERN = re.compile(r"[a-z0-9_-]+")
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
+# A YAML alias repeats a value in a few bytes, and an alias to aliases does so without end.
+_MOST_VALUES = 10**6
 
 
 class ParamsError(DecantError):
@@ -38,54 +46,25 @@ class ParamsError(DecantError):
         return type(self), (self.problems,)
 
 
-@dataclass(frozen=True)
-class AtLeast:
-    """Constraint of an annotated number: value >= low."""
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, Field))
+def checked(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose fields are checked whenever one is read (`read`) or made.
 
-    low: float
+    Making one raises ParamsError with every problem.
+    """
+    model = dataclass(frozen=True, kw_only=True, config=STRICT)(cls)
+    make = model.__init__
 
-    def __str__(self) -> str:
-        return f"at least {self.low:g}"
+    @functools.wraps(make)
+    def explained(self: Any, **values: Any) -> None:
+        try:
+            make(self, **values)
+        except ValidationError as error:
+            schema = TypeAdapter(model).json_schema()
+            raise ParamsError(told(error, schema, model.__name__)) from None
 
-    def allows(self, value: float) -> bool:
-        """Whether the value obeys the constraint."""
-        return value >= self.low
-
-
-@dataclass(frozen=True)
-class Above:
-    """Constraint of an annotated number: value > low."""
-
-    low: float
-
-    def __str__(self) -> str:
-        return f"above {self.low:g}"
-
-    def allows(self, value: float) -> bool:
-        """Whether the value obeys the constraint."""
-        return value > self.low
-
-
-@dataclass(frozen=True)
-class Between:
-    """Constraint of an annotated number: low <= value <= high."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"between {self.low:g} and {self.high:g}"
-
-    def allows(self, value: float) -> bool:
-        """Whether the value obeys the constraint."""
-        return self.low <= value <= self.high
-
-
-Seed = Annotated[int, Between(0, 2**63 - 1)]
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
-# A YAML alias repeats a value in a few bytes, and an alias to aliases does so without end.
-_MOST_VALUES = 10**6
+    model.__init__ = explained  # type: ignore[method-assign]
+    return cast(type[T], model)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -136,133 +115,137 @@ def section(content: Mapping[str, Any], cls: type[T], *keys: str) -> T:
     result = read(cls, value, ".".join(keys), problems)
     if problems:
         raise ParamsError(problems)
-    return typing.cast(T, result)
+    return cast(T, result)
 
 
 def read(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    """Turn a YAML value into the annotated type, appending what is wrong to `problems`.
+    """Turn what YAML or JSON gave into a model or another type, appending what is wrong to `problems`.
 
-    Understands dataclasses, Annotated numbers, Literal, optional and union types, tuples, lists,
-    dictionaries with string keys, and the plain types. Returns None where there was a problem.
+    A list becomes a tuple where one is asked for and a whole number a float; nothing else is converted.
+    Returns None where there was a problem.
     """
-    origin = typing.get_origin(cls)
-    if dataclasses.is_dataclass(cls) and isinstance(cls, type):
-        return _read_dataclass(cls, value, where, problems)
-    if origin is typing.Annotated:
-        return _read_annotated(cls, value, where, problems)
-    if origin is typing.Literal:
-        return _read_literal(cls, value, where, problems)
-    if origin in (typing.Union, types.UnionType):
-        return _read_union(cls, value, where, problems)
-    if origin in (tuple, list):
-        return _read_sequence(cls, origin, value, where, problems)
-    if origin in (dict, Mapping):
-        return _read_mapping(cls, value, where, problems)
-    return _read_plain(cls, value, where, problems)
-
-
-def _read_dataclass(cls: type, value: Any, where: str, problems: list[str]) -> Any:
-    if not isinstance(value, Mapping):
-        problems.append(f"{where}: expected a mapping, found {_found(value)}")
-        return None
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    before = len(problems)
-    for key in value:
-        if key not in fields:
-            problems.append(_unknown(f"{where}.{key}", str(key), fields))
-    arguments = {}
-    for name, field in fields.items():
-        if name in value:
-            arguments[name] = read(hints[name], value[name], f"{where}.{name}", problems)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            problems.append(f"{where}.{name}: missing; expected {describe(hints[name])}")
-    if len(problems) > before:
-        return None
     try:
-        return cls(**arguments)
-    except ValueError as error:
-        problems.append(f"{where}: {error}")
+        text = json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError) as error:  # a key that is a list, 5,000 digits
+        problems.append(f"{where}: cannot be read ({error})")
         return None
-
-
-def _read_annotated(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    base, *constraints = typing.get_args(cls)
-    wrong_type: list[str] = []
-    result = read(base, value, where, wrong_type)
-    if wrong_type or not all(constraint.allows(result) for constraint in constraints):
-        problems.append(f"{where}: expected {describe(cls)}, found {_found(value)}")
-        return None
-    return result
-
-
-def _read_literal(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    choices = typing.get_args(cls)
-    for choice in choices:
-        if type(choice) is type(value) and choice == value:
-            return choice
-    problems.append(f"{where}: expected {describe(cls)}, found {_found(value)}")
-    return None
-
-
-def _read_union(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    members = typing.get_args(cls)
-    if value is None and type(None) in members:
-        return None
-    rest = [member for member in members if member is not type(None)]
-    if len(rest) == 1:
-        return read(rest[0], value, where, problems)
-    for member in rest:
-        attempt: list[str] = []
-        result = read(member, value, where, attempt)
-        if not attempt:
-            return result
-    problems.append(f"{where}: expected {describe(cls)}, found {_found(value)}")
-    return None
-
-
-def _read_sequence(cls: Any, origin: Any, value: Any, where: str, problems: list[str]) -> Any:
-    arguments = typing.get_args(cls)
-    if not isinstance(value, list):
-        problems.append(f"{where}: expected {describe(cls)}, found {_found(value)}")
-        return None
-    if origin is tuple and arguments[-1] is not Ellipsis and len(value) != len(arguments):
-        problems.append(f"{where}: expected {len(arguments)} values, found {len(value)}")
-        return None
-    fixed = origin is tuple and arguments[-1] is not Ellipsis
-    hints = arguments if fixed else (arguments[0],) * len(value)
-    items = [
-        read(hint, item, f"{where}[{index}]", problems)
-        for index, (hint, item) in enumerate(zip(hints, value, strict=True))
-    ]
-    return origin(items)
-
-
-def _read_mapping(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    _, hint = typing.get_args(cls)
-    if not isinstance(value, Mapping):
-        problems.append(f"{where}: expected a mapping, found {_found(value)}")
-        return None
-    return {str(key): read(hint, item, f"{where}.{key}", problems) for key, item in value.items()}
-
-
-def _read_plain(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
-    if cls is Any:
-        return value
-    if cls is float and isinstance(value, int) and not isinstance(value, bool):
-        value = _to_float(value)
-    fits = isinstance(value, cls) and not (cls is not bool and isinstance(value, bool))
-    if fits and (cls is not float or math.isfinite(value)):  # infinity is no parameter, nor is NaN
-        return value
-    problems.append(f"{where}: expected {describe(cls)}, found {_found(value)}")
-    return None
-
-
-def _to_float(value: int) -> float | int:
+    adapter: TypeAdapter[Any] = TypeAdapter(cls, config=None if is_dataclass(cls) else STRICT)
     try:
-        return float(value)
-    except OverflowError:
-        return value
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        problems += told(error, adapter.json_schema(), where)
+        return None
+
+
+def told(error: ValidationError, schema: Mapping[str, Any], where: str) -> list[str]:
+    """What pydantic found wrong, a line for each place; `schema` is the model's, `where` its own path."""
+    lines: dict[str, str] = {}
+    for line in error.errors(include_url=False):
+        path, text = _problem(line, schema)
+        lines.setdefault(path, f"{where}{path}: {text}")
+    return list(lines.values())
+
+
+def _problem(line: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[str, str]:
+    kind, loc, value = line["type"], line["loc"], line["input"]
+    path, allowed = _place(schema, loc)
+    if kind == "unexpected_keyword_argument":
+        path, parent = _place(schema, loc[:-1])
+        return f"{path}.{loc[-1]}", _unknown(str(loc[-1]), _member(parent, "object")["properties"])
+    if kind == "missing" and isinstance(value, list):
+        path, parent = _place(schema, loc[:-1])
+        return path, f"expected {_member(parent, 'array')['minItems']} values, found {len(value)}"
+    if kind == "missing":
+        return path, f"missing; expected {_words(allowed)}"
+    if kind == "value_error":
+        return path, str(line["ctx"]["error"])
+    if kind == "too_long":
+        return path, f"expected {line['ctx']['max_length']} values, found {len(value)}"
+    if kind == "json_invalid":
+        return path, f"not JSON ({line['msg']})"
+    return path, f"expected {_words(allowed)}, found {_found(value)}"
+
+
+def _place(schema: Mapping[str, Any], loc: Iterable[str | int]) -> tuple[str, dict[str, Any]]:
+    """The path of a place, and its schema; pydantic's own words for members of unions are left out."""
+    definitions: Mapping[str, dict[str, Any]] = schema.get("$defs", {})
+    path, node = "", _resolved(schema, definitions)
+    for key in loc:
+        below = _child(node, key)
+        if below is not None:
+            path += f"[{key}]" if isinstance(key, int) else f".{key}"
+            node = _resolved(below, definitions)
+    return path, node
+
+
+def _resolved(schema: Any, definitions: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """A schema with those that it is made of in their places, but not those of what it holds."""
+    node: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
+    if "$ref" in node:
+        node = {**definitions[node["$ref"].rpartition("/")[2]], **node}
+    if "anyOf" in node:
+        node["anyOf"] = [_resolved(member, definitions) for member in node["anyOf"]]
+    return node
+
+
+def _child(node: Mapping[str, Any], key: str | int) -> Any:
+    for member in node.get("anyOf", (node,)):
+        if isinstance(key, int) and member.get("type") == "array":
+            prefix = member.get("prefixItems", ())
+            return prefix[key] if key < len(prefix) else member.get("items")
+        if key in member.get("properties", {}):
+            return member["properties"][key]
+        if "additionalProperties" in member and member["additionalProperties"] is not False:
+            return member["additionalProperties"]
+    return None
+
+
+def _member(node: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """A schema's own part for one type, beside null and others."""
+    members: Iterable[Mapping[str, Any]] = node.get("anyOf", (node,))
+    return next(member for member in members if member.get("type") == kind)
+
+
+def describe(cls: Any) -> str:
+    """What a type allows, in words."""
+    return _words(_place(TypeAdapter(cls).json_schema(), ())[1])
+
+
+_WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+def _words(node: Mapping[str, Any]) -> str:
+    """What a schema allows, in words."""
+    if "anyOf" in node:
+        return " or ".join(map(_words, node["anyOf"]))
+    if "enum" in node or "const" in node:
+        return "one of " + ", ".join(map(str, node.get("enum") or [node["const"]]))
+    if node.get("type") == "array":
+        return f"a list of {_words((node.get('prefixItems') or [node['items']])[0])}"
+    words = _WORDS.get("object" if "$ref" in node else node.get("type", ""), "a value")
+    words += _bounds(node)
+    if (
+        "pattern" in node or "title" not in node
+    ):  # fields and models have titles, and long descriptions
+        more = node.get("description", node.get("pattern"))
+        words += f" ({more})" if more else ""
+    return words
+
+
+def _bounds(node: Mapping[str, Any]) -> str:
+    if "minimum" in node and "maximum" in node:
+        return f" between {node['minimum']:g} and {node['maximum']:g}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above"}
+    words |= {"maximum": "at most", "exclusiveMaximum": "below"}
+    bounds = [f"{text} {node[key]:g}" for key, text in words.items() if key in node]
+    return f" {' and '.join(bounds)}" if bounds else ""
 
 
 def check_names(names: Iterable[Any], where: str) -> list[str]:
@@ -272,24 +255,6 @@ def check_names(names: Iterable[Any], where: str) -> list[str]:
         for name in names
         if not (isinstance(name, str) and KEY_PATTERN.fullmatch(name))
     ]
-
-
-def describe(cls: Any) -> str:
-    """What a type allows, in words."""
-    origin = typing.get_origin(cls)
-    if origin is typing.Annotated:
-        base, *constraints = typing.get_args(cls)
-        return " ".join([describe(base), *map(str, constraints)])
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(cls)))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(member) for member in typing.get_args(cls))
-    if origin in (tuple, list):
-        return f"a list of {describe(typing.get_args(cls)[0])}"
-    if origin in (dict, Mapping) or dataclasses.is_dataclass(cls):
-        return "a mapping"
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return words.get(cls, "null" if cls is type(None) else str(getattr(cls, "__name__", cls)))
 
 
 def _found(value: Any) -> str:
@@ -304,10 +269,10 @@ def _found(value: Any) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def _unknown(where: str, key: str, valid: Iterable[str]) -> str:
+def _unknown(key: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, list(valid), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"{where}: unknown key; {hint}valid keys: {', '.join(valid)}"
+    return f"unknown key; {hint}valid keys: {', '.join(valid)}"
 
 
 def _absent(value: Any, parents: tuple[str, ...], key: str) -> str:

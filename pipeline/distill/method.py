@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.distill.params import Method
-from pipeline.losses.registry import bind, check_options, needs_features, own_code_sha256
+from pipeline.losses.registry import bind, own_code_sha256
+from pipeline.losses.signatures import check_options, needs_features
 from pipeline.views.batches import Batch
 
 

@@ -4,31 +4,37 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pipeline.core.params import AtLeast, Between, Seed
+from pydantic import Field
+
+from pipeline.core.params import Fraction, Seed, checked
 from pipeline.views.params import GROUPS, Group
 
 Sampling = Literal["epoch", "image"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class StudentParams:
-    """One entry of `students`: a configuration; replicate r has the seed `seed + r`.
+    """One entry of `students`: a configuration, trained several times."""
 
-    `store` names what is read, below data/stores: `T.zarr/plain` for share 0, `T.zarr/mixed` for share
-    1, `T.zarr` in between. `views` limits it to the first ones of each group that is read (null: all of
-    the store's), so that one store serves every number of views. `view_sampling` is `epoch` (one view
-    for all images of an epoch) or `image` (a view drawn for every image and epoch). `training`
-    overrides keys of the shared section.
-    """
-
-    store: str
-    network: str
-    method: str
-    share: Annotated[float, Between(0, 1)]
-    seed: Seed
-    replicates: Annotated[int, AtLeast(1)]
-    views: Annotated[int, AtLeast(1)] | None = None
-    view_sampling: Sampling = "epoch"
+    store: str = Field(
+        description="what is read below data/stores: T.zarr/plain for share 0, T.zarr/mixed for share 1, "
+        "T.zarr in between"
+    )
+    network: str = Field(description="a name, or the path of one of your own (module:Class)")
+    method: str = Field(description="an entry of `methods`")
+    share: Fraction = Field(description="part of the images of each epoch that is mixed")
+    seed: Seed = Field(description="of the first replicate; replicate r has seed + r")
+    replicates: int = Field(
+        ge=1, description="networks that are trained, each with a seed of its own"
+    )
+    views: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="read the first views of each group only; null: all of them"
+    )
+    view_sampling: Sampling = Field(
+        default="epoch",
+        description="epoch: one view for all images of an epoch; image: one drawn for every image and "
+        "epoch",
+    )
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ normalisation and the same mixing. Views that are there already are left alone.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import torch
 
 from pipeline.core.dataset import ImageData
 from pipeline.dump.error import error_of
-from pipeline.dump.overlap import OneBehind
 from pipeline.dump.params import DumpParams, GroupName, MixedViews
 from pipeline.dump.ready import LOWER
 from pipeline.models.network import Network
@@ -141,21 +141,24 @@ def dump_group(
     bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
     batches = ViewBatches(bank, data.train.labels, network.num_classes)
     done, total = 0, len(missing) * bank.count
-    writing = OneBehind()
+    written: Future[None] | None = None  # of the view before, by a thread
 
     def count(images: int) -> None:
         nonlocal done
         done += images
         # By the middle of a view the one before is on disk: a kill costs one finished view at most.
-        if not 0 < done % bank.count < bank.count // 2:
-            writing.wait()
+        if written is not None and not 0 < done % bank.count < bank.count // 2:
+            written.result()
         on_progress(done, total)
 
-    with writing:
+    with ThreadPoolExecutor(1) as writing:
         for v in missing:
             epoch = EpochData(plan_of(plan[v]))
             logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
-            writing.later(writer.write_view, v, logits, features if views.features else None)
+            kept = features if views.features else None
+            written = writing.submit(writer.write_view, v, logits, kept)
+    if written is not None:
+        written.result()
     error: dict[str, float] = {}
     if header.precision == LOWER:
         assert exact is not None

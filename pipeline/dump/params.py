@@ -1,9 +1,11 @@
 """Parameters of dumps: entries of `dumps`."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import field
+from typing import Literal
 
-from pipeline.core.params import Above, AtLeast, Seed
+from pydantic import Field
+
+from pipeline.core.params import Seed, checked
 from pipeline.store.format.codecs import Codec
 from pipeline.views.params import Group
 
@@ -11,40 +13,41 @@ GroupName = Literal["clean", "plain", "mixed"]
 Precision = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class PlainViews:
     """The `plain` group of a dump: crops and flips."""
 
-    views: Annotated[int, AtLeast(1)]
-    draw: Literal["stratified", "random"]
-    features: bool = False
+    views: int = Field(ge=1, description="how many views of the whole training set")
+    draw: Literal["stratified", "random"] = Field(
+        description="stratified: each image meets every crop and flip once before any repeats; random: "
+        "each is independent"
+    )
+    features: bool = Field(default=False, description="store the penultimate features as well")
 
 
-@dataclass(frozen=True, kw_only=True)
-class MixedViews:
+@checked
+class MixedViews(PlainViews):
     """The `mixed` group of a dump: crops, flips and mixup with lam ~ Beta(alpha, alpha)."""
 
-    views: Annotated[int, AtLeast(1)]
-    draw: Literal["stratified", "random"]
-    alpha: Annotated[float, Above(0)]
-    features: bool = False
+    alpha: float = Field(gt=0, description="of mixup's weights, lam ~ Beta(alpha, alpha)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class DumpParams:
-    """One entry of `dumps`, under the teacher's name. Either group may be null.
+    """One entry of `dumps`, under the teacher's name; either group may be null, not both.
 
-    `codec` is how the logits of the views are stored, `precision` what they are computed in (on a GPU
-    float32 means TF32). The clean images, which no student trains on, always are computed in float32
-    and stored as they are.
+    The clean images, which no student trains on, always are computed in float32 and stored as they are.
     """
 
-    seed: Seed
-    batch_size: Annotated[int, AtLeast(1)]
+    seed: Seed = Field(description="of crops, flips, partners and weights")
+    batch_size: int = Field(ge=1, description="images of a forward pass")
     plain: PlainViews | None
     mixed: MixedViews | None
     codec: Codec = field(default_factory=Codec)
-    precision: Precision = "float32"
+    precision: Precision = Field(
+        default="float32",
+        description="what the logits of views are computed in; on a GPU float32 is TF32",
+    )
 
     def group(self, name: Group) -> PlainViews | MixedViews | None:
         """The parameters of one group, None where it is not dumped."""

@@ -1,38 +1,41 @@
 """Parameters of networks that learn from hard labels: entries of `teachers` and `baselines`."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import field
+from typing import Any, ClassVar
 
-from pipeline.core.dataset import Channels, Normalisation, normalisation_problems
-from pipeline.core.params import Above, AtLeast, Between, Seed
+from pydantic import Field
+
+from pipeline.core.dataset import Deviations, Means, Normalisation
+from pipeline.core.params import Fraction, Seed, checked
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Mixup:
-    """Mixup of a hard-label run: Beta(alpha, alpha) per image, on a share of the images."""
+    """Mixup of a network that learns from hard labels: lam ~ Beta(alpha, alpha) per image."""
 
-    alpha: Annotated[float, Above(0)]
-    share: Annotated[float, Between(0, 1)] = 1.0
+    alpha: float = Field(gt=0, description="of mixup's weights, lam ~ Beta(alpha, alpha)")
+    share: Fraction = Field(
+        default=1.0, description="part of the images of each epoch that is mixed"
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class WeightsFile:
-    """Weights that were trained elsewhere: a safetensors file and the digest of its weights.
+    """Weights that were trained elsewhere; mean and std are of the normalisation of their training."""
 
-    `mean` and `std` are of the normalisation that they were trained under; both null: the data set's.
-    """
-
-    path: str
-    sha256: str
-    mean: Channels | None = None
-    std: Channels | None = None
+    path: str = Field(description="safetensors file, as `decant import-teacher` writes it")
+    sha256: str = Field(description="digest of the weights, in hexadecimal")
+    mean: Means | None = Field(
+        default=None, description="of pixel/255, per channel; null: the data set's"
+    )
+    std: Deviations | None = Field(
+        default=None, description="of pixel/255, per channel; null: the data set's"
+    )
 
     def __post_init__(self) -> None:
-        problems = normalisation_problems(self.mean, self.std)
         if (self.mean is None) != (self.std is None):
-            problems["std" if self.std is None else "mean"] = "mean and std go together, give both"
-        if problems:
-            raise ValueError("; ".join(f"{key}: {text}" for key, text in problems.items()))
+            absent = "std" if self.std is None else "mean"
+            raise ValueError(f"{absent}: mean and std go together, give both")
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -42,28 +45,27 @@ class WeightsFile:
         return Normalisation(self.mean, self.std)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TeacherParams:
-    """One entry of `teachers`: a network that is trained, or read from `weights`, to be dumped.
+    """One entry of `teachers`: a network that is trained, or read from `weights`, to be dumped."""
 
-    `training` overrides keys of the shared `training` section.
-    """
-
-    network: str
-    seed: Seed
+    network: str = Field(description="a name, or the path of one of your own (module:Class)")
+    seed: Seed = Field(description="of weights, order of the images, augmentation")
     mixup: Mixup | None = None
     weights: WeightsFile | None = None
     training: dict[str, Any] = field(default_factory=dict)
-    replicates: int = field(default=1, init=False)
+    replicates: ClassVar[int] = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class BaselineParams:
-    """One entry of `baselines`: a network trained alone; replicate r has the seed `seed + r`."""
+    """One entry of `baselines`: a network trained alone."""
 
-    network: str
-    seed: Seed
-    replicates: Annotated[int, AtLeast(1)]
+    network: str = Field(description="a name, or the path of one of your own (module:Class)")
+    seed: Seed = Field(description="of the first replicate; replicate r has seed + r")
+    replicates: int = Field(
+        ge=1, description="networks that are trained, each with a seed of its own"
+    )
     mixup: Mixup | None = None
     training: dict[str, Any] = field(default_factory=dict)
-    weights: None = field(default=None, init=False)
+    weights: ClassVar[None] = None

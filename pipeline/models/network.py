@@ -12,6 +12,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from pipeline.models.catalogue import check_size
+
 
 class Network(nn.Module, ABC):
     """An image classifier that also returns its penultimate features."""
@@ -44,12 +46,7 @@ class Network(nn.Module, ABC):
 
     def check_image_size(self, height: int, width: int) -> None:
         """Raise `ValueError` if images of this size in pixels are too small for the network."""
-        if min(height, width) < self.min_image_size:
-            smallest = f"{self.min_image_size}x{self.min_image_size}"
-            raise ValueError(
-                f"{type(self).__name__}: images of {height}x{width} pixels are too small; use "
-                f"{smallest} or more, or a network with fewer strides"
-            )
+        check_size(type(self).__name__, self.min_image_size, height, width)
 
     def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, num_classes] and penultimate features [B, feature_dim] of images [B, 3, H, W].

@@ -1,10 +1,4 @@
-"""The networks of the field's CIFAR zoo (RepDistiller), by name.
-
-`resnet50`, `mobilenetv2`, `shufflenetv1` and `shufflenetv2` are the zoo's `ResNet50`, `mobile_half`,
-`ShuffleV1` and `ShuffleV2`; each `vgg` is its variant with batch normalisation. All of them take images of
-32x32 pixels and larger, all but `mobilenetv2` also 16x16 (see `Network.min_image_size`). A network of the
-user's own is a subclass of `Network` and is named by its path.
-"""
+"""Networks built by name: those of `MODELS`, and the user's own, subclasses of `Network` named by path."""
 
 from functools import cache
 
@@ -12,58 +6,12 @@ import torch
 
 from pipeline.core import names
 from pipeline.core.errors import DecantError
+from pipeline.models.catalogue import MODELS, canonical_name
 from pipeline.models.network import Network
-
-MODELS = {
-    "resnet8": "pipeline.models.resnet:resnet8",
-    "resnet14": "pipeline.models.resnet:resnet14",
-    "resnet20": "pipeline.models.resnet:resnet20",
-    "resnet32": "pipeline.models.resnet:resnet32",
-    "resnet44": "pipeline.models.resnet:resnet44",
-    "resnet56": "pipeline.models.resnet:resnet56",
-    "resnet110": "pipeline.models.resnet:resnet110",
-    "resnet8x4": "pipeline.models.resnet:resnet8x4",
-    "resnet32x4": "pipeline.models.resnet:resnet32x4",
-    "wrn_16_1": "pipeline.models.wrn:wrn_16_1",
-    "wrn_16_2": "pipeline.models.wrn:wrn_16_2",
-    "wrn_40_1": "pipeline.models.wrn:wrn_40_1",
-    "wrn_40_2": "pipeline.models.wrn:wrn_40_2",
-    "vgg8": "pipeline.models.vgg:vgg8",
-    "vgg11": "pipeline.models.vgg:vgg11",
-    "vgg13": "pipeline.models.vgg:vgg13",
-    "vgg16": "pipeline.models.vgg:vgg16",
-    "vgg19": "pipeline.models.vgg:vgg19",
-    "resnet50": "pipeline.models.resnet50:resnet50",
-    "mobilenetv2": "pipeline.models.mobilenetv2:mobilenetv2",
-    "shufflenetv1": "pipeline.models.shufflenetv1:shufflenetv1",
-    "shufflenetv2": "pipeline.models.shufflenetv2:shufflenetv2",
-}
-
-# Other names in the field, in lower case; names that `canonical_name` derives by rule are not listed.
-_OTHER_NAMES = {
-    "mobile_half": "mobilenetv2",
-    "shufflev1": "shufflenetv1",
-    "shufflev2": "shufflenetv2",
-    **{f"vgg{depth}_bn": f"vgg{depth}" for depth in (8, 11, 13, 16, 19)},
-}
 
 
 class NetworkError(DecantError):
     """A network that cannot be built."""
-
-
-def canonical_name(name: str) -> str:
-    """The name in `MODELS` of a network, given a name that the field uses for it.
-
-    An unknown name is returned unchanged.
-
-    >>> [canonical_name(name) for name in ("ShuffleV1", "WRN-40-2", "cifar100_vgg8_bn", "mine")]
-    ['shufflenetv1', 'wrn_40_2', 'vgg8', 'mine']
-    """
-    lowered = name.lower().replace("-", "_")
-    lowered = lowered.removeprefix("cifar100_").removeprefix("cifar10_")
-    lowered = _OTHER_NAMES.get(lowered, lowered)
-    return lowered if lowered in MODELS else name
 
 
 def build(name: str, num_classes: int) -> Network:

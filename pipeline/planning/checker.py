@@ -1,36 +1,24 @@
 """Everything that can be wrong with a parameter file, found before any work starts."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.dataset import DatasetError, class_numbers, read_class_names
 from pipeline.core.dataset_params import CLASS_NAMES, DatasetParams
 from pipeline.core.files import PREPARED
-from pipeline.core.machine import Machine
+from pipeline.core.names import load
 from pipeline.core.params import ParamsError, check_names, describe, read
 from pipeline.distill.params import Method, StudentParams, groups_of
-from pipeline.dump.params import DumpParams
-from pipeline.hard_labels.params import BaselineParams, TeacherParams
-from pipeline.losses.registry import check_options, needs_features
-from pipeline.models.registry import build, check_image_size
+from pipeline.losses.signatures import check_options, needs_features
+from pipeline.models.catalogue import MODELS, check_size, canonical_name, smallest_image
 from pipeline.paper.published import check_dataset
+from pipeline.planning.parameters import ENTRIES, TRAINED, ParameterFile
 from pipeline.raw.imagefolder import find_images
-from pipeline.report.params import EvaluationParams
 from pipeline.training.params import TrainingParams
-from pipeline.views.params import Augmentation
 
-SECTIONS: dict[str, Any] = {
-    "machine": Machine,
-    "dataset": DatasetParams,
-    "augmentation": Augmentation,
-    "training": TrainingParams,
-    "methods": dict[str, dict[str, Any]],
-    "teachers": dict[str, TeacherParams],
-    "baselines": dict[str, BaselineParams],
-    "dumps": dict[str, DumpParams],
-    "students": dict[str, StudentParams],
-    "evaluation": EvaluationParams,
-}
+SECTIONS: dict[str, Any] = {field.name: field.type for field in fields(ParameterFile)}
 
 
 def check_all(content: dict[str, Any], source: object) -> None:
@@ -42,6 +30,17 @@ def check_all(content: dict[str, Any], source: object) -> None:
 def _check_method(name: str, entry: dict[str, Any]) -> None:
     method = Method.parse(name, entry)
     check_options(method.loss, method.options)
+
+
+def _check_network(name: str, image_size: int) -> None:
+    """That a network exists and takes the images; torch is imported for one of the user's own alone."""
+    if name in MODELS:
+        check_size(name, smallest_image(name), image_size, image_size)
+        return
+    load(name, MODELS, "network", close=canonical_name(name))
+    from pipeline.models.registry import check_image_size
+
+    check_image_size(name, image_size)
 
 
 class Checker:
@@ -56,35 +55,41 @@ class Checker:
             for name in content
             if name not in SECTIONS
         ]
-        for name in ("methods", "teachers", "baselines", "dumps", "students"):
+        for name in ENTRIES:
             self.problems += check_names(self._names(name), name)
         for name, method in self._valid("methods").items():
             self._attempt(f"methods.{name}", _check_method, name, method)
-        self._trained("teachers")
-        self._trained("baselines")
-        self._trained("students")
+        for section in TRAINED:
+            self._trained(section)
         self._dumps()
         for name, student in self._valid("students").items():
             self._student(f"students.{name}", student)
         self._evaluation()
 
     def _section(self, name: str, kind: Any) -> Any:
+        """A section, or of one with entries those that could be read."""
+        value = self.content.get(name)
         if name not in self.content:
             self.problems.append(f"{name}: missing section; expected {describe(kind)}")
-            return None
-        return read(kind, self.content[name], name, self.problems)
+        elif name not in ENTRIES or not isinstance(value, Mapping):
+            return read(kind, value, name, self.problems)
+        else:
+            entries = {
+                key: read(ENTRIES[name], entry, f"{name}.{key}", self.problems)
+                for key, entry in value.items()
+            }
+            return {key: entry for key, entry in entries.items() if entry is not None}
+        return None
 
     def _names(self, name: str) -> list[Any]:
-        found = self.content.get(name)
-        return list(found) if isinstance(found, dict) else []
+        entries = self.content.get(name)
+        return list(entries) if isinstance(entries, dict) else []
 
     def _valid(self, name: str) -> dict[str, Any]:
         """The entries of a section that could be read."""
-        return {
-            key: entry for key, entry in (self.sections[name] or {}).items() if entry is not None
-        }
+        return self.sections[name] or {}
 
-    def _attempt(self, where: str, call: Any, *args: Any) -> None:
+    def _attempt(self, where: str, call: Callable[..., Any], *args: Any) -> None:
         try:
             call(*args)
         except ValueError as error:
@@ -93,21 +98,16 @@ class Checker:
     def _trained(self, section: str) -> None:
         """Networks that exist and take the images, and a training recipe that holds together."""
         dataset, shared = self.sections["dataset"], self.content.get("training")
+        size = 512 if dataset is None else dataset.image_size
         for name, entry in self._valid(section).items():
             where = f"{section}.{name}"
-            if dataset is not None:
-                self._attempt(
-                    f"{where}.network", check_image_size, entry.network, dataset.image_size
-                )
-            else:
-                self._attempt(f"{where}.network", build, entry.network, 10)
+            self._attempt(f"{where}.network", _check_network, entry.network, size)
             if entry.training and isinstance(shared, dict):
-                merged = {**shared, **entry.training}
-                found: list[str] = []
-                read(TrainingParams, merged, f"{where}.training", found)
+                problems: list[str] = []
+                read(TrainingParams, {**shared, **entry.training}, f"{where}.training", problems)
                 # What is wrong with the shared section has been said there.
                 known = {f"{where}.{line}" for line in self.problems}
-                self.problems += [line for line in found if line not in known]
+                self.problems += [line for line in problems if line not in known]
 
     def _dumps(self) -> None:
         dataset = self.sections["dataset"]

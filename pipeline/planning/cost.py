@@ -1,6 +1,6 @@
 """What the entries of a params.yaml cost: floating-point operations and bytes, before anything runs.
 
-Operations (FLOPs) are those of convolutions and linear layers, two for each multiply-add; the rest
+Operations (FLOPs) are those of convolutions and matrix products, two for each multiply-add; the rest
 of a network adds a few percent. A backward pass takes twice the forward pass. How long that takes is
 for a measured rate to say (`pipeline.planning.rate`). Bytes follow from the layout of the files.
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import read, section
@@ -113,21 +113,9 @@ def network_cost(name: str, num_classes: int, image_size: int) -> NetworkCost:
 
 def count_flops(network: Network, image_size: int) -> int:
     """Operations of a forward pass of one image, of a network on the meta device in eval mode."""
-    total = 0
-
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        # Each output number is a sum over one row of weights; groups have shorter rows.
-        total += 2 * output.numel() * module.weight[0].numel()
-
-    counted = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    handles = [module.register_forward_hook(count) for module in counted]
-    with torch.inference_mode():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 3, image_size, image_size, device="meta"))
-    for handle in handles:
-        handle.remove()
-    return total
+    return counter.get_total_flops()
 
 
 def count_images(params: DatasetParams, root: Path) -> ImageCounts:

@@ -6,17 +6,16 @@ Whatever needs logits or features (t-SNE, the confusion matrix) cannot be made f
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.params import read
+from pipeline.core.params import checked, read
 from pipeline.results.record import Record, ResultsError
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class KeptVScores:
     """V-scores (fractions) of features of a group of classes, one a replicate."""
 
@@ -28,14 +27,14 @@ class KeptVScores:
     v_score: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class KeptTiming:
     """How long each replicate took, and on what."""
 
     replicates: tuple[dict[str, Any], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Kept:
     """A kept file, but for the network's record.
 

@@ -1,18 +1,23 @@
 """What is evaluated, and how: the section `evaluation` of params.yaml."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import field
 
-from pipeline.core.params import Above, AtLeast, Between
+from pydantic import Field
+
+from pipeline.core.params import Fraction, checked
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class VScoreParams:
-    """Groups of classes (by name) whose features are clustered; k-means restarts and seed."""
+    """Groups of classes whose features are clustered, and how k-means clusters them."""
 
-    groups: dict[str, tuple[str, ...]]
-    seed: Annotated[int, AtLeast(0)] = 0
-    n_init: Annotated[int, AtLeast(1)] = 10
+    groups: dict[str, tuple[str, ...]] = Field(
+        description="name of a group: names of its classes, two or more"
+    )
+    seed: int = Field(default=0, ge=0, description="of k-means")
+    n_init: int = Field(
+        default=10, ge=1, description="restarts of k-means, of which the best counts"
+    )
 
     def __post_init__(self) -> None:
         problems = []
@@ -28,35 +33,41 @@ class VScoreParams:
             raise ValueError("; ".join(problems))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TsneParams:
-    """The t-SNE panels: images of each class that are shown (the first ones), perplexity and seed."""
+    """The t-SNE panels."""
 
-    images_per_class: Annotated[int, AtLeast(2)] = 100
-    perplexity: Annotated[float, Above(0)] = 30.0
-    seed: Annotated[int, AtLeast(0)] = 0
+    images_per_class: int = Field(
+        default=100, ge=2, description="images of each class that are shown: its first ones"
+    )
+    perplexity: float = Field(
+        default=30.0, gt=0, description="about how many neighbours a point heeds"
+    )
+    seed: int = Field(default=0, ge=0, description="of t-SNE")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Floors:
-    """Test accuracies (fractions) that every network of a kind is to reach; null: none.
+    """Test accuracies that every network of a kind is to reach; null: none.
 
     A network that does not is named in the report; `decant gate` fails for it.
     """
 
-    teachers: Annotated[float, Between(0, 1)] | None = None
-    baselines: Annotated[float, Between(0, 1)] | None = None
-    students: Annotated[float, Between(0, 1)] | None = None
+    teachers: Fraction | None = Field(default=None, description="least test accuracy, a fraction")
+    baselines: Fraction | None = Field(default=None, description="least test accuracy, a fraction")
+    students: Fraction | None = Field(default=None, description="least test accuracy, a fraction")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EvaluationParams:
-    """The section `evaluation`. `tsne: null` draws no t-SNE panels, which take the most time.
-
-    `paper_tables` adds the study's tables 1-3 and its claims, beside the published numbers.
-    """
+    """What is evaluated, and how: the section `evaluation`."""
 
     vscore: VScoreParams
-    tsne: TsneParams | None = None
-    floors: Floors = field(default_factory=Floors)
-    paper_tables: bool = False
+    tsne: TsneParams | None = Field(
+        default=None, description="t-SNE panels, which take the most time; null draws none"
+    )
+    floors: Floors = field(default_factory=lambda: Floors())
+    paper_tables: bool = Field(
+        default=False,
+        description="add the study's tables 1-3 and its claims, beside the published numbers",
+    )

@@ -11,14 +11,14 @@ replicate-0/ ...         weights.safetensors, curves.csv, test_logits.npy,
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pipeline.core.dataset import ImageData, Normalisation
 from pipeline.core.errors import DecantError
 from pipeline.core.files import canonical_json
-from pipeline.core.params import read
+from pipeline.core.params import checked, read
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class ResultsError(DecantError):
     """Results of a stage that are absent or cannot be read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ReplicateRecord:
     """One trained network, after its last epoch.
 
@@ -52,7 +52,7 @@ class ReplicateRecord:
         return _parsed(cls, content, f"{source} is not the record of a replicate")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class DatasetFacts:
     """The prepared data set: its fingerprint, and numbers of classes and images."""
 
@@ -76,7 +76,7 @@ class DatasetFacts:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class MethodFacts:
     """A student's method: its name in params.yaml, its loss and the loss's hyper-parameters."""
 
@@ -85,7 +85,7 @@ class MethodFacts:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ViewFacts:
     """How many views of a group a student read, and how they were drawn; `alpha` of mixed views."""
 
@@ -94,7 +94,7 @@ class ViewFacts:
     alpha: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TeacherFacts:
     """A student's teacher, as its store tells of it.
 
@@ -114,7 +114,7 @@ class TeacherFacts:
     views: Mapping[str, ViewFacts]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Record:
     """One entry of params.yaml with all its replicates.
 

@@ -10,8 +10,9 @@ from pipeline.core.dataset import ImageData, Normalisation
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.machine import Machine, load_machine
 from pipeline.core.progress import Display, counter
+from pipeline.models.catalogue import canonical_name
 from pipeline.models.network import Network
-from pipeline.models.registry import build, canonical_name
+from pipeline.models.registry import build
 from pipeline.models.weights import (
     CheckpointError,
     load_into,

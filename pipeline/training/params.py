@@ -2,25 +2,32 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pipeline.core.params import Above, AtLeast, Between
+from pydantic import Field
+
+from pipeline.core.params import Fraction, checked
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Schedule:
     """How the learning rate changes over training.
 
-    `step` multiplies it by `factor` after each of the `milestones` (epochs); `cosine` lets it fall to
-    zero along half a cosine; `one_cycle` raises it linearly from a twenty-fifth over the first `warmup`
-    part of training and then lets it fall along half a cosine.
+    `step` multiplies it by `factor` after each of the `milestones`; `cosine` lets it fall to zero along half
+    a cosine; `one_cycle` raises it linearly from a twenty-fifth over `warmup` and then lets it fall along
+    half a cosine.
     """
 
     name: Literal["step", "cosine", "one_cycle"]
-    milestones: tuple[Annotated[int, AtLeast(1)], ...] = ()
-    factor: Annotated[float, Between(0, 1)] = 0.1
-    warmup: Annotated[float, Between(0, 1)] = 0.25
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="of step: epochs after which the learning rate falls; they increase"
+    )
+    factor: Fraction = Field(
+        default=0.1, description="of step: what the learning rate is multiplied by"
+    )
+    warmup: Fraction = Field(
+        default=0.25, description="of one_cycle: part of training in which it rises"
+    )
 
     def __post_init__(self) -> None:
         if self.name == "step" and list(self.milestones) != sorted(set(self.milestones)):
@@ -41,23 +48,28 @@ class Schedule:
         return (1 + math.cos(math.pi * fall)) / 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TrainingParams:
-    """The recipe of a training run: the section `training` of params.yaml, or a part of it per entry.
+    """The recipe of a training run: the section `training` of params.yaml, or a part of it per entry."""
 
-    `evaluate_every` is the number of epochs between two looks at the test accuracy (the last epoch is
-    always looked at; nothing is selected by it). `precision` is the type of the forward and backward
-    passes; weights and losses stay float32.
-    """
-
-    epochs: Annotated[int, AtLeast(1)]
-    batch_size: Annotated[int, AtLeast(2)]
-    learning_rate: Annotated[float, Above(0)]
-    momentum: Annotated[float, Between(0, 1)]
-    weight_decay: Annotated[float, AtLeast(0)]
+    epochs: int = Field(ge=1, description="passes over the training set")
+    batch_size: int = Field(ge=2, description="images of a step; the last batch may be smaller")
+    learning_rate: float = Field(gt=0, description="of SGD, at its peak")
+    momentum: Fraction = Field(description="of SGD, Nesterov's not")
+    weight_decay: float = Field(
+        ge=0, description="of SGD: this part of each weight joins its gradient"
+    )
     schedule: Schedule
-    evaluate_every: Annotated[int, AtLeast(1)] = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    evaluate_every: int = Field(
+        default=1,
+        ge=1,
+        description="epochs between two looks at the test accuracy (the last epoch is always looked at; "
+        "nothing is selected by it)",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of forward and backward passes; weights and losses stay float32",
+    )
 
     def __post_init__(self) -> None:
         late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]

@@ -1,4 +1,8 @@
-"""Work shared out among forked processes, which report to the one that started them."""
+"""Work shared out among forked processes, which report to the one that started them.
+
+Not concurrent.futures: its pool waits for running work where another part has failed, forks beside a thread
+of its own, and its processes outlive a killed parent.
+"""
 
 import multiprocessing
 import os

@@ -1,33 +1,28 @@
 """Parameters of views: the section `augmentation`, and the groups of a store."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pipeline.core.params import AtLeast
+from pydantic import Field
+
+from pipeline.core.params import checked
+
+Group = Literal["plain", "mixed"]
+GROUPS: tuple[Group, ...] = ("plain", "mixed")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Augmentation:
-    """How images are augmented: the section `augmentation` of params.yaml.
+    """How images are augmented: the section `augmentation` of params.yaml."""
 
-    `pad` is the number of zero pixels added on each side before a crop of the image's own size;
-    `flip` says whether half of the views are flipped horizontally.
-    """
-
-    pad: Annotated[int, AtLeast(0)]
-    flip: bool
-
-    def __post_init__(self) -> None:
-        if self.pad > 90:  # 181 x 181 crops, flipped or not, are the last that two bytes number
-            raise ValueError(f"pad: at most 90 pixels, found {self.pad}")
+    # 181 x 181 crops, flipped or not, are the last that two bytes number.
+    pad: int = Field(
+        ge=0,
+        le=90,
+        description="zero pixels on each side, before a crop of the image's own size",
+    )
+    flip: bool = Field(description="whether half of the views are flipped horizontally")
 
     @property
     def cells(self) -> int:
         """Number of distinct (crop, flip) pairs."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
-
-
-Group = Literal["plain", "mixed"]
-
-
-GROUPS: tuple[Group, ...] = ("plain", "mixed")

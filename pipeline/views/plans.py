@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pipeline.core.params import Above, AtLeast, Seed
+from pipeline.core.params import Seed, checked
 from pipeline.views.params import GROUPS, Augmentation, Group
 
 PLAN_ARRAYS: dict[Group, tuple[str, ...]] = {
@@ -30,7 +31,7 @@ _STREAMS = {"crop_yx": 0, "partner": 2, "lam": 3, "mix_rank": 4, "cells": 5, "sa
 _GOLDEN = 618  # golden ratio in thousandths: an integer, so that the start of a replicate is exact
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ViewRecipe:
     """How the views of one group are drawn.
 
@@ -39,10 +40,10 @@ class ViewRecipe:
     then meaningless). `alpha` is the parameter of mixup's Beta(alpha, alpha); None for the plain group.
     """
 
-    pad: Annotated[int, AtLeast(0)]
+    pad: int = Field(ge=0)
     flip: bool
     draw: Literal["stratified", "random", "given"]
-    alpha: Annotated[float, Above(0)] | None
+    alpha: Annotated[float, Field(gt=0)] | None
     seed: Seed
 
     @property

@@ -1,5 +1,7 @@
 """A profile in, params.yaml out."""
 
+import os
+import re
 from pathlib import Path
 
 import click
@@ -8,8 +10,10 @@ from pipeline.core.files import durable_write
 from pipeline.core.params import load_yaml
 from stages.shared.options import console, stage_options
 
-PACKAGES = ("pipeline", "stages")
 PROFILES = Path("profiles")
+SCHEMA = "params.schema.json"
+# The line by which editors find the schema of a YAML file, from the file's own folder.
+MODELINE = re.compile(rf"^(# yaml-language-server: \$schema=)\S*{re.escape(SCHEMA)}$", re.MULTILINE)
 
 
 @click.command()
@@ -22,7 +26,9 @@ def use(profile: str, params_path: Path, force: bool) -> None:
     load_yaml(source)
     if not force:
         check_replaceable(params_path, source)
-    durable_write(params_path, source.read_bytes())
+    schema = Path(os.path.relpath(SCHEMA, params_path.parent)).as_posix()
+    text = MODELINE.sub(rf"\g<1>{schema}", source.read_text(encoding="utf-8"))
+    durable_write(params_path, text.encode())
     console.print(f"{params_path} is now {source}")
 
 

@@ -9,7 +9,8 @@ import click
 from stages.dvc.clone import GOAL, Clone, needs
 from stages.dvc.command import call_dvc
 from stages.dvc.lock import Lock
-from stages.dvc.upstream import current_stages, has_remote, lacking, outdated
+from stages.dvc.outdated import outdated
+from stages.dvc.upstream import current_stages, has_remote, lacking
 from stages.shared.options import console, load_params
 from stages.shared.tables import hours_text
 
@@ -18,25 +19,23 @@ MOST_NAMES = 8  # in one line
 LACKING = ("--pull", "--allow-missing")
 
 
-def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
+def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> list[str]:
     """Bring here what the goals read, or compute it; returns the options that `dvc repro` needs then.
 
     Raises ValueError where computing it needs a yes that nobody gave; ends the process where DVC
     cannot reach the remote.
     """
-    lock = Lock(Path.cwd(), load_params(params_path))
     kept = put_back(Clone(lock, goals))
     lacks = lacking(lock)
-    remote = has_remote()
-    if remote and (old := outdated(lock, lacks, goals)):
+    if (old := outdated(lock, lacks, goals)) and has_remote():
         console.print(f"Older than this commit, or here in part: dvc pull {' '.join(old)}")
         bring("pull", old)
     clone = Clone(Lock(Path.cwd(), lock.params), goals)
-    if not remote:
-        clone.lost |= set(lacking(lock).values()) - kept
-    to_run = fetch(clone, "pull" if remote else "checkout")
+    if (lacks := lacking(lock)) and not has_remote():
+        clone.lost |= set(lacks.values()) - kept
+    to_run = fetch(clone)
     if clone.lost & set(to_run):
-        announce(params_path, clone, to_run, remote=remote, yes=yes)
+        announce(params_path, clone, to_run, remote=has_remote(), yes=yes)
         lost = [name for name in to_run if name in clone.lost or name == "check"]
         if code := call_dvc("repro", "--single-item", *lost):
             sys.exit(code)
@@ -44,11 +43,13 @@ def prepare(params_path: Path, goals: Sequence[str], yes: bool) -> list[str]:
     lock = Lock(Path.cwd(), lock.params)
     left = {path: stage for path, stage in lacking(lock).items() if stage not in kept}
     if left:
-        tell_left(left, remote=remote)
+        tell_left(left, remote=has_remote())
     # Of a store that only the cache has, DVC would make another one: a stage with results in git is
     # never taken from its run cache.
     away = any(lock.state(name) == "elsewhere" for name in current_stages(lock.params))
-    return [o for o in LACKING if remote or o != "--pull"] if left or kept or away else []
+    if not (left or kept or away):
+        return []
+    return [option for option in LACKING if has_remote() or option != "--pull"]
 
 
 def put_back(clone: Clone) -> set[str]:
@@ -69,7 +70,7 @@ def put_back(clone: Clone) -> set[str]:
     return set(kept)
 
 
-def fetch(clone: Clone, command: str) -> list[str]:
+def fetch(clone: Clone) -> list[str]:
     """Bring here what is done, as far as it is to be had; returns the stages that have to run."""
     tried: set[str] = set()
     while True:
@@ -77,6 +78,7 @@ def fetch(clone: Clone, command: str) -> list[str]:
         new = [name for name in wanted if name not in tried]
         if not new:
             return to_run
+        command = "pull" if has_remote() else "checkout"
         console.print(f"Read, and not on this disk: dvc {command} {listed(new)}")
         bring(command, new)
         tried |= set(new)

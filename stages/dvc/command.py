@@ -1,25 +1,47 @@
 """The one place in which DVC is started."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def run_dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a DVC command and keep what it says to itself."""
     return subprocess.run(
-        _command(arguments), capture_output=True, text=True, check=False, env=_environment()
+        _command("dvc", *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
     )
 
 
 def call_dvc(*arguments: str) -> int:
     """Run a DVC command, whose output goes to the terminal; returns its exit code."""
-    return subprocess.run(_command(arguments), check=False, env=_environment()).returncode
+    return subprocess.run(_command("dvc", *arguments), check=False, env=_environment()).returncode
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "dvc", *arguments]
+def reproduce_and_look(arguments: Sequence[str], goals: Sequence[str]) -> dict[str, Any]:
+    """Run `dvc repro ARGUMENTS`, then return what `dvc status` says of the goals (none: of nothing).
+
+    Ends this process where DVC fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "status.json")
+        command = _command("stages.dvc.inside", str(file), json.dumps(goals), *arguments)
+        if code := subprocess.run(command, check=False, env=_environment()).returncode:
+            sys.exit(code)
+        status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if goals else {}
+    return status
+
+
+def _command(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ another DVC command runs. Here the recorded parameters, code and inputs of a sta
 the present ones; results on disk are taken to be what was recorded.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pipeline.core.files import VERSIONS
+from pipeline.core.files import VERSIONS, WORK, durable_write
 from pipeline.core.params import load_yaml
 
 State = Literal["done", "elsewhere", "changed", "to do"]
@@ -40,7 +41,7 @@ class Lock:
     def __init__(self, root: Path, params: Mapping[str, Any]) -> None:
         self.root, self.params = root, params
         path = root / "dvc.lock"
-        stages = (load_yaml(path).get("stages") or {}) if path.is_file() else {}
+        stages = _stages_of(path, path.read_bytes()) if path.is_file() else {}
         if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
             raise ValueError(f"{path}: damaged; bring it back (`git checkout dvc.lock`)")
         self.stages: dict[str, Any] = stages
@@ -103,6 +104,27 @@ class Lock:
                 return True  # so far as can be told here
             files |= {"/".join((name, *parts)): md5 for parts, md5 in inside.items()}
         return folder_digest(files) == digest
+
+
+@cache
+def _stages_of(path: Path, content: bytes) -> Any:
+    """The stages of a dvc.lock of some content.
+
+    They are kept as JSON under its digest: YAML takes as long to read as DVC takes for all that it does
+    where nothing is to be done.
+    """
+    kept = path.parent / WORK / "dvc-lock.json"
+    digest = hashlib.sha256(content).hexdigest()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = json.loads(kept.read_text(encoding="ascii"))
+        if known["sha256"] == digest:
+            return known["stages"]
+    stages = load_yaml(path).get("stages") or {}
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        text = json.dumps({"sha256": digest, "stages": stages})
+        if json.loads(text)["stages"] == stages:  # all of it is JSON
+            durable_write(kept, text.encode("ascii"))
+    return stages
 
 
 def lookup(params: Mapping[str, Any], key: str) -> Any:

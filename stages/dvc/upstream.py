@@ -1,14 +1,14 @@
-"""What a clone lacks of the results that dvc.lock names, and what it has in an older version.
+"""What a clone lacks of the results that dvc.lock names, and where they may be had from.
 
-A clone of a teammate's holds a part of the results, and some of them older than its commit after a
-`git pull`. `dvc repro` alone would compute what is not there, and take what is there for the right one.
+A clone of a teammate's holds a part of the results; `dvc repro` alone would compute what is not there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import PREPARED, STORES, VERSIONS
+from pipeline.core.files import VERSIONS
 from stages.dvc.command import run_dvc
 from stages.dvc.lock import Lock, read_listing
 
@@ -76,63 +76,13 @@ def is_whole(objects: Path, md5: str) -> bool:
     return all((objects / digest[:2] / digest[2:]).exists() for digest in digests)
 
 
-def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:
-    """What is on this disk in an older version or in part, and is read when the targets are made.
-
-    Paths and stages, as `dvc pull` takes them.
-
-    Args:
-        lacks: what `lacking` found.
-        targets: stages; none: all.
-    """
-    found = [str(PREPARED)] if PREPARED in lacks and PREPARED.exists() else []
-    students = lock.params.get("students") or {}
-    for name, entry in students.items():
-        store = entry.get("store") if isinstance(entry, dict) else None
-        stage = f"train_student@{name}"
-        wanted = not targets or {"train_student", "evaluate", stage} & set(targets)
-        # Also for students that are done: DVC would take what is here for a change, and train again.
-        if wanted and isinstance(store, str) and _is_outdated(store):
-            found.append(str(STORES / store))
-    # A teacher always: from an old one here, DVC would dump again.
-    found += [
-        name
-        for path, name in lacks.items()
-        if name.startswith(("train_", "evaluate"))
-        and (
-            name.startswith("train_teacher@")
-            or not targets
-            or "evaluate" in targets
-            or {name, name.partition("@")[0]} & set(targets)
-        )
-        and path.exists()
-        and lock.state(name) == "done"
-    ]
-    return list(dict.fromkeys(found))
-
-
-def _is_outdated(name: str) -> bool:
-    """Whether a store, or one group of it, is on this disk in part or in another version."""
-    from pipeline.store.format.check import read_manifest
-    from pipeline.store.format.errors import StoreError
-    from pipeline.store.format.version import partial_error, version_error
-
-    root, _, group = name.partition("/")
-    folder, versions = STORES / root, VERSIONS / root
-    if not (folder / group).exists():
-        return False
-    groups = [group] if group else [path.name for path in folder.iterdir() if path.is_dir()]
-    if not group and partial_error(folder, versions):
-        return True
-    try:
-        manifests = [read_manifest(folder, one) for one in groups]
-    except StoreError:
-        return False  # damaged: the student's stage tells it
-    return any(version_error(folder, manifest, versions) for manifest in manifests)
-
-
 def has_remote() -> bool:
-    """Whether the project has a default DVC remote."""
+    """Whether the project has a default DVC remote. Starts DVC, the first time that it is asked."""
+    return _has_remote(Path.cwd())
+
+
+@lru_cache
+def _has_remote(project: Path) -> bool:
     # An option that is not set is no failure to DVC: nothing is printed.
     return bool(run_dvc("config", "core.remote").stdout.strip())
 

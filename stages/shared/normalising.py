@@ -27,10 +27,16 @@ def normalisation_options(function: F) -> F:
 
 def given_normalisation(mean: "Channels | None", std: "Channels | None") -> "Normalisation | None":
     """What the two options say; None where neither is given. Raises click.UsageError."""
-    from pipeline.core.dataset import Normalisation, normalisation_problems
+    from pipeline.core.dataset import Deviations, Means, Normalisation
+    from pipeline.core.params import read
 
     if (mean is None) != (std is None):
         raise click.UsageError("--mean and --std go together: give both, or neither")
-    if problems := normalisation_problems(mean, std):
-        raise click.UsageError("; ".join(f"--{key}: {text}" for key, text in problems.items()))
-    return None if mean is None or std is None else Normalisation(mean, std)
+    if mean is None or std is None:
+        return None
+    problems: list[str] = []
+    for kind, values, option in ((Means, mean, "--mean"), (Deviations, std, "--std")):
+        read(kind, values, option, problems)
+    if problems:
+        raise click.UsageError("; ".join(problems))
+    return Normalisation(mean, std)

@@ -10,7 +10,6 @@ from ruamel.yaml import YAML
 from pipeline.core.files import durable_write
 from pipeline.core.params import ParamsError, load_yaml
 from pipeline.views.params import GROUPS
-from stages.commands.repro import reproduce
 from stages.shared.options import stage_options
 from stages.shared.tables import shown
 
@@ -51,6 +50,8 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     if edit_only:
         click.echo(f"To dump them: decant repro {target}")
         return
+    from stages.dvc.reproduce import reproduce
+
     click.echo(f"Running decant repro {target}")
     reproduce(params_path, [target])
 

@@ -2,18 +2,17 @@
 
 import math
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from pipeline.core.params import (
-    Above,
-    AtLeast,
-    Between,
     ParamsError,
     Seed,
     check_names,
+    checked,
     describe,
     load_yaml,
     read,
@@ -21,21 +20,21 @@ from pipeline.core.params import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Inner:
-    rate: Annotated[float, Above(0)]
+    rate: float = Field(gt=0)
     kind: Literal["step", "cosine"] = "step"
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Outer:
-    epochs: Annotated[int, AtLeast(1)]
-    share: Annotated[float, Between(0, 1)] = 0.5
+    epochs: int = Field(ge=1)
+    share: float = Field(default=0.5, ge=0, le=1)
     name: str = "a"
     flip: bool = False
-    alpha: Annotated[float, Above(0)] | None = None
+    alpha: Annotated[float, Field(gt=0)] | None = None
     mean: tuple[float, float, float] | None = None
-    milestones: tuple[Annotated[int, AtLeast(1)], ...] = ()
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     names: list[str] = field(default_factory=list)
     inner: Inner | None = None
     entries: dict[str, Inner] = field(default_factory=dict)
@@ -113,15 +112,15 @@ MISTAKES = [
     ({"epochs": 3, "share": -1}, "here.share: expected a number between 0 and 1, found -1"),
     ({"epochs": 3, "share": True}, "here.share: expected a number between 0 and 1, found true"),
     ({"epochs": 3, "share": math.nan}, "here.share: expected a number between 0 and 1, found nan"),
-    ({"epochs": 3, "alpha": math.inf}, "here.alpha: expected a number above 0, found inf"),
-    ({"epochs": 3, "alpha": 10**400}, "here.alpha: expected a number above 0, found 1000"),
-    ({"epochs": 3, "alpha": 0}, "here.alpha: expected a number above 0, found 0 (int)"),
+    ({"epochs": 3, "alpha": math.inf}, "here.alpha: expected a number above 0 or null, found inf"),
+    ({"epochs": 3, "alpha": 10**400}, "here.alpha: expected a number above 0 or null, found 1000"),
+    ({"epochs": 3, "alpha": 0}, "here.alpha: expected a number above 0 or null, found 0 (int)"),
     ({"epochs": 3, "name": 3}, "here.name: expected a text, found 3 (int)"),
     ({"epochs": 3, "flip": 1}, "here.flip: expected true or false, found 1 (int)"),
     ({"epochs": 3, "flip": "yes"}, "here.flip: expected true or false, found 'yes' (str)"),
     ({"epochs": 3, "mean": [1, 2]}, "here.mean: expected 3 values, found 2"),
     ({"epochs": 3, "mean": [1, 2, "x"]}, "here.mean[2]: expected a number, found 'x' (str)"),
-    ({"epochs": 3, "mean": 1}, "here.mean: expected a list of a number, found 1 (int)"),
+    ({"epochs": 3, "mean": 1}, "here.mean: expected a list of a number or null, found 1 (int)"),
     ({"epochs": 3, "milestones": [4, 0]}, "here.milestones[1]: expected a whole number at least 1"),
     ({"epochs": 3, "names": "x"}, "here.names: expected a list of a text, found 'x' (str)"),
     ({"epochs": 3, "names": [None]}, "here.names[0]: expected a text, found null"),
@@ -136,6 +135,9 @@ MISTAKES = [
     ({"epochs": 3, "entries": {"one": None}}, "here.entries.one: expected a mapping, found null"),
     ({"epochs": 3, "anything": [1]}, "here.anything: expected a mapping, found [1] (list)"),
     ({"epochs": 3, "size": 1.5}, "here.size: expected a whole number or a text, found 1.5 (float)"),
+    ({"epochs": 3, "mean": [1, 2, 3, 4]}, "here.mean: expected 3 values, found 4"),
+    ({"epochs": 3, "name": "\ud800"}, "here: not JSON"),
+    ({"epochs": 3, ("a", "b"): 4}, "here: cannot be read"),
     ({"epochs": 13}, "here: epochs: thirteen is unlucky"),
 ]
 
@@ -172,6 +174,23 @@ def test_all_mistakes_are_listed_at_once():
     )
 
 
+def test_models_are_frozen_and_checked_when_they_are_made():
+    made = Outer(epochs=3)
+    assert replace(made, epochs=4) == Outer(epochs=4)
+    for change, problem in (
+        ({"epochs": 0}, "Outer.epochs: expected a whole number at least 1, found 0 (int)"),
+        ({"epochs": "4"}, "Outer.epochs: expected a whole number at least 1, found '4' (str)"),
+        ({"mean": [0.1, 0.2, 0.3]}, "Outer.mean: expected a list of a number or null, found [0.1"),
+        ({"epochs": 13}, "Outer: epochs: thirteen is unlucky"),
+        ({"epoch": 4}, "Outer.epoch: unknown key; did you mean epochs?"),
+    ):
+        with pytest.raises(ParamsError) as caught:
+            Outer(**{"epochs": 3, **change})
+        assert str(caught.value).startswith(problem)
+    with pytest.raises(AttributeError):
+        made.epochs = 4
+
+
 def test_long_values_are_cut():
     (problem,) = problems_of({"epochs": "x" * 1000})
     assert len(problem) < 150
@@ -183,10 +202,10 @@ def test_seeds_are_what_a_generator_takes():
         assert len(problems_of(seed, Seed)) == 1
 
 
-def test_literals_compare_type_and_value():
-    assert problems_of(1, Literal[1, 2]) == []
-    assert len(problems_of(True, Literal[1, 2])) == 1
-    assert len(problems_of(1.0, Literal[1, 2])) == 1
+def test_literals_are_texts_as_they_stand():
+    assert problems_of("step", Literal["step", "1"]) == []
+    for value in (1, True, "Step", "step ", None):
+        assert len(problems_of(value, Literal["step", "1"])) == 1
 
 
 def test_section_names_what_is_there():
@@ -220,7 +239,7 @@ def test_bad_names(name):
 
 
 def test_describe_words():
-    assert describe(Annotated[float, Above(0)] | None) == "a number above 0 or null"
+    assert describe(Annotated[float, Field(gt=0)] | None) == "a number above 0 or null"
     assert describe(Literal["a", "b"]) == "one of a, b"
     assert describe(dict[str, int]) == describe(Inner) == "a mapping"
     assert describe(bool) == "true or false"

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from pipeline.dump.ready import folded, ready
+from pipeline.models.catalogue import MODELS
 from pipeline.models.network import Network
-from pipeline.models.registry import MODELS, build
+from pipeline.models.registry import build
 from pipeline.views.predict import clean_bank, place, predict_clean
 
 CPU = torch.device("cpu")

@@ -9,12 +9,10 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 from store_samples import make_store
 
-from pipeline.planning import checker
 from pipeline.store.format.layout import GROUPS
 from pipeline.store.format.version import write_versions
-from stages.commands import repro as repro_module
 from stages.commands.repro import repro
-from stages.dvc import upstream
+from stages.dvc import outdated, reproduce, upstream
 from stages.dvc.lock import Lock, digest_of, read_listing
 from stages.prepare import prepare
 
@@ -41,7 +39,7 @@ def clone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(upstream, "cache_folder", lambda: Path("shared-cache"))
     # Its parameters are those that DVC reads here, and no more.
-    monkeypatch.setattr(checker, "check_all", lambda content, source: None)
+    monkeypatch.setattr(reproduce, "check_all", lambda content, source: None)
     store = make_store(tmp_path, views=1)
     write_versions(store, GROUPS, Path("data/versions/resnet20.zarr"))
     stages = {
@@ -84,19 +82,19 @@ def test_a_clone_lacks_what_no_cache_holds(clone):
 
 
 def test_nothing_on_disk_is_nothing_outdated(clone):
-    assert upstream.outdated(lock(), upstream.lacking(lock()), []) == []
+    assert outdated.outdated(lock(), upstream.lacking(lock()), []) == []
 
 
 def test_old_results_on_disk_are_named(clone):
     Path("data/prepared").mkdir()
     Path("data/students/s").mkdir(parents=True)
     lacks = upstream.lacking(lock())
-    assert upstream.outdated(lock(), lacks, []) == ["data/prepared", "train_student@s"]
-    assert upstream.outdated(lock(), lacks, ["train_student@s"]) == [
+    assert outdated.outdated(lock(), lacks, []) == ["data/prepared", "train_student@s"]
+    assert outdated.outdated(lock(), lacks, ["train_student@s"]) == [
         "data/prepared",
         "train_student@s",
     ]
-    assert upstream.outdated(lock(), lacks, ["train_student@both"]) == ["data/prepared"]
+    assert outdated.outdated(lock(), lacks, ["train_student@both"]) == ["data/prepared"]
 
 
 def put(store, *groups):
@@ -109,15 +107,15 @@ def put(store, *groups):
 
 def test_a_store_in_part_is_fetched_for_students_of_both_groups(clone):
     put(clone, "plain")
-    assert upstream.outdated(lock(), {}, ["train_student@s"]) == []
-    assert upstream.outdated(lock(), {}, ["train_student@both"]) == ["data/stores/resnet20.zarr"]
-    assert upstream.outdated(lock(), {}, ["train_student"]) == ["data/stores/resnet20.zarr"]
-    assert upstream.outdated(lock(), {}, ["train_teacher@t"]) == []
+    assert outdated.outdated(lock(), {}, ["train_student@s"]) == []
+    assert outdated.outdated(lock(), {}, ["train_student@both"]) == ["data/stores/resnet20.zarr"]
+    assert outdated.outdated(lock(), {}, ["train_student"]) == ["data/stores/resnet20.zarr"]
+    assert outdated.outdated(lock(), {}, ["train_teacher@t"]) == []
 
 
 def test_a_stale_store_is_fetched(clone):
     put(clone, *GROUPS, "zarr.json")
-    assert upstream.outdated(lock(), {}, []) == []
+    assert outdated.outdated(lock(), {}, []) == []
     assert lock().state("train_student@s") == "elsewhere"
     version = Path("data/versions/resnet20.zarr/plain")
     facts = json.loads(version.read_text())
@@ -125,10 +123,10 @@ def test_a_stale_store_is_fetched(clone):
     version.write_text(json.dumps(facts))
     digest_of.cache_clear()  # of one process, in which files of a commit do not change
     stores = ["data/stores/resnet20.zarr/plain", "data/stores/resnet20.zarr"]
-    assert upstream.outdated(lock(), {}, []) == stores
+    assert outdated.outdated(lock(), {}, []) == stores
     (Path("data/stores/resnet20.zarr/plain/manifest.json")).write_text("{}")
     assert (
-        upstream.outdated(lock(), {}, ["train_student@s"]) == []
+        outdated.outdated(lock(), {}, ["train_student@s"]) == []
     )  # the stage tells what is damaged
 
 
@@ -159,7 +157,7 @@ def test_missing_raw_data_say_that_a_clone_needs_none(clone):
 
 def test_mistakes_are_told_by_key_before_dvc_is_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(repro_module, "reproduce", lambda *given: pytest.fail("went on"))
+    monkeypatch.setattr(reproduce, "reproduce", lambda *given: pytest.fail("went on"))
     params = YAML(typ="safe").load(ROOT / "profiles/digits.yaml")
     del params["students"]["kd"]["store"]
     with Path("params.yaml").open("w") as file:

@@ -9,16 +9,14 @@ import pytest
 import torch
 from loss_samples import OPTIONS
 
-from pipeline.losses.registry import (
+from pipeline.losses.registry import bind, own_code_sha256, resolve, scaled_logits
+from pipeline.losses.signatures import (
     INPUTS,
     LOSSES,
-    bind,
     check_options,
     inputs_of,
     needs_features,
-    own_code_sha256,
-    resolve,
-    scaled_logits,
+    signature,
 )
 
 # Adding a constant to all of an image's logits changes nothing (rescaled: std divides, no shift is
@@ -444,6 +442,8 @@ def test_options_of_the_tests_cover_every_loss():
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_say_what_they_need_by_name_and_have_no_defaults(name):
     parameters = list(inspect.signature(resolve(name)).parameters.values())
+    told = [(p.name, p.kind, p.default, p.annotation is float) for p in signature(name)]
+    assert told == [(p.name, p.kind, p.default, p.annotation is float) for p in parameters]
     needed = inputs_of(name)
     assert list(needed) == sorted(needed, key=INPUTS.index)
     assert {"student_logits", "teacher_logits", "student_features", "teacher_features"} & set(

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as arrays
 from loss_samples import OPTIONS
 
 from pipeline.losses import decoupled
-from pipeline.losses.registry import INPUTS, LOSSES, bind, scaled_logits
+from pipeline.losses.registry import bind, scaled_logits
+from pipeline.losses.signatures import INPUTS, LOSSES
 
 WITH_TEMPERATURE = [name for name, options in OPTIONS.items() if "temperature" in options]
 FLOAT16 = st.floats(-65504, 65504, width=16)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.catalogue import MODELS, smallest_image
 from pipeline.models.network import Network
-from pipeline.models.registry import MODELS, build, check_image_size
+from pipeline.models.registry import build, check_image_size
 
 torch.set_num_threads(1)
 
@@ -275,6 +276,7 @@ def test_smallest_image(name: str) -> None:
         network(torch.zeros(1, 3, smallest, smallest - 1))
     with pytest.raises(ValueError, match="too small"):
         check_image_size(name, smallest - 1)
+    assert smallest_image(name) == smallest
 
 
 def test_mobilenetv2_refuses_16x16() -> None:

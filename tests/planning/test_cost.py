@@ -10,7 +10,8 @@ from store_samples import CLASSES, CODECS, FEATURES, IMAGES, PAD, TEST_IMAGES, m
 
 from pipeline.core.params import load_yaml
 from pipeline.dump.params import DumpParams, MixedViews, PlainViews
-from pipeline.models.registry import MODELS, build
+from pipeline.models.catalogue import MODELS
+from pipeline.models.registry import build
 from pipeline.planning.cost import (
     CLASS_SIZES,
     Costs,

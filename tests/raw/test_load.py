@@ -38,22 +38,37 @@ def folders(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": 4}, "image_size: allowed are 8 to 512 pixels, found 4"),
-        ({"name": "cifar10", "image_size": 16, "test_fraction": None}, "image_size: CIFAR"),
-        ({"name": "cifar100", "image_size": 32}, "test_fraction: CIFAR has a test set of its own"),
-        ({"test_fraction": None}, "test_fraction: digits has no test set"),
-        ({"test_fraction": 1.0}, "test_fraction: must lie between 0 and 1"),
-        ({"validation_fraction": 1.0}, "validation_fraction: must be at least 0 and below 1"),
-        ({"validation_fraction": -0.1}, "validation_fraction"),
-        ({"subset_fraction": 0.0}, "subset_fraction: must be above 0 and at most 1, found 0.0"),
-        ({"subset_fraction": float("nan")}, "subset_fraction"),
-        ({"seed": -1}, "seed: must be a whole number from 0"),
-        ({"mean": (0.5, 0.5, 128.0)}, "mean: means of pixel/255"),
-        ({"std": (0.2, 0.0, 0.2)}, "std: deviations of pixel/255"),
+        ({"image_size": 4}, r"\.image_size: expected a whole number between 8 and 512, found 4"),
+        ({"name": "cifar10", "image_size": 16, "test_fraction": None}, ": image_size: CIFAR"),
+        (
+            {"name": "cifar100", "image_size": 32},
+            ": test_fraction: CIFAR has a test set of its own",
+        ),
+        ({"test_fraction": None}, ": test_fraction: digits has no test set"),
+        ({"test_fraction": 1.0}, r"\.test_fraction: expected a number above 0 and below 1"),
+        (
+            {"validation_fraction": 1.0},
+            r"\.validation_fraction: expected a number at least 0 and below 1",
+        ),
+        ({"validation_fraction": -0.1}, r"\.validation_fraction"),
+        (
+            {"subset_fraction": 0.0},
+            r"\.subset_fraction: expected a number above 0 and at most 1, found 0.0",
+        ),
+        ({"subset_fraction": float("nan")}, r"\.subset_fraction"),
+        ({"seed": -1}, r"\.seed: expected a whole number between 0 and"),
+        (
+            {"mean": (0.5, 0.5, 128.0)},
+            r"\.mean\[2\]: expected a number between 0 and 1 \(of pixel/255\)",
+        ),
+        (
+            {"std": (0.2, 0.0, 0.2)},
+            r"\.std\[1\]: expected a number above 0 and at most 1 \(of pixel/255\)",
+        ),
     ],
 )
 def test_impossible_parameters_are_refused(change, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
+    with pytest.raises(ValueError, match=f"^DatasetParams{message}"):
         dataclasses.replace(DIGITS, **change)
 
 

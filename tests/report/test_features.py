@@ -8,7 +8,7 @@ import pytest
 import torch
 from report_samples import sample_run
 
-from pipeline.models.registry import MODELS
+from pipeline.models.catalogue import MODELS
 from pipeline.models.weights import save_weights, weights_digest
 from pipeline.report.features import FeatureCache, class_rows
 from pipeline.results.record import ResultsError

@@ -51,7 +51,7 @@ MISTAKES = [
     ("training/schedule", {"name": "step", "milestones": [30]}, "lie beyond the 16 epochs"),
     ("machine/threads", 0, "machine.threads: expected a whole number at least 1"),
     ("dataset/name", "imagenet", "dataset.name: expected one of digits, cifar10, cifar100"),
-    ("dataset/test_fraction", 1.5, "test_fraction: must lie between 0 and 1"),
+    ("dataset/test_fraction", 1.5, "dataset.test_fraction: expected a number above 0 and below 1"),
     ("augmentation/pad", True, "augmentation.pad: expected a whole number"),
     ("methods/kd/temprature", 1.0, "methods.kd: "),
     ("methods/kd/loss", "hinton", "methods.kd: "),
@@ -85,7 +85,11 @@ MISTAKES = [
     ),
     ("methods/kd", None, "methods.kd: expected a mapping, found null"),
     ("methods/kd", "kd", "methods.kd: expected a mapping, found 'kd'"),
-    ("machine/device", "gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+    (
+        "machine/device",
+        "gpu",
+        "machine.device: expected a text (auto, cpu, cuda or cuda:N), found 'gpu'",
+    ),
     (
         "dumps/resnet20/codec",
         {"name": "topk", "top_k": 10},

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.compute import ROOMS
-from pipeline.losses.registry import LOSSES
-from pipeline.models.registry import MODELS
+from pipeline.losses.signatures import LOSSES
+from pipeline.models.catalogue import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -225,4 +225,5 @@ def test_what_uses_own_code_depends_on_all_of_it(stage):
 
 
 def test_default_params_are_the_digits_profile():
-    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "profiles" / "digits.yaml").read_bytes()
+    default = (ROOT / "profiles" / "digits.yaml").read_bytes()
+    assert (ROOT / "params.yaml").read_bytes() == default.replace(b"$schema=../", b"$schema=", 1)

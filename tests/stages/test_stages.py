@@ -113,7 +113,9 @@ def test_a_device_that_is_not_there(work):
     work.content["machine"]["device"] = "cuda:9"
     assert "machine.device: cuda:9 is not there" in work.run("train-teacher", "resnet8", code=1)
     work.content["machine"]["device"] = "quantum"
-    assert "expected auto, cpu, cuda" in work.run("train-teacher", "resnet8", code=1)
+    assert "expected a text (auto, cpu, cuda or cuda:N)" in work.run(
+        "train-teacher", "resnet8", code=1
+    )
 
 
 def test_a_damaged_view_stops_training_before_it_is_used(work):

@@ -20,6 +20,11 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+def content_of(name):
+    """A profile as params.yaml: the schema is beside it."""
+    return profile(name).read_bytes().replace(b"$schema=../params", b"$schema=params", 1)
+
+
 def use(*arguments, code=0):
     result = CliRunner().invoke(main, ["use", *arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
@@ -28,7 +33,7 @@ def use(*arguments, code=0):
 
 def test_params_are_those_of_the_profile_and_dvc_yaml_is_everybody_s(project):
     use("cifar100-smoke")
-    assert (project / "params.yaml").read_bytes() == profile("cifar100-smoke").read_bytes()
+    assert (project / "params.yaml").read_bytes() == content_of("cifar100-smoke")
     assert (project / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
 
 
@@ -39,7 +44,7 @@ def test_values_count_not_how_they_are_written(project):
         YAML().dump(content, file)
     assert (project / "params.yaml").read_bytes() != profile("cifar100-smoke").read_bytes()
     use("digits")
-    assert (project / "params.yaml").read_bytes() == profile("digits").read_bytes()
+    assert (project / "params.yaml").read_bytes() == content_of("digits")
     content["students"] = {}
     with (project / "params.yaml").open("w") as file:
         YAML().dump(content, file)
@@ -66,6 +71,9 @@ def test_changes_of_ones_own_are_replaced_only_by_force(project):
     shutil.copy(project / "params.yaml", project / "profiles/mine.yaml")
     use("cifar100-smoke")
     use("mine")
+    assert (
+        (project / "params.yaml").read_text().splitlines()[0].endswith("$schema=params.schema.json")
+    )
     assert (project / "params.yaml").read_text() == own
     (project / "profiles/mine.yaml").unlink()
     use("digits", "--force")

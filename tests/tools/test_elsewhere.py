@@ -239,8 +239,14 @@ def test_an_exported_store_keeps_its_teachers_normalisation(work):
     ("weights", "message"),
     [
         ({"mean": OWN["mean"]}, "mean and std go together"),
-        ({"mean": [125, 123, 114], "std": OWN["std"]}, "means of pixel/255 lie between 0 and 1"),
-        ({"mean": OWN["mean"], "std": [0, 1, 1]}, "deviations of pixel/255 lie above 0"),
+        (
+            {"mean": [125, 123, 114], "std": OWN["std"]},
+            "weights.mean[0]: expected a number between 0 and 1 (of pixel/255)",
+        ),
+        (
+            {"mean": OWN["mean"], "std": [0, 1, 1]},
+            "weights.std[0]: expected a number above 0 and at most 1 (of pixel/255)",
+        ),
         ({"mean": 0.5, "std": 0.5}, "weights.mean: expected a list"),
     ],
 )
@@ -254,7 +260,7 @@ def test_options_that_cannot_be(work):
     command = ("import-teacher", "w.pth", "--arch", "resnet8")
     assert "go together" in work.run(*command, "--mean", "0.5", "0.5", "0.5", code=2)
     numbers = ("--mean", "125", "123", "114", "--std", "63", "62", "66")
-    assert "means of pixel/255" in work.run(*command, *numbers, code=2)
+    assert "--mean[0]: expected a number between 0 and 1" in work.run(*command, *numbers, code=2)
 
 
 # --- importing ------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.models.registry import MODELS, build, canonical_name
+from pipeline.models.catalogue import MODELS, canonical_name
+from pipeline.models.registry import build
 from pipeline.models.weights import CheckpointError, load_into, save_weights, weights_digest
 from pipeline.tools.foreign import Foreign, read_content, read_foreign
 

@@ -20,7 +20,8 @@ from training_samples import (
     taught,
 )
 
-from pipeline.losses.registry import INPUTS, LOSSES, bind
+from pipeline.losses.registry import bind
+from pipeline.losses.signatures import INPUTS, LOSSES
 from pipeline.training.graphs import Snapshot, StepPlayer, reason, recorder_for
 from pipeline.training.loop import fit
 from pipeline.views.batches import ViewBatches

@@ -148,7 +148,9 @@ def test_the_largest_padding_reaches_every_crop():
 
 @pytest.mark.parametrize("pad", [91, 1000])
 def test_padding_has_a_limit(pad):
-    with pytest.raises(ValueError, match=f"pad: at most 90 pixels, found {pad}"):
+    with pytest.raises(
+        ValueError, match=f"pad: expected a whole number between 0 and 90, found {pad}"
+    ):
         Augmentation(pad=pad, flip=False)
 
 

@@ -10,32 +10,36 @@ from typing import Any, Self
 
 import google_crc32c
 import numpy as np
-from numcodecs import zstd
 from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.core.params import checked
 
 CRC_BYTES = 4
 _ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Codec:
     """How a group's logits are stored; the key `codec` of a dump.
 
     `dense` is the float16 numbers as they are, and `zstd` compresses them without loss. The others
     lose something, of the logits alone: features come back as they were, plans and labels are
     `dense` always.
-
-    Attributes:
-        name: a name of CODECS.
-        level: of zstd's compression, 1 to 22; null for files that are not compressed.
-        keep_bits: of `bitround`: bits of the mantissa that are kept, 1 to 9 of float16's 10.
-        top_k: of `topk`: classes whose logits are kept, at least 1 and fewer than there are.
     """
 
-    name: str = "dense"
-    level: int | None = None
-    keep_bits: int | None = None
-    top_k: int | None = None
+    name: str = Field(
+        default="dense", description="dense, zstd (without loss), bitround, int8 or topk"
+    )
+    level: int | None = Field(
+        default=None, description="of zstd, 1 to 22; null: files are not compressed"
+    )
+    keep_bits: int | None = Field(
+        default=None, description="of bitround: bits of the mantissa that are kept, 1 to 9"
+    )
+    top_k: int | None = Field(
+        default=None, description="of topk: classes whose logits are kept, fewer than there are"
+    )
 
     def __post_init__(self) -> None:
         if self.name not in CODECS:
@@ -132,6 +136,8 @@ def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
     Raises ValueError where they are not of that codec or do not fill the array exactly; nothing
     larger than `values` is ever allocated.
     """
+    from numcodecs import zstd  # takes as long as all else that `decant check` imports
+
     assert codec.level is not None, "chunks without compression are read straight into memory"
     if (size := _frame_bytes(data)) != values.nbytes:
         raise ValueError(f"a frame of {size} bytes, expected {values.nbytes}")

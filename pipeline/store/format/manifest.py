@@ -5,14 +5,15 @@ The types say which values are possible; they are checked when a manifest is par
 """
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
 
 from pipeline.core.dataset import Normalisation, class_name_problem
 from pipeline.core.files import canonical_json
-from pipeline.core.params import Above, AtLeast, Between, read
+from pipeline.core.params import Fraction, checked, read
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import GroupShape
 from pipeline.views.plans import ViewRecipe
@@ -25,29 +26,17 @@ TOLERANCE = 0.02
 TF32_TOLERANCE = 0.1
 
 
-@dataclass(frozen=True)
-class Matches:
-    """Constraint of an annotated text: all of it matches a pattern."""
-
-    pattern: str
-    meaning: str
-
-    def __str__(self) -> str:
-        return f"({self.meaning})"
-
-    def allows(self, value: str) -> bool:
-        """Whether the value obeys the constraint."""
-        return re.fullmatch(self.pattern, value) is not None
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a sha256 in hexadecimal")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$", description="letters, digits and . _ + -"),
+]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
+Deviation = Annotated[float, Field(gt=0)]
 
 
-Digest = Annotated[str, Matches("[0-9a-f]{64}", "a sha256 in hexadecimal")]
-Name = Annotated[str, Matches("[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "letters, digits and . _ + -")]
-Count = Annotated[int, Between(1, 2**31 - 1)]
-Width = Annotated[int, Between(1, 2**20)]
-Deviation = Annotated[float, Above(0)]
-
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class DatasetInfo:
     """The data set of a store, as the teacher saw it.
 
@@ -110,7 +99,7 @@ def describe_dataset(data: _ImageData) -> DatasetInfo:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TeacherInfo:
     """Whose logits these are; `weights_sha256` is None where they were computed elsewhere.
 
@@ -122,11 +111,11 @@ class TeacherInfo:
     network: str
     weights_sha256: Digest | None
     training: Mapping[str, Any]
-    top1_accuracy: Annotated[float, Between(0, 1)] | None
+    top1_accuracy: Fraction | None
     normalisation: Normalisation | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Header:
     """What the one who dumps states about a group.
 
@@ -143,7 +132,7 @@ class Header:
     recipe: ViewRecipe | None
     batch_size: Count | None
     precision: Name
-    tolerance: Annotated[float, AtLeast(0)]
+    tolerance: Annotated[float, Field(ge=0)]
     dtype: Literal["float16"] = "float16"
     codec: Codec = field(default_factory=Codec)
     lossy: bool = False
@@ -161,16 +150,16 @@ class Header:
             raise ValueError(f"codec.top_k: keep fewer classes than there are, not {found}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class FileFacts:
     """Size in bytes and sha256 of a file; of a chunk also the CRC-32C that ends it."""
 
-    size: Annotated[int, Between(0, 2**40)]
+    size: Annotated[int, Field(ge=0, le=2**40)]
     sha256: Digest
-    crc32c: Annotated[int, Between(0, 2**32 - 1)] | None
+    crc32c: Annotated[int, Field(ge=0, le=2**32 - 1)] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Manifest:
     """A finished group: its header, its size and its files (path inside the group -> facts).
 
@@ -182,7 +171,7 @@ class Manifest:
 
     schema: int
     header: Header
-    views: Annotated[int, Between(0, 10**6)]
+    views: Annotated[int, Field(ge=0, le=10**6)]
     feature_dim: Width | None
     plan_sha256: Digest | None
     measured_error: Mapping[str, float]

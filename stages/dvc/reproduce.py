@@ -1,0 +1,104 @@
+"""What `decant repro` does: check parameters, fetch what is read, `dvc repro`, and look at what it left."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.planning.checker import check_all
+from pipeline.raw.changes import raw_changes
+from stages.dvc.clone import GOAL, stages_of
+from stages.dvc.clone_plan import prepare, show_dry
+from stages.dvc.command import reproduce_and_look
+from stages.dvc.lock import Lock, digest_of
+from stages.shared.options import console, load_params, printable, tell
+
+PARAMS = Path("params.yaml")
+REPORT = Path("reports/report.html")
+SUMMARY = Path("reports/summary.txt")
+# With these DVC leaves results out of its cache, or goes on after a failure that it tells of itself.
+UNCHECKED = ("--no-commit", "-k", "--keep-going", "--ignore-errors")
+
+
+def rebuild(params_path: Path, arguments: Sequence[str], *, yes: bool, dry: bool) -> None:
+    """Check the parameters, make what is out of date, and show the results; `dry`: say what would be done.
+
+    Raises as `reproduce`, and ParamsError for mistakes in the parameters.
+    """
+    if params_path.absolute() != PARAMS.absolute():
+        raise click.UsageError(f"DVC reads params.yaml alone: `decant use {params_path}` first")
+    content = load_params(params_path)
+    check_all(content, params_path)  # what DVC says of a mistake names dvc.yaml, not the key
+    targets = _targets(arguments)
+    if dry:
+        show_dry(params_path, stages_of(targets, Lock(Path.cwd(), content)))
+        return
+    if changes := raw_changes(content, arguments):
+        tell(printable(changes))
+    changed = reproduce(params_path, arguments, yes=yes)
+    if not SUMMARY.exists() or (targets and not changed):
+        return  # the results on this disk are not what was asked for
+    if not changed:  # otherwise the evaluate stage has just shown them
+        console.print("Nothing has changed since these results were made:\n")
+        console.print(SUMMARY.read_text(encoding="utf-8"), end="")
+    console.print(f"Report: {REPORT.resolve()}")
+
+
+def _targets(arguments: Sequence[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("-")]
+
+
+def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False) -> bool:
+    """Fetch what is read, run `dvc repro ARGUMENTS`, and check that what was asked for is there.
+
+    Returns whether the result tables were written anew (fetched ones are not). Ends the process where DVC fails. Raises ValueError where something is missing afterwards, or is
+    to be had by computing alone and nobody has said yes to that.
+    """
+    lock = Lock(Path.cwd(), load_params(params_path))
+    goals = stages_of(_targets(arguments), lock)
+    options: list[str] = []
+    if Path("dvc.lock").exists() and not {"-f", "--force"} & set(arguments):
+        options = [
+            option for option in prepare(params_path, lock, goals, yes) if option not in arguments
+        ]
+    if options:
+        shown = " ".join(["dvc repro", *options, *arguments])
+        console.print(f"This clone has a part of the results: {shown}")
+    looked_at = [] if set(UNCHECKED) & set(arguments) else goals
+    before = _modified(SUMMARY)
+    status = reproduce_and_look([*options, *arguments], looked_at)
+    if looked_at:
+        check_made(status)
+    return _modified(SUMMARY) != before
+
+
+def _modified(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def check_made(status: Mapping[str, Any]) -> None:
+    """Raise ValueError where what was asked for is not on this disk as dvc.lock has it.
+
+    Args:
+        status: what `dvc status` says of it.
+    """
+    wrong: dict[str, str] = {}
+    for stage, changes in status.items():
+        kinds = ("changed outs", "changed deps") if stage == GOAL else ("changed outs",)
+        for change in changes:
+            for kind in kinds if isinstance(change, dict) else ():
+                wrong |= change.get(kind, {})
+    if not wrong:
+        return
+    digest_of.cache_clear()  # files have changed since
+    outs = Lock(Path.cwd(), load_params(PARAMS)).outs
+    wrong = {
+        path: state
+        for path, state in wrong.items()
+        if state != "not in cache" or digest_of(Path(path)) != outs.get(path)
+    }
+    if wrong:
+        lines = [f"{path}: {state}" for path, state in wrong.items()]
+        advice = "`dvc status` says more; `dvc repro --force --single-item STAGE` makes a stage run"
+        raise ValueError("\n".join(["not as dvc.lock has it:", *lines, advice]))
