@@ -266,15 +266,13 @@ def _explained(what: str) -> Iterator[None]:
 
 
 WORK = Path("data/.work")
-
-
 PREPARED = Path("data/prepared")
-
-
 STORES = Path("data/stores")
-
-
 VERSIONS = Path("data/versions")
-
-
 TEACHERS = Path("data/teachers")
+METRICS = Path("reports/metrics.json")
+
+
+def in_git(path: Path) -> bool:
+    """Whether git keeps a result, and DVC's cache does not."""
+    return path == METRICS or VERSIONS in path.parents

@@ -12,7 +12,7 @@ from pipeline.core.names import load
 from pipeline.core.params import ParamsError, check_names, describe, read
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.losses.signatures import check_options, needs_features
-from pipeline.models.catalogue import MODELS, check_size, canonical_name, smallest_image
+from pipeline.models.catalogue import MODELS, canonical_name, check_size, smallest_image
 from pipeline.paper.published import check_dataset
 from pipeline.planning.parameters import ENTRIES, TRAINED, ParameterFile
 from pipeline.raw.imagefolder import find_images

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from pipeline.core.files import STORES, TEACHERS, VERSIONS, WORK, WorkFolder, WorkFolderBusyError
+from pipeline.core.files import (
+    STORES,
+    TEACHERS,
+    VERSIONS,
+    WORK,
+    WorkFolder,
+    WorkFolderBusyError,
+    in_git,
+)
 from stages.dvc.lock import Lock
 from stages.dvc.upstream import SECTIONS, in_caches
 from stages.shared.options import console, load_params, stage_options
@@ -76,7 +84,7 @@ def remove_leftovers(old: list[Path], content: Mapping[str, Any], *, yes: bool) 
     kept = cached(old, content)
     console.print("Results of entries that params.yaml no longer has:")
     for path in old:
-        where = "in git" if VERSIONS in path.parents else "nowhere else: gone for good"
+        where = "in git" if in_git(path) else "nowhere else: gone for good"
         where = "in DVC's cache too" if path in kept else where
         console.print(f"  {path} ({own_bytes(path) / 1e6:,.1f} MB freed; {where})")
     if not yes and not sys.stdin.isatty():

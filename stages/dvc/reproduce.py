@@ -52,8 +52,9 @@ def _targets(arguments: Sequence[str]) -> list[str]:
 def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False) -> bool:
     """Fetch what is read, run `dvc repro ARGUMENTS`, and check that what was asked for is there.
 
-    Returns whether the result tables were written anew (fetched ones are not). Ends the process where DVC fails. Raises ValueError where something is missing afterwards, or is
-    to be had by computing alone and nobody has said yes to that.
+    Returns whether the result tables were written anew (fetched ones are not). Ends the process where
+    DVC fails. Raises ValueError where something is missing afterwards, or is to be had by computing
+    alone and nobody has said yes to that.
     """
     lock = Lock(Path.cwd(), load_params(params_path))
     goals = stages_of(_targets(arguments), lock)

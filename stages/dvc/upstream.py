@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import VERSIONS
+from pipeline.core.files import in_git
 from stages.dvc.command import run_dvc
 from stages.dvc.lock import Lock, read_listing
 
@@ -43,7 +43,7 @@ def lacking(lock: Lock) -> dict[Path, str]:
         Path(out["path"]): (name, str(out["md5"]))
         for name in sorted(current_stages(lock.params) & lock.stages.keys())
         for out in lock.stages[name].get("outs") or ()
-        if VERSIONS not in Path(out["path"]).parents  # those are in git
+        if not in_git(Path(out["path"]))
     }
     held = in_caches({path: md5 for path, (_, md5) in named.items()})
     return {path: name for path, (name, _) in named.items() if path not in held}

@@ -46,10 +46,13 @@ def test_with_a_remote_all_that_evaluate_reads_is_fetched(clone, team):
     assert ran(output) == []
     recorded(clone)
     assert clone.files("reports") == Clone(team.folder / "first").files("reports")
-    assert "not read now (`dvc pull` fetches it): data/stores/resnet8.zarr" in output
+    assert "not read now (`dvc pull` fetches it): data/stores/resnet8.zarr\n" in output
     assert not (clone.folder / "data/stores").exists()
     # What is asked for by name is fetched, too; then nothing is left to be done.
-    assert ran(clone.decant("repro", "dump@resnet8")) == []
+    output = clone.decant("repro", "dump@resnet8")
+    assert ran(output) == []
+    assert "dvc pull dump@resnet8" in output
+    assert "cache" not in output
     assert (clone.folder / "data/stores/resnet8.zarr/zarr.json").is_file()
 
 

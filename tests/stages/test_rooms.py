@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.compute import ROOMS
+from pipeline.core.files import in_git
 from pipeline.losses.signatures import LOSSES
 from pipeline.models.catalogue import MODELS
 
@@ -213,6 +214,19 @@ def test_evaluate_depends_on_whatever_is_trained():
         assert (ROOT / "data" / section / ".gitignore").exists(), (
             "else it is not there without entries"
         )
+
+
+def test_what_git_keeps_is_told_from_what_dvc_s_cache_keeps():
+    outs = [
+        out if isinstance(out, dict) else {out: {}}
+        for stage in STAGES
+        for key in ("outs", "metrics")
+        for out in definition(stage).get(key, ())
+    ]
+    uncached = {path: options.get("cache", True) for out in outs for path, options in out.items()}
+    assert {path for path, cached in uncached.items() if not cached}
+    for path, cached in uncached.items():
+        assert in_git(Path(path)) == (not cached), path
 
 
 @pytest.mark.parametrize("stage", STAGES)
