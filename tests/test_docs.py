@@ -13,11 +13,11 @@ from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams, MixedViews
+from pipeline.evaluation.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams
 from pipeline.losses.registry import LOSSES, check_options, resolve
 from pipeline.models.registry import MODELS, build
 from pipeline.planning.checker import SECTIONS, Checker
-from pipeline.report.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.training.params import Schedule, TrainingParams
 from pipeline.views.params import Augmentation
 

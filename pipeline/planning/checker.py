@@ -10,12 +10,12 @@ from pipeline.core.machine import Machine
 from pipeline.core.params import ParamsError, check_names, describe, read
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.dump.params import DumpParams
+from pipeline.evaluation.params import EvaluationParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.losses.registry import check_options, needs_features
 from pipeline.models.registry import build, check_image_size
 from pipeline.paper.published import check_dataset
 from pipeline.raw.imagefolder import find_images
-from pipeline.report.params import EvaluationParams
 from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
 

@@ -19,6 +19,8 @@ from report_samples import (
 from ruamel.yaml import YAML
 
 from pipeline.core.dataset import save_prepared
+from pipeline.evaluation.configurations import configuration, gather
+from pipeline.evaluation.vscores import VScores
 from pipeline.paper.chapter import figure_runs
 from pipeline.paper.claims import accuracy_claims
 from pipeline.paper.extra import extra_tables
@@ -35,9 +37,7 @@ from pipeline.paper.published import (
     table_pairs,
 )
 from pipeline.paper.tables import NOT_RUN, paper_tables
-from pipeline.report.configurations import configuration, gather
 from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
-from pipeline.report.vscores import VScores
 from pipeline.results.record import ViewFacts
 from stages.evaluate import evaluate
 

@@ -10,12 +10,12 @@ import pytest
 from report_samples import sample_record, teacher_facts
 
 from pipeline.core.params import load_yaml
+from pipeline.evaluation.configurations import Configuration, configuration
+from pipeline.evaluation.runs import Run
 from pipeline.paper.cells import KD, RESCALED, SOFT_ONLY, pair_cell, square_cell
 from pipeline.paper.cells import student as student_cell
 from pipeline.paper.published import TABLE1, TABLE2, TABLE3, read_table
 from pipeline.planning.checker import Checker
-from pipeline.report.configurations import Configuration, configuration
-from pipeline.report.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ROOT / "profiles"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from report_samples import sample_run
 
+from pipeline.evaluation.features import FeatureCache, class_rows
 from pipeline.models.registry import MODELS
 from pipeline.models.weights import save_weights, weights_digest
-from pipeline.report.features import FeatureCache, class_rows
 from pipeline.results.record import ResultsError
 from pipeline.results.tensors import read_tensors
 from pipeline.views.predict import clean_bank, place, predict_clean

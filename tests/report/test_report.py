@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from report_samples import EVALUATION, TEST_IMAGES, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
-from pipeline.report.params import EvaluationParams, VScoreParams
-from pipeline.report.runs import load_runs
+from pipeline.evaluation.params import EvaluationParams, VScoreParams
+from pipeline.evaluation.runs import load_runs
 from pipeline.results.record import ResultsError, read_record
 from stages.commands.gate import gate
 from stages.evaluate import evaluate

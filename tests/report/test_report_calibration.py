@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from report_samples import sample_data, sample_logits, teacher_facts, write_run
 
+from pipeline.evaluation.calibration import calibrate, fitted_temperature, own_scale
+from pipeline.evaluation.runs import load_runs
+from pipeline.evaluation.scores import score_runs
 from pipeline.report.accuracy import calibration_table
-from pipeline.report.calibration import calibrate, fitted_temperature, own_scale
-from pipeline.report.runs import load_runs
-from pipeline.report.scores import score_runs
 from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, save_train_sample
 
 CLASSES = 6

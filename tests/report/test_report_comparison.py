@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from report_samples import sample_run, teacher_facts
 
-from pipeline.report.comparison import (
+from pipeline.evaluation.comparison import (
     MIN_PAIRS,
     bootstrap,
     comparison_table,
     comparisons,
 )
-from pipeline.report.configurations import configuration, gather, hard_label_runs
+from pipeline.evaluation.configurations import configuration, gather, hard_label_runs
 from pipeline.report.figures import row_labels
 from pipeline.report.tables import to_csv
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from report_samples import KD, RESCALED, sample_run, teacher_facts
 
-from pipeline.report.comparison import comparisons
-from pipeline.report.configurations import gather
+from pipeline.evaluation.comparison import comparisons
+from pipeline.evaluation.configurations import gather
+from pipeline.evaluation.runs import Run, describe
 from pipeline.report.figures import _paleness
-from pipeline.report.runs import Run, describe
 from pipeline.report.tables import to_csv
 from pipeline.report.view_counts import view_table
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pipeline.report.numbers import MISSING, deviation, fixed, mean, percent, signed, spread
+from pipeline.evaluation.numbers import MISSING, deviation, fixed, mean, percent, signed, spread
 from pipeline.report.tables import (
     Cell,
     Table,

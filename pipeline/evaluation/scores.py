@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.calibration import calibrate, fitted_temperature
-from pipeline.report.runs import Run
-from pipeline.report.workers import in_threads
+from pipeline.evaluation.calibration import calibrate, fitted_temperature
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.workers import in_threads
 from pipeline.results.metrics import agreement, top1_accuracy, top_k_accuracy
 from pipeline.results.record import ResultsError
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import canonical_json, durable_write
-from pipeline.report.kept_format import SCHEMA, read_kept
-from pipeline.report.params import VScoreParams
-from pipeline.report.runs import Run, check_record
-from pipeline.report.scores import Scores
-from pipeline.report.vscores import MEASURES, VScores
+from pipeline.evaluation.kept_format import SCHEMA, read_kept
+from pipeline.evaluation.params import VScoreParams
+from pipeline.evaluation.runs import Run, check_record
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.vscores import MEASURES, VScores
 from pipeline.results.record import Record, ResultsError, timing_file
 
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from pipeline.core.dataset import Channels, ImageData, Split
 from pipeline.core.files import work_key
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.workers import in_threads
 from pipeline.models.network import Network
 from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import CheckpointError, load_into, load_weights, weights_digest
-from pipeline.report.runs import Run
-from pipeline.report.workers import in_threads
 from pipeline.results.record import ResultsError
 from pipeline.results.tensors import read_tensors, save_tensors
 from pipeline.views.batches import ImageBank
