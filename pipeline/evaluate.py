@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame
+from pandas import DataFrame, read_csv
 
 from pipeline.core.dataset import ImageData, load_prepared
 from pipeline.core.dataset_params import load_dataset
@@ -39,6 +39,7 @@ from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.folder import Report, check_replaceable, replace_report
 from pipeline.report.machine_readable import (
+    RESULTS,
     write_details,
     write_metrics,
     write_plot_data,
@@ -98,7 +99,7 @@ def write_report(
     trained = [run for run in runs if run.kept is None]
     if params.tsne is not None and trained:
         add_tsne(report, trained, groups, params, features, workers)
-    write_results(frame, folder / "results.csv")
+    write_results(frame, folder / RESULTS)
     write_metrics(networks, folder / "metrics.json")
     write_details(networks, folder / "details.json")
     write_plot_data(runs, v_scores, data.test.labels, data.class_names, folder / "plots")
@@ -228,6 +229,7 @@ def evaluate_networks(
     tell: Callable[[str], None],
     *,
     kept: Path | None,
+    parquet: Path | None,
     tidy: bool,
 ) -> int:
     """Write the report of all networks of params.yaml; returns how many it is of.
@@ -238,6 +240,7 @@ def evaluate_networks(
         features: folder of features that have been computed.
         tell: is told what a reader of the terminal is to know, the summary last.
         kept: folder of kept results, for networks that are not trained here; None: all have to be.
+        parquet: file for the frame of all results, too.
         tidy: first move what params.yaml does not name out of the folders.
 
     Raises ValueError as `check_replaceable` and `write_report`, and where `kept` is no folder.
@@ -263,9 +266,20 @@ def evaluate_networks(
     cores = load_machine(content).cores
     with remember_in(features.with_name(CLUSTERS)):
         report = write_report(runs, data, params, computed, unfinished, cores, not_run=not_run)
+    if parquet is not None:
+        write_parquet(unfinished, parquet)
     replace_report(unfinished, out)
     tell("\n".join(report.summary))
     return len(runs)
+
+
+def write_parquet(report: Path, path: Path) -> None:
+    """Write a report's results.csv as Parquet. Raises DecantError where pyarrow is not there."""
+    results = read_csv(report / RESULTS, float_precision="round_trip")
+    try:
+        results.to_parquet(path, engine="pyarrow", index=False)
+    except ImportError:
+        raise DecantError("--parquet needs pyarrow: `pip install pyarrow`") from None
 
 
 def keep_networks(

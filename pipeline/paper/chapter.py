@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.evaluation.frame import Results
 from pipeline.evaluation.features import FeaturesOf
+from pipeline.evaluation.frame import Results
 from pipeline.evaluation.params import TsneParams
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import VScores

@@ -14,6 +14,7 @@ from pipeline.report.confusion import shown_run
 from pipeline.report.figures import accuracy_curve
 from pipeline.report.tables import to_csv
 
+RESULTS = "results.csv"
 BARS = ["network", "classes", "v_score", "deviation"]
 
 
@@ -53,8 +54,9 @@ def _nested(networks: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """Section -> name -> number -> its mean and deviation, to six decimals."""
     columns = [column for name in names for column in (name, f"{name}_deviation")]
     content: dict[str, Any] = {}
-    for (section, name), numbers in networks.set_index(["section", "name"])[columns].iterrows():
-        known = numbers.dropna().astype(float).round(6).to_dict()
+    numbers = networks[columns].astype(float).round(6).to_dict("records")
+    for section, name, row in zip(networks["section"], networks["name"], numbers, strict=True):
+        known = {key: value for key, value in row.items() if not pd.isna(value)}
         content.setdefault(section, {})[name] = known
     return content
 

@@ -131,7 +131,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
 def _costs(timings: pd.DataFrame) -> pd.DataFrame:
     """A row a network, of a row a replicate."""
     texts = timings[list(COST_TEXTS)].fillna(MISSING).map(str).groupby(timings["name"], sort=False)
-    listed = texts.agg(lambda values: ", ".join(sorted(set(values))))
+    listed = texts.agg(_listed)
     numbers = timings.astype(dict.fromkeys(COST_NUMBERS, float)).groupby("name", sort=False)
     return pd.DataFrame(
         {
@@ -146,6 +146,10 @@ def _costs(timings: pd.DataFrame) -> pd.DataFrame:
             "torch": listed["torch"],
         }
     ).reset_index()
+
+
+def _listed(values: "pd.Series[str]") -> str:
+    return ", ".join(sorted(set(values)))
 
 
 def _cost_text(value: object) -> str:

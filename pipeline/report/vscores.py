@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from pipeline.evaluation.frame import rows_of
 from pipeline.evaluation.numbers import spread_text
 from pipeline.evaluation.vscores import MEASURES, SPLITS, VScores
 from pipeline.report.tables import Table, cells
@@ -35,17 +36,15 @@ def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame
 def vscore_table(scores: pd.DataFrame, caption: str) -> Table:
     """All V-scores: a row for each run, group and kind of features; of `vscore_frame`."""
     rows = []
-    for _, of_run in scores.groupby(level="run", sort=False):
-        for (group, features), both in of_run.groupby(["classes", "features"], sort=False):
-            by_split = both.set_index("split")
-            first = by_split.iloc[0]
-            texts = [
-                spread_text(by_split.at[split, name], by_split.at[split, f"{name}_deviation"], 3)
-                for split in SPLITS
-                for name in MEASURES
-            ]
-            kind = "L2" if features == "l2" else "raw"
-            rows.append(cells(first["name"], first["trained_with"], str(group), kind, *texts))
+    for (_, group, features), splits in scores.groupby(["run", "classes", "features"], sort=False):
+        first, *_ = places = list(rows_of(splits))
+        texts = [
+            spread_text(getattr(place, name), getattr(place, f"{name}_deviation"), 3)
+            for place in places
+            for name in MEASURES
+        ]
+        kind = "L2" if features == "l2" else "raw"
+        rows.append(cells(first.name, first.trained_with, group, kind, *texts))
     alpha = scores["mixup_alpha"].where(scores["section"] != "students")
     columns = [*FACTS, "classes", "split", "features", "replicates"]
     columns += [column for name in MEASURES for column in (name, f"{name}_deviation")]

@@ -123,7 +123,7 @@ def test_cells_that_tables_share_are_one_stage():
 def test_networks_of_the_figures_are_there_with_and_without_mixup():
     for network in RESNETS:
         for alpha, share in ((None, 0.0), (1.0, 1.0)):
-            wanted = Configuration(network=network, share=share, alpha=alpha)
+            wanted = Configuration(network=network, share=share, mixup_alpha=alpha)
             assert count(PAPER, "teachers")[wanted] == 1
             assert count(PAPER, "baselines")[wanted] == 1
 
@@ -137,9 +137,9 @@ def test_students_of_mixup_trained_teachers():
             loss=KD[0],
             options=KD[1],
             share=share,
-            alpha=1.0 if share else None,
-            teacher=teacher,
-            teacher_alpha=alpha,
+            mixup_alpha=1.0 if share else None,
+            teacher_network=teacher,
+            teacher_mixup_alpha=alpha,
         )
 
     for teacher in RESNETS:
@@ -231,7 +231,7 @@ def test_beyond_shares_its_entries_with_the_paper():
 
 def test_beyond_has_every_method_pair_and_share():
     found = Counter(
-        (c.loss, c.teacher, c.network, c.share)
+        (c.loss, c.teacher_network, c.network, c.share)
         for (part, _), c in configurations(BEYOND).items()
         if part == "students"
     )
@@ -262,9 +262,9 @@ def test_miniature_has_every_kind_of_cell():
     for share in (0.408, 0.604):
         assert students[student_cell("resnet56", "resnet20", RESCALED, share)] == 1
     teachers = count(CPU, "teachers")
-    assert {(c.network, c.alpha) for c in teachers} == {
+    assert {(c.network, c.mixup_alpha) for c in teachers} == {
         (network, alpha)
         for network in ("resnet20", "resnet32", "resnet56")
         for alpha in (None, 1.0)
     }
-    assert {c.share for c in students if c.teacher_alpha} == {0.0, 1.0}
+    assert {c.share for c in students if c.teacher_mixup_alpha} == {0.0, 1.0}

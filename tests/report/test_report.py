@@ -63,7 +63,8 @@ def test_the_report_is_complete(finished):
     )
     figures = {f for name in pictures for f in (f"figures/{name}.png", f"vector/{name}.svg")}
     plots = {f"plots/{name}.csv" for name in ("curves", "confusion", "vscores")}
-    others = {"metrics.json", "details.json", "report.md", "report.html", "summary.txt"}
+    others = {"results.csv", "metrics.json", "details.json"}
+    others |= {"report.md", "report.html", "summary.txt"}
     assert set(files) == tables | figures | plots | others
     names = [name for section in ("teachers", "baselines", "students") for name in content[section]]
     assert len(names) == 8
