@@ -95,12 +95,12 @@ def with_kinds(results: Results) -> pd.DataFrame:
     method = runs["method"].where((settings <= 1) | (most > 1), runs["loss"])
     pairs = [" | ".join(map(str, pair)) for pair in runs[PAIR].itertuples(index=False)]
     runs = runs.assign(method=method, pair=pairs)
-    facts = ["method", "share", "mixup_alpha", "views", "variant"]
-    kinds = [tuple(row) for row in runs[facts].itertuples(index=False)]
+    facts = [runs[name] for name in ("method", "share", "mixup_alpha", "views", "variant")]
+    of_all_views, usual = pd.Series(np.nan, runs.index), pd.Series("", runs.index)
     return runs.assign(
-        kind=[kind_text(*kind) for kind in kinds],
-        kind_of_all_views=[kind_text(*kind[:3], np.nan, kind[4]) for kind in kinds],
-        usual_kind=[kind_text(*kind[:4], "") for kind in kinds],
+        kind=list(map(kind_text, *facts)),
+        kind_of_all_views=list(map(kind_text, *facts[:3], of_all_views, facts[4])),
+        usual_kind=list(map(kind_text, *facts[:4], usual)),
     )
 
 

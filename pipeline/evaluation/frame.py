@@ -125,7 +125,7 @@ def by_run(frame: pd.DataFrame) -> pd.DataFrame:
     `NAME_deviation` is the sample standard deviation (n - 1); NaN of one replicate.
     """
     groups = frame.groupby(level="run", sort=False)
-    measured = [*NUMBERS, *(name for name in frame if str(name).startswith(MEASURES))]
+    measured = [name for name in frame if str(name).startswith(("top1", *NUMBERS, *MEASURES))]
     facts = groups.first().drop(columns=[*measured, "replicate", "seed"])
     deviations = groups[measured].std().add_suffix("_deviation")
     counts = groups.size().rename("replicates")
@@ -145,10 +145,10 @@ class Results:
 
     @cached_property
     def _runs(self) -> pd.DataFrame:
-        runs = by_run(self.frame[self.frame["double_of"].isna()])
+        counted = self.frame[self.frame["double_of"].isna()]
+        runs = by_run(counted.assign(top1=100 * counted["top1_accuracy"]))
         order = runs["section"].map(ORDER).sort_values(kind="stable").index
-        percent = {"top1": "top1_accuracy", "deviation": "top1_accuracy_deviation"}
-        return runs.loc[order].assign(**{new: 100 * runs[old] for new, old in percent.items()})
+        return runs.loc[order].rename(columns={"top1_deviation": "deviation"})
 
     @cached_property
     def configurations(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ function. Answers are of means over replicates and weigh no noise: the numbers s
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.comparison import bootstrap
@@ -51,12 +52,17 @@ def square_top1(results: Results, name: str, method: Method) -> pd.DataFrame:
     return grid.loc[list(dict.fromkeys(places["teacher"])), list(RESNETS)]
 
 
+def known_values(numbers: pd.DataFrame | pd.Series) -> list[float]:
+    """What is no NaN, row by row."""
+    return [float(value) for value in numbers.to_numpy().ravel() if not np.isnan(value)]
+
+
 def weak_teacher_hurts(results: Results) -> Claim:
     """Claim 1: yes where most students of resnet20 are below their baseline, in both tables."""
     below, compared = [], []
     for name, method in ((TABLE1, KD), (TABLE2, SOFT_ONLY)):
         top1 = square_top1(results, name, method)
-        differences = (top1.loc[RESNETS[0]] - top1.loc[BASELINE]).dropna()
+        differences = known_values(top1.loc[RESNETS[0]] - top1.loc[BASELINE])
         below.append(sum(printed(value) < 0 for value in differences))
         compared.append(len(differences))
     most = all(2 * count > total for count, total in zip(below, compared, strict=True))
@@ -97,11 +103,12 @@ def best_teacher_is_not_always_best(results: Results) -> Claim:
 def smaller_teacher_helps(results: Results) -> Claim:
     """Claim 3: yes where any student larger than its teacher beats its baseline."""
     top1 = square_top1(results, TABLE1, KD)
-    gains = (top1.loc[list(RESNETS)] - top1.loc[BASELINE]).T.unstack().dropna()
+    gains = (top1 - top1.loc[BASELINE]).to_dict("index")
     larger = {
         f"{teacher} → {student}": gain
-        for (teacher, student), gain in gains.items()
-        if RESNETS.index(student) > RESNETS.index(teacher)
+        for place, teacher in enumerate(RESNETS)
+        for student in RESNETS[place + 1 :]
+        if not np.isnan(gain := gains[teacher][student])
     }
     helped = {pair: gain for pair, gain in larger.items() if printed(gain) > 0}
     listed = "; ".join(f"{pair} {signed(gain)}" for pair, gain in helped.items())
@@ -117,7 +124,7 @@ def smaller_teacher_helps(results: Results) -> Claim:
 def soft_labels_suffice(results: Results) -> Claim:
     """Claim 4: yes where soft labels alone are within half a point of KD, on the mean of the pairs."""
     both, soft = square_top1(results, TABLE1, KD), square_top1(results, TABLE2, SOFT_ONLY)
-    differences = (soft - both).drop(index=BASELINE).T.unstack().dropna().tolist()
+    differences = known_values((soft - both).drop(index=BASELINE))
     answer, numbers = UNKNOWN, f"{len(differences)} of 25 pairs run by both"
     if differences:
         interval = bootstrap(differences)

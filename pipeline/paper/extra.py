@@ -1,10 +1,11 @@
 """Tables beside the study's own: its teachers, teachers with mixup, partial mixup as its released code
 draws it, and later methods on its pairs. Each is left out where nothing of it was run."""
 
+import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.comparison import with_kinds
@@ -31,6 +32,7 @@ from pipeline.paper.tables import (
     grid_table,
     measure,
     measured_cell,
+    wide,
     with_published,
 )
 from pipeline.report.tables import Cell, Table, cells, text_rows
@@ -68,7 +70,7 @@ def teacher_table(results: Results, setting: str) -> Table | None:
         for key, name in zip(teachers.index, teachers["network"], strict=True)
     ]
     places = results.measured(keys, of_teachers=True).reset_index(drop=True)
-    known = teachers["network"].map(published).where(plain).reset_index(drop=True)
+    known = teachers["network"].map(published).where(np.array(plain)).reset_index(drop=True)
     places = with_published(places.assign(column="top1"), known)
     facts = teachers[["network", "mixup_alpha"]].reset_index(drop=True)
     mixup = facts["mixup_alpha"].map("alpha {:g}".format, na_action="ignore").fillna(MISSING)
@@ -159,10 +161,16 @@ def as_coded_table(results: Results, setting: str) -> Table | None:
     header = ["Teacher", "Student"]
     for column, coded in SHARES_AS_CODED.items():
         _, _, share = STUDENT_COLUMNS[column]
-        header += [f"{share_text(share)} mixed", f"{share_text(coded)} mixed (as coded)"]
-    table = grid_table(
-        places,
-        ["teacher", "student"],
+        header += [f"{share_text(share)} mixed", f"{share_text(coded)} mixed (as coded)", "Closer"]
+    rows = []
+    for pair, row in places.groupby(["teacher", "student"], sort=False):
+        both = list(rows_of(row))
+        shown = [
+            (measured_cell(exact), measured_cell(coded), Cell(_closer(exact, coded)))
+            for exact, coded in zip(both[::2], both[1::2], strict=True)
+        ]
+        rows.append((*cells(*pair), *itertools.chain(*shown)))
+    return Table(
         name="table3_as_coded",
         title="Partial mixup: the share of its name, and the share that the released code draws",
         caption=caption(
@@ -171,10 +179,10 @@ def as_coded_table(results: Results, setting: str) -> Table | None:
             "50 % (batch 64); closer: which of the two lies nearer to the published number.",
         ),
         header=tuple(header),
+        rows=tuple(rows),
+        data=wide(places, ["teacher", "student"]),
+        labels=2,
     )
-    gaps = places["difference"].abs().map(printed, na_action="ignore").tolist()
-    closer = iter([_closer(*gaps[i : i + 2]) for i in range(0, len(gaps), 2)])
-    return _with_cells_after(table, len(SHARES_AS_CODED), "Closer", closer)
 
 
 def _as_coded_places() -> Iterator[Place]:
@@ -186,23 +194,11 @@ def _as_coded_places() -> Iterator[Place]:
             yield Place(*pair, f"{column}{AS_CODED}", str(drawn), number)
 
 
-def _closer(exact: float, coded: float) -> str:
-    if pd.isna(exact) or pd.isna(coded):
+def _closer(exact: Any, coded: Any) -> str:
+    if pd.isna(exact.top1) or pd.isna(coded.top1):
         return MISSING
-    return "both" if exact == coded else "exact" if exact < coded else "as coded"
-
-
-def _with_cells_after(table: Table, groups: int, title: str, texts: Iterator[str]) -> Table:
-    """The same with a cell of text after each of the row's equal groups of numbers."""
-    labels, size = table.labels, (len(table.header) - table.labels) // groups
-
-    def widened(row: tuple[Any, ...], more: Iterable[Any]) -> tuple[Any, ...]:
-        ends = range(labels, len(row), size)
-        added = [(*row[i : i + size], end) for i, end in zip(ends, more, strict=False)]
-        return (*row[:labels], *(cell for group in added for cell in group))
-
-    rows = tuple(widened(row, map(Cell, texts)) for row in table.rows)
-    return replace(table, header=widened(table.header, [title] * groups), rows=rows)
+    gaps = printed(abs(exact.difference)), printed(abs(coded.difference))
+    return "both" if gaps[0] == gaps[1] else "exact" if gaps[0] < gaps[1] else "as coded"
 
 
 def later_table(results: Results, loss: str, setting: str) -> Table | None:
@@ -217,37 +213,33 @@ def later_table(results: Results, loss: str, setting: str) -> Table | None:
     by_pair = dict(iter(runs.groupby(["teacher_network", "network"], sort=False)))
     if by_pair.keys().isdisjoint(table_pairs()):
         return None
-    rows, data = [], []
-    for pair in table_pairs():
-        of_pair = by_pair.get(pair, runs[:0])
-        for options in dict.fromkeys(of_pair["options"]) or [""]:
-            ran = of_pair[of_pair["options"] == options]
-            places = measure(results, _later_places(loss, pair, ran))
-            text = options_text([options]) or MISSING
-            rows.append((*cells(*pair, text), *map(measured_cell, rows_of(places))))
-            names = {"teacher": pair[0], "student": pair[1], "options": text}
-            data.append(names | flat(places))
-    everything = [
-        options for of_pair in by_pair.values() for options in dict.fromkeys(of_pair["options"])
-    ]
-    table = Table(
+    places = pd.concat(
+        measure(results, _later_places(loss, pair, of_pair[of_pair["options"] == options])).assign(
+            options=options_text([options]) or MISSING
+        )
+        for pair in table_pairs()
+        for of_pair in [by_pair.get(pair, runs[:0])]
+        for options in dict.fromkeys(of_pair["options"]) or [""]
+    )
+    settings = [options for of_pair in by_pair.values() for options in of_pair["options"]]
+    several = len(set(settings)) > 1
+    return grid_table(
+        places,
+        ["teacher", "student", "options"],
+        shown=3 if several else 2,
         name=f"later_{loss}",
         title=f"Beyond the study: {loss}",
         caption=caption(
             setting,
-            f"Hyper-parameters: {options_text(everything)}; mixup alpha {ALPHA:g}. Published: the "
+            f"Hyper-parameters: {options_text(settings)}; mixup alpha {ALPHA:g}. Published: the "
             "method's own paper, without mixup; some papers report the best test epoch, worth 0.3 points "
             "on average over the last one. All shares are shown, none is picked.",
         ),
         header=(
-            *("Teacher", "Student", "By", "KD"),
+            *("Teacher", "Student", *(["By"] if several else []), "KD"),
             *(f"{share_text(share)} mixed" for share in LATER_SHARES),
         ),
-        rows=tuple(rows),
-        data=pd.DataFrame(data),
-        labels=3,
     )
-    return table if len(set(everything)) > 1 else _without_column(table, 2)
 
 
 def _later_places(loss: str, pair: tuple[str, str], ran: pd.DataFrame) -> Iterator[Place]:
@@ -258,16 +250,6 @@ def _later_places(loss: str, pair: tuple[str, str], ran: pd.DataFrame) -> Iterat
     for share in LATER_SHARES:
         number = None if share else published.get(LATER_LOSSES[loss] or "")
         yield Place(*pair, f"{loss}_{share_text(share)}", by_share.get(share, ""), number)
-
-
-def _without_column(table: Table, index: int) -> Table:
-    """The same without one of the columns of labels."""
-    return replace(
-        table,
-        header=(*table.header[:index], *table.header[index + 1 :]),
-        rows=tuple((*row[:index], *row[index + 1 :]) for row in table.rows),
-        labels=table.labels - 1,
-    )
 
 
 def options_text(settings: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """The study's tables 1-3 in its own arrangement: what was measured beside what was published."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,10 +17,11 @@ from pipeline.paper.cells import (
     pair_cell,
     square_cell,
 )
-from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table
+from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table, table_pairs
 from pipeline.report.tables import Cell, Table, cells
 
 NOT_RUN = "not run"
+NAMES = {BASELINE: "alone (baseline)"}
 
 
 class Place(NamedTuple):
@@ -121,8 +122,8 @@ def pair_places(results: Results) -> pd.DataFrame:
         results,
         (
             Place(*pair, column, str(pair_cell(*pair, column)), number)
-            for pair, numbers in read_table(TABLE3).items()
-            for column, number in numbers.items()
+            for pair in table_pairs()
+            for column, number in read_table(TABLE3)[pair].items()
         ),
     )
 
@@ -177,15 +178,23 @@ def mixup_table(results: Results, setting: str) -> Table:
     )
 
 
-def grid_table(places: pd.DataFrame, labels: Sequence[str], **parts: Any) -> Table:
-    """A table of measured places: a row for each value of the label columns."""
-    shown: list[tuple[Cell, ...]] = []
-    data: list[Mapping[str, Any]] = []
-    for key, row in places.groupby(list(labels), sort=False):
-        names = ["alone (baseline)" if name == BASELINE else str(name) for name in key]
-        shown.append((*cells(*names), *map(measured_cell, rows_of(row))))
-        data.append(dict(zip(labels, key, strict=True)) | flat(row))
-    return Table(rows=tuple(shown), data=pd.DataFrame(data), labels=len(labels), **parts)
+def wide(places: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Measured places for machines: a row for each value of the label columns."""
+    groups = places.groupby(list(labels), sort=False)
+    return pd.DataFrame([dict(zip(labels, key, strict=True)) | flat(row) for key, row in groups])
+
+
+def grid_table(places: pd.DataFrame, labels: Sequence[str], shown: int = 0, **parts: Any) -> Table:
+    """A table of measured places: a row for each value of the label columns, of which `shown` are told."""
+    columns = labels[: shown or len(labels)]
+    rows = [
+        (
+            *cells(*(NAMES.get(name, name) for name in key[: len(columns)])),
+            *map(measured_cell, rows_of(row)),
+        )
+        for key, row in places.groupby(list(labels), sort=False)
+    ]
+    return Table(rows=tuple(rows), data=wide(places, labels), labels=len(columns), **parts)
 
 
 def caption(setting: str, rules: str) -> str:

@@ -36,7 +36,7 @@ def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame
 def vscore_table(scores: pd.DataFrame, caption: str) -> Table:
     """All V-scores: a row for each run, group and kind of features; of `vscore_frame`."""
     rows = []
-    for (_, group, features), splits in scores.groupby(["run", "classes", "features"], sort=False):
+    for (_, _, features), splits in scores.groupby(["run", "classes", "features"], sort=False):
         first, *_ = places = list(rows_of(splits))
         texts = [
             spread_text(getattr(place, name), getattr(place, f"{name}_deviation"), 3)
@@ -44,7 +44,7 @@ def vscore_table(scores: pd.DataFrame, caption: str) -> Table:
             for name in MEASURES
         ]
         kind = "L2" if features == "l2" else "raw"
-        rows.append(cells(first.name, first.trained_with, group, kind, *texts))
+        rows.append(cells(first.name, first.trained_with, first.classes, kind, *texts))
     alpha = scores["mixup_alpha"].where(scores["section"] != "students")
     columns = [*FACTS, "classes", "split", "features", "replicates"]
     columns += [column for name in MEASURES for column in (name, f"{name}_deviation")]
