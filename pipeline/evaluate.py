@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame, read_csv
+from pandas import DataFrame
 
 from pipeline.core.dataset import ImageData, load_prepared
 from pipeline.core.dataset_params import load_dataset
@@ -39,7 +39,6 @@ from pipeline.report.confusion import confusion_figure, shown_run
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.folder import Report, check_replaceable, replace_report
 from pipeline.report.machine_readable import (
-    RESULTS,
     write_details,
     write_metrics,
     write_plot_data,
@@ -65,6 +64,7 @@ def write_report(
     workers: int,
     *,
     not_run: Sequence[str] = (),
+    parquet: Path | None = None,
 ) -> Report:
     """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
 
@@ -73,6 +73,7 @@ def write_report(
         folder: an empty or absent folder.
         workers: how much is computed at the same time; changes no result.
         not_run: names of networks that the report lacks.
+        parquet: file for the frame of all results, too.
 
     Raises ValueError for class groups that the data set does not have, or published tables of another
     data set; ResultsError for damaged runs.
@@ -99,7 +100,7 @@ def write_report(
     trained = [run for run in runs if run.kept is None]
     if params.tsne is not None and trained:
         add_tsne(report, trained, groups, params, features, workers)
-    write_results(frame, folder / RESULTS)
+    write_results(frame, folder / "results.csv", parquet)
     write_metrics(networks, folder / "metrics.json")
     write_details(networks, folder / "details.json")
     write_plot_data(runs, v_scores, data.test.labels, data.class_names, folder / "plots")
@@ -265,21 +266,12 @@ def evaluate_networks(
     shutil.rmtree(unfinished, ignore_errors=True)
     cores = load_machine(content).cores
     with remember_in(features.with_name(CLUSTERS)):
-        report = write_report(runs, data, params, computed, unfinished, cores, not_run=not_run)
-    if parquet is not None:
-        write_parquet(unfinished, parquet)
+        report = write_report(
+            runs, data, params, computed, unfinished, cores, not_run=not_run, parquet=parquet
+        )
     replace_report(unfinished, out)
     tell("\n".join(report.summary))
     return len(runs)
-
-
-def write_parquet(report: Path, path: Path) -> None:
-    """Write a report's results.csv as Parquet. Raises DecantError where pyarrow is not there."""
-    results = read_csv(report / RESULTS, float_precision="round_trip")
-    try:
-        results.to_parquet(path, engine="pyarrow", index=False)
-    except ImportError:
-        raise DecantError("--parquet needs pyarrow: `pip install pyarrow`") from None
 
 
 def keep_networks(

@@ -169,7 +169,7 @@ def as_coded_table(results: Results, setting: str) -> Table | None:
             (measured_cell(exact), measured_cell(coded), Cell(_closer(exact, coded)))
             for exact, coded in zip(both[::2], both[1::2], strict=True)
         ]
-        rows.append((*cells(*pair), *itertools.chain(*shown)))
+        rows.append((*cells(*map(str, pair)), *itertools.chain(*shown)))
     return Table(
         name="table3_as_coded",
         title="Partial mixup: the share of its name, and the share that the released code draws",

@@ -187,13 +187,11 @@ def wide(places: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
 def grid_table(places: pd.DataFrame, labels: Sequence[str], shown: int = 0, **parts: Any) -> Table:
     """A table of measured places: a row for each value of the label columns, of which `shown` are told."""
     columns = labels[: shown or len(labels)]
-    rows = [
-        (
-            *cells(*(NAMES.get(name, name) for name in key[: len(columns)])),
-            *map(measured_cell, rows_of(row)),
-        )
-        for key, row in places.groupby(list(labels), sort=False)
-    ]
+    rows = []
+    for key, row in places.groupby(list(labels), sort=False):
+        names = (str(name) for name in key[: len(columns)])
+        labelled = cells(*(NAMES.get(name, name) for name in names))
+        rows.append((*labelled, *map(measured_cell, rows_of(row))))
     return Table(rows=tuple(rows), data=wide(places, labels), labels=len(columns), **parts)
 
 

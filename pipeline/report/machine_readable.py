@@ -8,20 +8,29 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DecantError
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import NAMES
 from pipeline.report.confusion import shown_run
 from pipeline.report.figures import accuracy_curve
 from pipeline.report.tables import to_csv
 
-RESULTS = "results.csv"
 BARS = ["network", "classes", "v_score", "deviation"]
 
 
-def write_results(frame: pd.DataFrame, path: Path) -> None:
-    """The whole frame, numbers with all their digits: the same results give the same bytes."""
+def write_results(frame: pd.DataFrame, path: Path, parquet: Path | None = None) -> None:
+    """The whole frame, numbers with all their digits: the same results give the same bytes.
+
+    Raises DecantError where a Parquet file is wanted too and pyarrow is not there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    if parquet is None:
+        return
+    try:
+        frame.to_parquet(parquet, engine="pyarrow", index=False)
+    except ImportError:
+        raise DecantError("--parquet needs pyarrow: `pip install pyarrow`") from None
 
 
 def write_metrics(networks: pd.DataFrame, path: Path) -> None:

@@ -42,7 +42,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(report):
-    return pd.read_csv(report[0] / "results.csv", float_precision="round_trip")
+    return pd.read_csv(report[0] / "results.csv")
 
 
 def test_there_is_a_row_for_each_replicate(report, results):
@@ -64,7 +64,8 @@ def test_numbers_have_all_their_digits(report, results):
     for row in results.itertuples():
         folder = report[0].parent / row.section / row.name / f"replicate-{row.replicate}"
         logits = np.load(folder / "test_logits.npy")
-        assert row.top1_accuracy == (logits.argmax(axis=1) == labels).mean()
+        accuracy = (logits.argmax(axis=1) == labels).mean()
+        assert row.top1_accuracy == pytest.approx(accuracy, abs=1e-15)
 
 
 def test_facts_are_those_of_the_parameters(results):
@@ -90,12 +91,11 @@ def test_a_group_by_gives_the_printed_table(report, results):
     assert deviations.to_dict() == pytest.approx(means["std"].dropna().to_dict(), abs=1e-6)
 
 
-def test_parquet_holds_the_same(report, results):
+def test_parquet_holds_the_same(report):
     pytest.importorskip("pyarrow")
     parquet = pd.read_parquet(report[0].parent / "results.parquet")
-    pd.testing.assert_frame_equal(
-        parquet.reset_index(drop=True), results, check_dtype=False, check_exact=True
-    )
+    text = (report[0] / "results.csv").read_text(encoding="utf-8")
+    assert parquet.to_csv(index=False, lineterminator="\n") == text
 
 
 def test_every_column_is_documented(results):
