@@ -8,7 +8,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-from pipeline.core.dataset import ImageData, load_prepared
+from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import load_machine
@@ -17,10 +17,10 @@ from pipeline.evaluation.configurations import hard_label_runs
 from pipeline.evaluation.features import FeaturesOf
 from pipeline.evaluation.floors import below_floor
 from pipeline.evaluation.frame import Results, by_run, results_frame
-from pipeline.evaluation.kept import keep_run, load_kept
+from pipeline.evaluation.kept import load_kept
 from pipeline.evaluation.networks import Networks, class_groups, features_of
 from pipeline.evaluation.params import EvaluationParams
-from pipeline.evaluation.remembered import remember_in
+from pipeline.evaluation.remembered import remember_beside
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import score_runs
 from pipeline.evaluation.vscores import VScores, vscore_runs
@@ -47,7 +47,6 @@ from pipeline.report.machine_readable import (
 from pipeline.report.setting import caption, cost_table, setting_table
 from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
 
-CLUSTERS = "clusters"  # folder beside the cached features: V-scores and t-SNE of them
 INTRODUCTION = (
     "Teachers are trained on the labels. What each says of its training images is stored once, and "
     "students learn from the store, by one method each. Networks alone have the students' "
@@ -265,47 +264,10 @@ def evaluate_networks(
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     cores = load_machine(content).cores
-    with remember_in(features.with_name(CLUSTERS)):
+    with remember_beside(features):
         report = write_report(
             runs, data, params, computed, unfinished, cores, not_run=not_run, parquet=parquet
         )
     replace_report(unfinished, out)
     tell("\n".join(report.summary))
     return len(runs)
-
-
-def keep_networks(
-    content: dict[str, Any],
-    prepared: Path,
-    folders: Mapping[str, Path],
-    features: Path,
-    out: Path,
-    tell: Callable[[str], None],
-) -> tuple[int, int]:
-    """Write the numbers of every trained network into a folder; returns how many, and of how many.
-
-    Arguments and errors are those of `evaluate_networks`.
-    """
-    params = section(content, EvaluationParams, "evaluation")
-    networks = Networks.of(content, **folders)
-    data, workers = load_dataset(prepared, content), load_machine(content).cores
-    runs = networks.load(data, lambda part, name: None)
-    computed = features_of(runs, content, params, data, features, tell)
-    with remember_in(features.with_name(CLUSTERS)):
-        v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
-    for scores in score_runs(runs, data.test.labels, workers):
-        own = [score for score in v_scores if score.run is scores.run]
-        keep_run(out, scores.run, scores, own, params.vscore)
-    return len(runs), networks.count
-
-
-def networks_below_floor(
-    content: dict[str, Any], prepared: Path, folders: Mapping[str, Path]
-) -> tuple[int, list[str]]:
-    """How many networks of params.yaml there are, and what is to be said of those below their floors.
-
-    Raises ResultsError where one is not trained.
-    """
-    floors = section(content, EvaluationParams, "evaluation").floors
-    runs = Networks.of(content, **folders).load(load_prepared(prepared))
-    return len(runs), below_floor(by_run(results_frame(runs)), floors)

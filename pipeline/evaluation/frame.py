@@ -42,17 +42,14 @@ def results_frame(
     Args:
         scores: of these runs; without them the record's own numbers are all.
     """
-    numbers = {(one.run.section, one.run.name): one.values for one in scores}
+    numbers = {id(of_run.run): of_run.values for of_run in scores}
     facts = {id(run): _facts(run, key, double) for run, key, double in told_apart(runs)}
     rows = [
         {
             "run": index,
             **facts[id(run)],
             **vars(replicate),
-            **{
-                name: values[position]
-                for name, values in numbers.get((run.section, run.name), {}).items()
-            },
+            **{name: values[position] for name, values in numbers.get(id(run), {}).items()},
             **_v_scores(run, position, vscores),
         }
         for index, run in enumerate(runs)

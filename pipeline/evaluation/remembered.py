@@ -1,11 +1,11 @@
-"""Results of slow functions of arrays, kept in files between runs.
+"""Arrays that took long, kept in files between runs: results of functions, and features.
 
 (joblib's Memory would unpickle what lies there; these files hold numbers, checked against a digest.)
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -33,6 +33,11 @@ def remember_in(folder: Path) -> Iterator[None]:
         _folders.pop()
 
 
+def remember_beside(features: Path) -> AbstractContextManager[None]:
+    """Meanwhile keep V-scores and t-SNE in a folder beside that of the cached features."""
+    return remember_in(features.with_name("clusters"))
+
+
 def remembered(version: int) -> Callable[[Callable[P, Arrays]], Callable[P, Arrays]]:
     """Keep what a function of arrays and numbers returns, an array, under all that it depends on.
 
@@ -51,12 +56,11 @@ def remembered(version: int) -> Callable[[Callable[P, Arrays]], Callable[P, Arra
                 "options": {name: _fact(value) for name, value in options.items()},
             }
             path = _folders[-1] / f"{function.__name__}-{work_key(facts)}.safetensors"
-            known = _read(path)
+            known = read_arrays(path)
             if known is None:
-                known = function(*arguments, **options)
-                facts = {"sha256": _digest(known)}
-                save_tensors({"result": torch.from_numpy(known)}, path, {"sha256": _digest(known)})
-            return known
+                known = {"result": function(*arguments, **options)}
+                write_arrays(known, path)
+            return known["result"]
 
         return call
 
@@ -64,18 +68,28 @@ def remembered(version: int) -> Callable[[Callable[P, Arrays]], Callable[P, Arra
 
 
 def _fact(value: Any) -> Any:
-    return _digest(value) if isinstance(value, np.ndarray) else value
+    return _digest("", {"": value}) if isinstance(value, np.ndarray) else value
 
 
-def _digest(array: Arrays) -> str:
-    kind = f"{array.dtype.str} {array.shape}".encode("ascii")
-    return hashlib.sha256(kind + np.ascontiguousarray(array).tobytes()).hexdigest()
+def write_arrays(arrays: Mapping[str, Arrays], path: Path) -> None:
+    """Write a file of arrays, atomically; its name is the key of what they are."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    save_tensors(tensors, path, {"sha256": _digest(path.stem, arrays)})
 
 
-def _read(path: Path) -> Arrays | None:
+def read_arrays(path: Path) -> dict[str, Arrays] | None:
+    """What `write_arrays` wrote; None where there is none, it is damaged, or of another key."""
     try:
         tensors, facts = read_tensors(path)
     except (ValueError, OSError):
         return None
-    result: Arrays = tensors["result"].numpy()
-    return result if facts.get("sha256") == _digest(result) else None
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return arrays if facts.get("sha256") == _digest(path.stem, arrays) else None
+
+
+def _digest(key: str, arrays: Mapping[str, Arrays]) -> str:
+    digest = hashlib.sha256(key.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

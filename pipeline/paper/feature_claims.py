@@ -96,18 +96,19 @@ def mean_v_scores(scores: Sequence[VScores]) -> pd.DataFrame:
 
     Of networks trained on hard labels, without mixup or with mixup of all images at alpha 1.0.
     """
-    runs = {(one.run.section, one.run.name): one.run for one in scores}
-    pooled = {
-        (run.section, run.name)
+    runs = {(v.run.section, v.run.name): v.run for v in scores}
+    pooled = [
+        run
         for (_, alpha), of_kind in hard_label_runs(runs.values()).items()
         for run in of_kind
         if alpha in (None, ALPHA)
-    }
+    ]
+    names = {(run.section, run.name) for run in pooled}
     rows = [
-        (one.group, one.split, one.run.network, one.run.mixup_alpha is not None, value)
-        for one in scores
-        if (one.run.section, one.run.name) in pooled and not one.normalised
-        for value in one.v_score
+        (v.group, v.split, v.run.network, v.run.mixup_alpha is not None, value)
+        for v in scores
+        if (v.run.section, v.run.name) in names and not v.normalised
+        for value in v.v_score
     ]
     columns = ["group", "split", "network", "mixup", "v_score"]
     frame = pd.DataFrame(rows, columns=columns).astype({"v_score": float})

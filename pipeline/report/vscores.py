@@ -19,7 +19,7 @@ def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame
     Args:
         runs: a row a network, as `by_run` gives them, of the frame that has these V-scores.
     """
-    measured = dict.fromkeys((one.group, one.split, one.features) for one in vscores)
+    measured = dict.fromkeys((v.group, v.split, v.features) for v in vscores)
     parts = []
     for group, split, features in measured:
         columns = {
