@@ -29,11 +29,11 @@ from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams
+from pipeline.evaluation.numbers import mean, signed, spread
 from pipeline.hard_labels.epochs import DrawnEpochs
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.models.weights import load_into, load_weights
-from pipeline.report.numbers import mean, signed, spread
 from pipeline.report.style import GREY, INK, figure
 from pipeline.training.jobs import resolve_training
 from pipeline.training.loop import fit

@@ -6,11 +6,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset import ImageData, load_prepared
+from pandas import DataFrame
+
+from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
+from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.features import FeaturesOf
+from pipeline.evaluation.floors import below_floor
+from pipeline.evaluation.frame import Results, by_run, results_frame
+from pipeline.evaluation.kept import load_kept
+from pipeline.evaluation.networks import Networks, class_groups, features_of
+from pipeline.evaluation.params import EvaluationParams
+from pipeline.evaluation.remembered import remember_beside
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.scores import score_runs
+from pipeline.evaluation.vscores import VScores, vscore_runs
 from pipeline.paper.chapter import (
     figure_runs,
     study_tables,
@@ -19,23 +32,20 @@ from pipeline.paper.chapter import (
     terminal_table,
 )
 from pipeline.paper.published import check_dataset
-from pipeline.report.accuracy import accuracy_table, below_floor, calibration_table, short_table
+from pipeline.report.accuracy import accuracy_table, calibration_table, short_table
 from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
-from pipeline.report.comparison import comparison_table, comparisons
-from pipeline.report.configurations import Results, gather, hard_label_runs
+from pipeline.report.comparison import comparison_table, view_table
 from pipeline.report.confusion import confusion_figure, shown_run
-from pipeline.report.features import FeaturesOf
 from pipeline.report.figures import accuracy_figures, curve_figures
 from pipeline.report.folder import Report, check_replaceable, replace_report
-from pipeline.report.kept import keep_run, load_kept
-from pipeline.report.machine_readable import write_details, write_metrics, write_plot_data
-from pipeline.report.networks import Networks, class_groups, features_of
-from pipeline.report.params import EvaluationParams
-from pipeline.report.runs import Run
-from pipeline.report.scores import Scores, score_runs
+from pipeline.report.machine_readable import (
+    write_details,
+    write_metrics,
+    write_plot_data,
+    write_results,
+)
 from pipeline.report.setting import caption, cost_table, setting_table
-from pipeline.report.view_counts import view_table
-from pipeline.report.vscores import VScores, short_vscore_table, vscore_runs, vscore_table
+from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
 
 INTRODUCTION = (
     "Teachers are trained on the labels. What each says of its training images is stored once, and "
@@ -53,6 +63,7 @@ def write_report(
     workers: int,
     *,
     not_run: Sequence[str] = (),
+    parquet: Path | None = None,
 ) -> Report:
     """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
 
@@ -61,6 +72,7 @@ def write_report(
         folder: an empty or absent folder.
         workers: how much is computed at the same time; changes no result.
         not_run: names of networks that the report lacks.
+        parquet: file for the frame of all results, too.
 
     Raises ValueError for class groups that the data set does not have, or published tables of another
     data set; ResultsError for damaged runs.
@@ -70,25 +82,28 @@ def write_report(
     groups = class_groups(params, data)
     report = Report(folder)
     setting = caption(data, runs)
-    scores = score_runs(runs, data.test.labels, workers)
     vscores = vscore_runs(runs, groups, params.vscore, features, workers)
-    results = gather(runs)
+    frame = results_frame(runs, score_runs(runs, data.test.labels, workers), vscores)
+    networks, results = by_run(frame), Results(frame)
+    v_scores = vscore_frame(networks, vscores) if vscores else None
     report.chapter("Setting", INTRODUCTION)
-    report.table(setting_table(data, runs, not_run))
+    report.table(setting_table(data, runs, frame, not_run))
     if any(run.kept is not None for run in runs):
         report.table(cost_table(runs))
     if params.paper_tables:
         add_study(report, runs, results, vscores, setting)
-    add_accuracy(report, runs, scores, data, setting)
+    add_accuracy(report, runs, networks, data, setting)
     add_comparison(report, results, setting)
-    add_features(report, runs, vscores, setting)
+    if v_scores is not None:
+        add_features(report, runs, vscores, v_scores, setting)
     trained = [run for run in runs if run.kept is None]
     if params.tsne is not None and trained:
         add_tsne(report, trained, groups, params, features, workers)
-    write_metrics(scores, folder / "metrics.json")
-    write_details(scores, vscores, folder / "details.json")
-    write_plot_data(runs, vscores, data.test.labels, data.class_names, folder / "plots")
-    report.warn(below_floor(runs, params.floors))
+    write_results(frame, folder / "results.csv", parquet)
+    write_metrics(networks, folder / "metrics.json")
+    write_details(networks, folder / "details.json")
+    write_plot_data(runs, v_scores, data.test.labels, data.class_names, folder / "plots")
+    report.warn(below_floor(networks, params.floors))
     report.finish()
     return report
 
@@ -109,11 +124,11 @@ def add_study(
 
 
 def add_accuracy(
-    report: Report, runs: Sequence[Run], scores: Sequence[Scores], data: ImageData, setting: str
+    report: Report, runs: Sequence[Run], networks: DataFrame, data: ImageData, setting: str
 ) -> None:
     """The chapter on accuracy: tables, the picture, the curves."""
     report.chapter("Accuracy")
-    report.table(accuracy_table(scores, setting), short=short_table(scores, setting))
+    report.table(accuracy_table(networks, setting), short=short_table(networks, setting))
     report.pictures(
         accuracy_figures(runs, report.figures),
         "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
@@ -124,7 +139,7 @@ def add_accuracy(
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
         f"dashed: a part of the images mixed; dotted: all. {setting}",
     )
-    report.table(calibration_table(scores, setting))
+    report.table(calibration_table(networks, setting))
     shown = shown_run(runs)
     if shown is not None:
         report.pictures(
@@ -137,23 +152,25 @@ def add_accuracy(
 def add_comparison(report: Report, results: Results, setting: str) -> None:
     """The chapter that compares methods and numbers of views, where there is something to compare."""
     setting += results.note
-    found, views = comparisons(results), view_table(results, setting)
-    if found or views is not None:
+    compared, views = comparison_table(results, setting), view_table(results, setting)
+    if compared is not None or views is not None:
         report.chapter("Comparison")
-    if found:
-        report.table(comparison_table(found, setting))
+    if compared is not None:
+        report.table(compared)
     if views is not None:
         report.table(views, short=views)
 
 
 def add_features(
-    report: Report, runs: Sequence[Run], vscores: Sequence[VScores], setting: str
+    report: Report,
+    runs: Sequence[Run],
+    vscores: Sequence[VScores],
+    table: DataFrame,
+    setting: str,
 ) -> None:
-    """The chapter on features: V-scores and their bars; none where no groups of classes are named."""
-    if not vscores:
-        return
+    """The chapter on features: V-scores (`table`: as `vscore_frame` gives them) and their bars."""
     report.chapter("Penultimate features")
-    report.table(vscore_table(vscores, setting), short=short_vscore_table(vscores))
+    report.table(vscore_table(table, setting), short=short_vscore_table(table))
     pooled = [run for kind in hard_label_runs(runs).values() for run in kind]
     others = [
         run.name
@@ -182,16 +199,16 @@ def add_tsne(
     """t-SNE panels: figures 1 and 2 of the study where it is reported, else of all hard-label runs."""
     assert params.tsne is not None
     if params.paper_tables and figure_runs(runs):
-        found = study_tsne(runs, groups, params.tsne, features, report.figures, workers)
+        figures = study_tsne(runs, groups, params.tsne, features, report.figures, workers)
     else:
         chosen = compared_networks(runs)
-        found = {
+        figures = {
             group: tsne_figures(
                 chosen, classes, params.tsne, features, report.figures, f"tsne-{group}", workers
             )
             for group, classes in groups.items()
         }
-    for group, names in found.items():
+    for group, names in figures.items():
         number = f"Figure {names[0].removeprefix('figure')}: " if "figure" in names[0] else ""
         report.pictures(
             names,
@@ -212,6 +229,7 @@ def evaluate_networks(
     tell: Callable[[str], None],
     *,
     kept: Path | None,
+    parquet: Path | None,
     tidy: bool,
 ) -> int:
     """Write the report of all networks of params.yaml; returns how many it is of.
@@ -222,6 +240,7 @@ def evaluate_networks(
         features: folder of features that have been computed.
         tell: is told what a reader of the terminal is to know, the summary last.
         kept: folder of kept results, for networks that are not trained here; None: all have to be.
+        parquet: file for the frame of all results, too.
         tidy: first move what params.yaml does not name out of the folders.
 
     Raises ValueError as `check_replaceable` and `write_report`, and where `kept` is no folder.
@@ -245,43 +264,10 @@ def evaluate_networks(
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     cores = load_machine(content).cores
-    report = write_report(runs, data, params, computed, unfinished, cores, not_run=not_run)
+    with remember_beside(features):
+        report = write_report(
+            runs, data, params, computed, unfinished, cores, not_run=not_run, parquet=parquet
+        )
     replace_report(unfinished, out)
     tell("\n".join(report.summary))
     return len(runs)
-
-
-def keep_networks(
-    content: dict[str, Any],
-    prepared: Path,
-    folders: Mapping[str, Path],
-    features: Path,
-    out: Path,
-    tell: Callable[[str], None],
-) -> tuple[int, int]:
-    """Write the numbers of every trained network into a folder; returns how many, and of how many.
-
-    Arguments and errors are those of `evaluate_networks`.
-    """
-    params = section(content, EvaluationParams, "evaluation")
-    networks = Networks.of(content, **folders)
-    data, workers = load_dataset(prepared, content), load_machine(content).cores
-    runs = networks.load(data, lambda part, name: None)
-    computed = features_of(runs, content, params, data, features, tell)
-    v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
-    for scores in score_runs(runs, data.test.labels, workers):
-        own = [score for score in v_scores if score.run is scores.run]
-        keep_run(out, scores.run, scores, own, params.vscore)
-    return len(runs), networks.count
-
-
-def networks_below_floor(
-    content: dict[str, Any], prepared: Path, folders: Mapping[str, Path]
-) -> tuple[int, list[str]]:
-    """How many networks of params.yaml there are, and what is to be said of those below their floors.
-
-    Raises ResultsError where one is not trained.
-    """
-    floors = section(content, EvaluationParams, "evaluation").floors
-    runs = Networks.of(content, **folders).load(load_prepared(prepared))
-    return len(runs), below_floor(runs, floors)

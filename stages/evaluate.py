@@ -18,6 +18,7 @@ from stages.shared.options import console, load_params, path_option, stage_optio
     "--kept", None, "Folder of kept results (`decant keep`), for what is not trained here."
 )
 @path_option("--out", "reports", "Folder to write.")
+@path_option("--parquet", None, "Write results.csv as a Parquet file too (needs pyarrow).")
 @click.option(
     "--tidy",
     is_flag=True,
@@ -34,6 +35,7 @@ def evaluate(
     features: Path,
     kept: Path | None,
     out: Path,
+    parquet: Path | None,
     tidy: bool,
 ) -> None:
     """Write tables, V-scores, figures and the report of all networks of params.yaml.
@@ -46,7 +48,9 @@ def evaluate(
 
     content = load_params(params_path)
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
-    count = evaluate_networks(content, prepared, folders, features, out, tell, kept=kept, tidy=tidy)
+    count = evaluate_networks(
+        content, prepared, folders, features, out, tell, kept=kept, parquet=parquet, tidy=tidy
+    )
     console.print(f"Report of {count} networks: {out / 'report.html'}", markup=False)
 
 

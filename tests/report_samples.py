@@ -11,10 +11,10 @@ from pipeline.core.dataset import ImageData, Split, fingerprint, load_prepared, 
 from pipeline.core.files import durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.report.features import ClassFeatures, class_rows, save
-from pipeline.report.networks import feature_cache
-from pipeline.report.params import EvaluationParams
-from pipeline.report.runs import Run
+from pipeline.evaluation.features import ClassFeatures, class_rows, save
+from pipeline.evaluation.networks import feature_cache
+from pipeline.evaluation.params import EvaluationParams
+from pipeline.evaluation.runs import Run
 from pipeline.results.record import (
     CURVES,
     RECORD,

@@ -13,13 +13,13 @@ from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams, MixedViews
+from pipeline.evaluation.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams
 from pipeline.losses.registry import resolve
 from pipeline.losses.signatures import LOSSES, check_options
 from pipeline.models.catalogue import MODELS
 from pipeline.models.registry import build
 from pipeline.planning.checker import SECTIONS, Checker
-from pipeline.report.params import EvaluationParams, Floors, TsneParams, VScoreParams
 from pipeline.training.params import Schedule, TrainingParams
 from pipeline.views.params import Augmentation
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 
+from pipeline.evaluation.configurations import Configuration, options
 from pipeline.paper.published import BASELINE
-from pipeline.report.configurations import Configuration, Options, options
 
-KD: tuple[str, Options] = ("kd", options(temperature=4.0, gamma=0.1, alpha=0.9))
-SOFT_ONLY: tuple[str, Options] = ("kd_soft_only", options(temperature=4.0))
-RESCALED: tuple[str, Options] = ("rescaled", options(gamma=0.1, alpha=0.9))
+Method = tuple[str, str]  # loss and options, as a `Configuration` has them
+KD: Method = ("kd", options(temperature=4.0, gamma=0.1, alpha=0.9))
+SOFT_ONLY: Method = ("kd_soft_only", options(temperature=4.0))
+RESCALED: Method = ("rescaled", options(gamma=0.1, alpha=0.9))
 
 # The mixup of every student in table 3, and of the networks in figures 1-3.
 ALPHA = 1.0
 
+TEACHER = "teacher_acc"  # the column of table 3 that is of the teacher itself
 # column of table 3 -> (title, method, share of mixed images)
-STUDENT_COLUMNS: dict[str, tuple[str, tuple[str, Options], float]] = {
+STUDENT_COLUMNS: dict[str, tuple[str, Method, float]] = {
     "kd": ("KD", KD, 0.0),
     "rescaled_no_mixup": ("Rescaled, no mixup", RESCALED, 0.0),
     "rescaled_pmu10": ("Rescaled, PMU 10 %", RESCALED, 0.1),
@@ -30,12 +32,10 @@ SHARES_AS_CODED = {"rescaled_pmu10": 0.408, "rescaled_pmu50": 0.604}
 
 def alone(network: str, alpha: float | None = None) -> Configuration:
     """A network on hard labels, all of its images mixed where alpha is given."""
-    return Configuration(network=network, share=0.0 if alpha is None else 1.0, alpha=alpha)
+    return Configuration(network=network, share=0.0 if alpha is None else 1.0, mixup_alpha=alpha)
 
 
-def student(
-    teacher: str, network: str, method: tuple[str, Options], share: float = 0.0
-) -> Configuration:
+def student(teacher: str, network: str, method: Method, share: float = 0.0) -> Configuration:
     """A student of a teacher that was trained without mixup."""
     loss, values = method
     return Configuration(
@@ -43,12 +43,12 @@ def student(
         loss=loss,
         options=values,
         share=share,
-        alpha=ALPHA if share else None,
-        teacher=teacher,
+        mixup_alpha=ALPHA if share else None,
+        teacher_network=teacher,
     )
 
 
-def square_cell(method: tuple[str, Options]) -> Callable[[str, str], Configuration]:
+def square_cell(method: Method) -> Callable[[str, str], Configuration]:
     """Row and column of table 1 or 2 -> the cell's configuration."""
 
     def cell(row: str, column: str) -> Configuration:
@@ -59,7 +59,7 @@ def square_cell(method: tuple[str, Options]) -> Callable[[str, str], Configurati
 
 def pair_cell(teacher: str, network: str, column: str) -> Configuration:
     """Row and column of table 3 -> the cell's configuration."""
-    if column == "teacher_acc":
+    if column == TEACHER:
         return alone(teacher)
     if column == "student_acc":
         return alone(network)

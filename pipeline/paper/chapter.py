@@ -4,6 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.evaluation.features import FeaturesOf
+from pipeline.evaluation.frame import Results
+from pipeline.evaluation.params import TsneParams
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.vscores import VScores
 from pipeline.paper.cells import ALPHA
 from pipeline.paper.claims import CLAIMS, accuracy_claims, claims_table
 from pipeline.paper.extra import extra_tables
@@ -11,12 +16,7 @@ from pipeline.paper.feature_claims import feature_claims
 from pipeline.paper.published import RESNETS, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import paper_tables
 from pipeline.report.cluster_figures import tsne_figures, vscore_figures
-from pipeline.report.configurations import Results
-from pipeline.report.features import FeaturesOf
-from pipeline.report.params import TsneParams
-from pipeline.report.runs import Run
 from pipeline.report.tables import Table
-from pipeline.report.vscores import VScores
 
 # The study's figures 1 and 2, one for each of its groups of classes.
 TSNE_FIGURES = {"similar": "figure1", "different": "figure2"}

@@ -7,13 +7,16 @@ function. Answers are of means over replicates and weigh no noise: the numbers s
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.paper.cells import ALONE_COLUMNS, KD, SOFT_ONLY, STUDENT_COLUMNS
-from pipeline.paper.published import BASELINE, RESNETS, TABLE1, TABLE2, table_pairs
-from pipeline.paper.tables import best_of, pair_results, square_results
-from pipeline.report.comparison import bootstrap
-from pipeline.report.configurations import Results
-from pipeline.report.numbers import fixed, mean, signed
-from pipeline.report.tables import Table, cells
+import numpy as np
+import pandas as pd
+
+from pipeline.evaluation.comparison import bootstrap
+from pipeline.evaluation.frame import Results
+from pipeline.evaluation.numbers import printed, signed
+from pipeline.paper.cells import ALONE_COLUMNS, KD, SOFT_ONLY, STUDENT_COLUMNS, Method, alone
+from pipeline.paper.published import BASELINE, RESNETS, TABLE1, TABLE2
+from pipeline.paper.tables import best, pair_places, square_places
+from pipeline.report.tables import Table, text_rows
 
 CLAIMS = "claims"  # name of the table
 MIN_COMPARISONS = 3
@@ -42,46 +45,50 @@ def accuracy_claims(results: Results) -> list[Claim]:
     ]
 
 
+def square_top1(results: Results, name: str, method: Method) -> pd.DataFrame:
+    """Mean accuracies (percent) of table 1 or 2, arranged as published: a column a student."""
+    places = square_places(results, name, method)
+    grid = places.pivot(index="teacher", columns="column", values="top1")
+    return grid.loc[list(dict.fromkeys(places["teacher"])), list(RESNETS)]
+
+
+def known_values(numbers: pd.DataFrame | pd.Series) -> list[float]:
+    """What is no NaN, row by row."""
+    return [float(value) for value in numbers.to_numpy().ravel() if not np.isnan(value)]
+
+
 def weak_teacher_hurts(results: Results) -> Claim:
     """Claim 1: yes where most students of resnet20 are below their baseline, in both tables."""
-    counts, compared = [], []
+    below, compared = [], []
     for name, method in ((TABLE1, KD), (TABLE2, SOFT_ONLY)):
-        found = square_results(results, name, method)
-        differences = [
-            found[RESNETS[0], column] - found[BASELINE, column]
-            for column in RESNETS
-            if (RESNETS[0], column) in found and (BASELINE, column) in found
-        ]
-        counts.append(sum(rounded(value) < 0 for value in differences))
+        top1 = square_top1(results, name, method)
+        differences = known_values(top1.loc[RESNETS[0]] - top1.loc[BASELINE])
+        below.append(sum(printed(value) < 0 for value in differences))
         compared.append(len(differences))
-    answer = (
-        UNKNOWN
-        if min(compared) < MIN_COMPARISONS
-        else yes_or_no(all(2 * below > all_ for below, all_ in zip(counts, compared, strict=True)))
-    )
+    most = all(2 * count > total for count, total in zip(below, compared, strict=True))
     return Claim(
         "1",
         "A teacher of low accuracy hurts: students of resnet20 are below their baseline.",
-        answer,
-        f"below the baseline: {counts[0]} of {compared[0]} by KD (table 1), "
-        f"{counts[1]} of {compared[1]} by soft labels alone (table 2)",
+        yes_or_no(most) if min(compared) >= MIN_COMPARISONS else UNKNOWN,
+        f"below the baseline: {below[0]} of {compared[0]} by KD (table 1), "
+        f"{below[1]} of {compared[1]} by soft labels alone (table 2)",
     )
 
 
 def best_teacher_is_not_always_best(results: Results) -> Claim:
     """Claim 2: yes where another teacher than the most accurate one gave any student its best."""
-    found = square_results(results, TABLE1, KD)
-    teachers = {name: mean(results.teacher_accuracies(name)) for name in RESNETS}
-    known = {name: value for name, value in teachers.items() if value is not None}
-    best = max(known, key=lambda name: known[name]) if known else ""
+    teachers = results.measured([alone(name) for name in RESNETS], of_teachers=True)["top1"]
+    known = teachers.set_axis(list(RESNETS)).dropna()
+    top1 = square_top1(results, TABLE1, KD)
+    most_accurate = str(known.idxmax()) if len(known) else ""
     compared, others = 0, []
-    for column in RESNETS:
-        cells_of = {row: (found[row, column],) for row in known if (row, column) in found}
-        if best in cells_of and len(cells_of) > 1:
+    for student in RESNETS:
+        by_teacher = top1.loc[known.index, student].dropna()
+        if most_accurate in by_teacher and len(by_teacher) > 1:
             compared += 1
-            winners = best_of(cells_of)
-            if best not in winners:
-                others.append(f"{column} by {' and '.join(sorted(winners))}")
+            winners = by_teacher.index[best(by_teacher)]
+            if most_accurate not in winners:
+                others.append(f"{student} by {' and '.join(sorted(winners))}")
     answer = yes_or_no(bool(others)) if compared >= MIN_COMPARISONS else UNKNOWN
     listed = f": {'; '.join(others)}" if others else ""
     return Claim(
@@ -89,40 +96,40 @@ def best_teacher_is_not_always_best(results: Results) -> Claim:
         "The best teacher is not always the best for a student.",
         answer,
         f"{len(others)} of {compared} students do best with another teacher than the most accurate "
-        f"one{f' ({best})' if compared else ''}{listed}",
+        f"one{f' ({most_accurate})' if compared else ''}{listed}",
     )
 
 
 def smaller_teacher_helps(results: Results) -> Claim:
     """Claim 3: yes where any student larger than its teacher beats its baseline."""
-    found = square_results(results, TABLE1, KD)
-    differences = {
-        f"{teacher} → {network}": found[teacher, network] - found[BASELINE, network]
-        for i, teacher in enumerate(RESNETS)
-        for network in RESNETS[i + 1 :]
-        if (teacher, network) in found and (BASELINE, network) in found
+    top1 = square_top1(results, TABLE1, KD)
+    gains = (top1 - top1.loc[BASELINE]).to_dict("index")
+    larger = {
+        f"{teacher} → {student}": gain
+        for place, teacher in enumerate(RESNETS)
+        for student in RESNETS[place + 1 :]
+        if not np.isnan(gain := gains[teacher][student])
     }
-    helped = {name: value for name, value in differences.items() if rounded(value) > 0}
-    answer = yes_or_no(bool(helped)) if len(differences) >= MIN_COMPARISONS else UNKNOWN
-    listed = "; ".join(f"{name} {signed(value)}" for name, value in helped.items())
+    helped = {pair: gain for pair, gain in larger.items() if printed(gain) > 0}
+    listed = "; ".join(f"{pair} {signed(gain)}" for pair, gain in helped.items())
     return Claim(
         "3",
         "A smaller teacher can help a larger student.",
-        answer,
-        f"{len(helped)} of {len(differences)} pairs with a smaller teacher are above the student's "
+        yes_or_no(bool(helped)) if len(larger) >= MIN_COMPARISONS else UNKNOWN,
+        f"{len(helped)} of {len(larger)} pairs with a smaller teacher are above the student's "
         f"baseline{': ' + listed if listed else ''}",
     )
 
 
 def soft_labels_suffice(results: Results) -> Claim:
     """Claim 4: yes where soft labels alone are within half a point of KD, on the mean of the pairs."""
-    both, soft = square_results(results, TABLE1, KD), square_results(results, TABLE2, SOFT_ONLY)
-    differences = [soft[cell] - both[cell] for cell in both if cell in soft and cell[0] != BASELINE]
+    both, soft = square_top1(results, TABLE1, KD), square_top1(results, TABLE2, SOFT_ONLY)
+    differences = known_values((soft - both).drop(index=BASELINE))
     answer, numbers = UNKNOWN, f"{len(differences)} of 25 pairs run by both"
     if differences:
         interval = bootstrap(differences)
         numbers += f", mean difference {signed(interval.mean)} points"
-        if interval.low is not None and interval.high is not None:
+        if interval.low is not None:
             numbers += f" (95 % interval {signed(interval.low)} to {signed(interval.high)})"
         if len(differences) >= MIN_COMPARISONS:
             answer = yes_or_no(abs(interval.mean) <= CLOSE)
@@ -142,19 +149,22 @@ def mixup_of_students(results: Results) -> Claim:
     Mix-S is better at alpha 1.0 with PMU 50 % or full mixup, among all methods of table 3.
     """
     holds, exceptions = 0, []
-    columns = [*ALONE_COLUMNS, *STUDENT_COLUMNS]
-    for teacher, network in table_pairs():
-        measured = pair_results(results, teacher, network, columns)
-        if not all(measured.values()):
+    places = pair_places(results)
+    places = places[places["column"].isin([*ALONE_COLUMNS, *STUDENT_COLUMNS])]
+    for (teacher, student), row in places.groupby(["teacher", "student"], sort=False):
+        top1 = row.set_index("column")["top1"]
+        if top1.isna().any():
             continue
-        favoured = best_of({column: measured[column] for column in ALONE_COLUMNS})
-        best = best_of({column: measured[column] for column in STUDENT_COLUMNS})
-        light = "mix_s_alpha_0.2" in favoured and "rescaled_pmu10" in best
-        heavy = "mix_s_alpha_1.0" in favoured and bool(best & {"rescaled_pmu50", "rescaled_fmu"})
+        favoured, winners = (
+            set(rivals.index[best(rivals)])
+            for rivals in (top1[list(ALONE_COLUMNS)], top1[list(STUDENT_COLUMNS)])
+        )
+        light = "mix_s_alpha_0.2" in favoured and "rescaled_pmu10" in winners
+        heavy = "mix_s_alpha_1.0" in favoured and bool(winners & {"rescaled_pmu50", "rescaled_fmu"})
         if light or heavy:
             holds += 1
         else:
-            exceptions.append(f"{teacher} → {network}")
+            exceptions.append(f"{teacher} → {student}")
     compared = holds + len(exceptions)
     answer = yes_or_no(2 * holds > compared) if compared >= MIN_COMPARISONS else UNKNOWN
     listed = f"; exceptions: {', '.join(exceptions)}" if exceptions else ""
@@ -169,14 +179,15 @@ def mixup_of_students(results: Results) -> Claim:
 
 def claims_table(claims: Sequence[Claim], setting: str) -> Table:
     """A row for each claim."""
+    data = pd.DataFrame(map(vars, claims))
     return Table(
         name=CLAIMS,
         title="The study's claims, answered from these results",
         caption=f"{setting} Answers are of means over replicates and weigh no noise: the numbers say how "
         f"clear they are. An answer needs at least {MIN_COMPARISONS} comparisons.",
         header=("Claim", "Text", "Answer", "Numbers"),
-        rows=tuple(cells(one.number, one.text, one.answer, one.numbers) for one in claims),
-        data=tuple(vars(one) for one in claims),
+        rows=text_rows(*(data[name] for name in data)),
+        data=data,
         labels=4,
         prose=(1, 3),
     )
@@ -185,8 +196,3 @@ def claims_table(claims: Sequence[Claim], setting: str) -> Table:
 def yes_or_no(holds: bool) -> str:
     """`yes` or `no`."""
     return YES if holds else NO
-
-
-def rounded(value: float) -> float:
-    """Percentage points as printed: what is printed as zero is zero."""
-    return float(fixed(value, 2))

@@ -1,17 +1,17 @@
 """The study's claims that penultimate features answer: 6, and those of figure 3."""
 
-import itertools
 from collections.abc import Sequence
 
-from pipeline.paper.cells import ALPHA, KD
-from pipeline.paper.claims import MIN_COMPARISONS, UNKNOWN, Claim, rounded, yes_or_no
-from pipeline.paper.published import RESNETS
-from pipeline.report.configurations import Results, hard_label_runs
-from pipeline.report.numbers import mean, signed
-from pipeline.report.vscores import VScores
+import pandas as pd
 
-# (network, class group, split) -> with mixup? -> mean V-score
-VScoreMeans = dict[tuple[str, str, str], dict[bool, float]]
+from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.frame import Results
+from pipeline.evaluation.numbers import printed, signed
+from pipeline.evaluation.vscores import VScores
+from pipeline.paper.cells import ALPHA, KD
+from pipeline.paper.claims import MIN_COMPARISONS, UNKNOWN, Claim, yes_or_no
+from pipeline.paper.extra import mixup_twins
+from pipeline.paper.published import RESNETS
 
 
 def feature_claims(results: Results, scores: Sequence[VScores]) -> list[Claim]:
@@ -24,26 +24,26 @@ def feature_claims(results: Results, scores: Sequence[VScores]) -> list[Claim]:
     ]
 
 
-def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim:
+def mixup_teachers_do_not_help(results: Results, v_scores: pd.DataFrame) -> Claim:
     """Claim 6: yes where V-scores drop for most networks and students of mixup teachers gain nothing.
 
     Gains are compared over students by KD without mixup, of the same teacher with and without.
     """
-    drops = _v_score_changes(v_scores, "similar", "train")
-    fallen = sum(value < 0 for value in drops.values())
+    changes = _v_score_changes(v_scores, "similar", "train")
+    fallen = int((changes < 0).sum())
     students, teachers = _mixup_gains(results)
-    enough = len(drops) >= MIN_COMPARISONS and len(students) >= MIN_COMPARISONS
-    gain, edge = mean(students), mean(teachers)
-    holds = 2 * fallen > len(drops) and gain is not None and rounded(gain) <= 0
+    enough = len(changes) >= MIN_COMPARISONS and len(students) >= MIN_COMPARISONS
+    gain = students.mean()
+    holds = 2 * fallen > len(changes) and len(students) > 0 and printed(gain) <= 0
     numbers = (
-        f"V-score of similar classes on the train set lower with mixup: {fallen} of {len(drops)}"
+        f"V-score of similar classes on the train set lower with mixup: {fallen} of {len(changes)}"
     )
-    if gain is not None:
+    if len(students):
         numbers += (
             f"; students of teachers with mixup {signed(gain)} points over {len(students)} pairs"
         )
-    if edge is not None:
-        numbers += f", their teachers {signed(edge)}"
+    if len(teachers):
+        numbers += f", their teachers {signed(teachers.mean())}"
     return Claim(
         "6",
         "Mixup-trained networks scatter similar classes on the train set, so that a student of such a "
@@ -53,51 +53,35 @@ def mixup_teachers_do_not_help(results: Results, v_scores: VScoreMeans) -> Claim
     )
 
 
-def _mixup_gains(results: Results) -> tuple[list[float], list[float]]:
+def _mixup_gains(results: Results) -> tuple[pd.Series, pd.Series]:
     """What a teacher's mixup changes (points): of its students by KD without mixup, and of itself."""
-    students, teachers = [], []
-    for wanted in results.usual:
-        if wanted.teacher is None or wanted.teacher_alpha is None or wanted.views is not None:
-            continue
-        if (wanted.loss, wanted.options, wanted.share) != (*KD, 0.0):
-            continue
-        ours = mean(results.accuracies(wanted))
-        theirs = mean(results.accuracies(wanted.of_plain_teacher()))
-        if ours is None or theirs is None:
-            continue
-        students.append(ours - theirs)
-        with_mixup = mean(results.teacher_accuracies(wanted.teacher, wanted.teacher_alpha))
-        without = mean(results.teacher_accuracies(wanted.teacher))
-        if with_mixup is not None and without is not None:
-            teachers.append(with_mixup - without)
+    twins = mixup_twins(results)
+    by_kd = (twins["loss"] == KD[0]) & (twins["options"] == KD[1]) & (twins["share"] == 0)
+    twins = twins[by_kd & twins["views"].isna()]
+    students = (twins["student_of_mixup"] - twins["student_of_plain"]).dropna()
+    teachers = (twins["teacher_mixup"] - twins["teacher_plain"]).loc[students.index].dropna()
     return students, teachers
 
 
-def small_networks_scatter_more(
-    v_scores: VScoreMeans,
-) -> Claim:
+def small_networks_scatter_more(v_scores: pd.DataFrame) -> Claim:
     """Claim of figure 3: yes where, with mixup, V-scores rise with size in most neighbouring pairs."""
-    values = [
-        (network, v_scores[network, "similar", "train"][True])
-        for network in RESNETS
-        if True in v_scores.get((network, "similar", "train"), {})
-    ]
-    rises = [later[1] > earlier[1] for earlier, later in itertools.pairwise(values)]
-    shown = ", ".join(f"{network} {value:.3f}" for network, value in values)
+    values = _of_figure_3(v_scores, "similar", "train")[True].dropna()
+    rises = int((values.diff() > 0).sum())
+    shown = ", ".join(f"{network} {value:.3f}" for network, value in values.items())
+    most = 2 * rises > len(values) - 1
     return Claim(
         "figure 3a",
         "With mixup, smaller networks scatter similar classes of the train set more.",
-        yes_or_no(2 * sum(rises) > len(rises)) if len(values) >= MIN_COMPARISONS else UNKNOWN,
+        yes_or_no(most) if len(values) >= MIN_COMPARISONS else UNKNOWN,
         f"V-scores: {shown}" if shown else "no network trained with mixup",
     )
 
 
-def different_classes_gain(v_scores: VScoreMeans) -> Claim:
+def different_classes_gain(v_scores: pd.DataFrame) -> Claim:
     """Claim of figure 3: yes where test V-scores of different classes rise for most networks."""
     changes = _v_score_changes(v_scores, "different", "test")
-    risen = sum(value > 0 for value in changes.values())
-    middle = mean(list(changes.values()))
-    change = "" if middle is None else f", mean change {signed(middle, 3)}"
+    risen = int((changes > 0).sum())
+    change = f", mean change {signed(changes.mean(), 3)}" if len(changes) else ""
     enough = len(changes) >= MIN_COMPARISONS
     return Claim(
         "figure 3b",
@@ -107,36 +91,39 @@ def different_classes_gain(v_scores: VScoreMeans) -> Claim:
     )
 
 
-def mean_v_scores(scores: Sequence[VScores]) -> VScoreMeans:
-    """(network, class group, split) -> with mixup? -> mean V-score of raw features.
+def mean_v_scores(scores: Sequence[VScores]) -> pd.DataFrame:
+    """Mean V-score of raw features: a row a (group of classes, split, network), a column with mixup or not.
 
     Of networks trained on hard labels, without mixup or with mixup of all images at alpha 1.0.
     """
-    kinds = hard_label_runs({(one.run.section, one.run.name): one.run for one in scores}.values())
-    chosen = {
-        (run.section, run.name)
-        for (_, alpha), runs in kinds.items()
-        for run in runs
+    runs = {(v.run.section, v.run.name): v.run for v in scores}
+    pooled = [
+        run
+        for (_, alpha), of_kind in hard_label_runs(runs.values()).items()
+        for run in of_kind
         if alpha in (None, ALPHA)
-    }
-    gathered: dict[tuple[str, str, str], dict[bool, list[float]]] = {}
-    for one in scores:
-        run = one.run
-        mixup = run.mixup_alpha is not None
-        if (run.section, run.name) not in chosen or one.normalised:
-            continue
-        key = (run.network, one.group, one.split)
-        gathered.setdefault(key, {}).setdefault(mixup, []).extend(one.v_score)
-    return {
-        key: {mixup: sum(values) / len(values) for mixup, values in found.items()}
-        for key, found in gathered.items()
-    }
+    ]
+    names = {(run.section, run.name) for run in pooled}
+    rows = [
+        (v.group, v.split, v.run.network, v.run.mixup_alpha is not None, value)
+        for v in scores
+        if (v.run.section, v.run.name) in names and not v.normalised
+        for value in v.v_score
+    ]
+    columns = ["group", "split", "network", "mixup", "v_score"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"v_score": float})
+    means = frame.groupby(columns[:-1])["v_score"].mean().unstack("mixup")
+    return means.reindex(columns=[False, True])
 
 
-def _v_score_changes(v_scores: VScoreMeans, group: str, split: str) -> dict[str, float]:
-    """Network -> V-score with mixup minus without, of the networks of the study's figure 3."""
-    return {
-        network: found[True] - found[False]
-        for (network, its_group, its_split), found in v_scores.items()
-        if (its_group, its_split) == (group, split) and len(found) == 2 and network in RESNETS
-    }
+def _of_figure_3(v_scores: pd.DataFrame, group: str, split: str) -> pd.DataFrame:
+    """Those of a group and split, of the networks of the study's figure 3, in its order."""
+    return v_scores.reindex([(group, split, network) for network in RESNETS]).set_axis(
+        list(RESNETS)
+    )
+
+
+def _v_score_changes(v_scores: pd.DataFrame, group: str, split: str) -> pd.Series:
+    """V-score with mixup minus without, of each network of figure 3 that has both."""
+    means = _of_figure_3(v_scores, group, split)
+    return (means[True] - means[False]).dropna()

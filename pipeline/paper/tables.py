@@ -1,24 +1,92 @@
 """The study's tables 1-3 in its own arrangement: what was measured beside what was published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
+import pandas as pd
+
+from pipeline.evaluation.frame import Results, rows_of
+from pipeline.evaluation.numbers import printed, signed, spread_text
 from pipeline.paper.cells import (
     ALONE_COLUMNS,
     KD,
     SOFT_ONLY,
     STUDENT_COLUMNS,
+    TEACHER,
+    Method,
     pair_cell,
     square_cell,
 )
 from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table, table_pairs
-from pipeline.report.configurations import Options, Results
-from pipeline.report.numbers import deviation, fixed, mean, signed, spread
-from pipeline.report.tables import Cell, Table, Value, cells
+from pipeline.report.tables import Cell, Table, cells
 
 NOT_RUN = "not run"
-DIGITS = 2
+NAMES = {BASELINE: "alone (baseline)"}
 
-Measured = Mapping[str, Sequence[float]]  # column -> accuracies in percent, none where not run
+
+class Place(NamedTuple):
+    """A cell of a table: its row and column, the configuration that belongs there, what was published.
+
+    `student` is "" where a column is one; `wanted` is "" where nothing was run; `published` in percent.
+    """
+
+    teacher: str
+    student: str
+    column: str
+    wanted: str
+    published: float | None
+
+
+def measure(results: Results, places: Iterable[Place]) -> pd.DataFrame:
+    """A row a place: Place's columns, top1, deviation, replicates, difference (percent; NaN: not run).
+
+    `bold` and `underline` mark nothing yet. The column TEACHER is of the teachers themselves.
+    """
+    frame = pd.DataFrame(list(places), columns=Place._fields)
+    keys = frame["wanted"].tolist()
+    measured, teachers = (
+        results.measured(keys, of_teachers=of_teachers).reset_index(drop=True)
+        for of_teachers in (False, True)
+    )
+    frame = frame.join(measured.where(frame["column"] != TEACHER, teachers))
+    return with_published(frame, frame["published"].astype(float))
+
+
+def with_published(measured: pd.DataFrame, published: pd.Series) -> pd.DataFrame:
+    """Measured numbers beside published ones: `published`, `difference`, and marks that mark nothing yet."""
+    difference = measured["top1"] - published
+    return measured.assign(published=published, difference=difference, bold=False, underline=False)
+
+
+def best(top1: pd.Series) -> pd.Series:
+    """Which is the highest; several where they are equal as printed, none without a rival."""
+    shown = top1.map(printed, na_action="ignore")
+    return shown.eq(shown.max()) & (shown.count() > 1)
+
+
+def measured_cell(place: Any) -> Cell:
+    """Mean ± deviation in percent; below it the published number and the difference from it."""
+    if pd.isna(place.top1):
+        return Cell(NOT_RUN)
+    known = not pd.isna(place.published)
+    small = f"{place.published:.2f}, {signed(place.difference)}" if known else ""
+    text = spread_text(place.top1, place.deviation, 2)
+    return Cell(text, bold=place.bold, underline=place.underline, small=small)
+
+
+def flat(places: pd.DataFrame) -> dict[str, Any]:
+    """The cells of a row for machines: five columns each, in percent."""
+    return {
+        f"{place.column}{ending}": value
+        for place in rows_of(places)
+        for ending, value in {
+            "": NOT_RUN if pd.isna(place.top1) else place.top1,
+            "_deviation": place.deviation,
+            "_replicates": place.replicates,
+            "_published": place.published,
+            "_difference": place.difference,
+        }.items()
+    }
 
 
 def paper_tables(results: Results, setting: str) -> list[Table]:
@@ -35,46 +103,48 @@ def paper_tables(results: Results, setting: str) -> list[Table]:
     ]
 
 
-def square_table(
-    results: Results, name: str, method: tuple[str, Options], title: str, setting: str
-) -> Table:
+def square_places(results: Results, name: str, method: Method) -> pd.DataFrame:
+    """The cells of table 1 or 2, measured; a student is a column."""
+    cell_of = square_cell(method)
+    return measure(
+        results,
+        (
+            Place(row, "", column, str(cell_of(row, column)), number)
+            for (row,), numbers in read_table(name).items()
+            for column, number in numbers.items()
+        ),
+    )
+
+
+def pair_places(results: Results) -> pd.DataFrame:
+    """The cells of table 3, measured."""
+    return measure(
+        results,
+        (
+            Place(*pair, column, str(pair_cell(*pair, column)), number)
+            for pair in table_pairs()
+            for column, number in read_table(TABLE3)[pair].items()
+        ),
+    )
+
+
+def square_table(results: Results, name: str, method: Method, title: str, setting: str) -> Table:
     """Table 1 or 2: a row for each teacher below the baselines, a column for each student.
 
     Bold: the best of the teachers' rows in a column.
     """
-    published = read_table(name)
-    cell_of = square_cell(method)
-    columns = list(next(iter(published.values())))
-    measured = {
-        row: {column: results.accuracies(cell_of(row, column)) for column in columns}
-        for (row,) in published
-    }
-    best = {
-        column: best_of({row: measured[row][column] for row in measured if row != BASELINE})
-        for column in columns
-    }
-    return Table(
+    places = square_places(results, name, method)
+    taught = places[places["teacher"] != BASELINE]
+    places.loc[taught.index, "bold"] = taught.groupby("column")["top1"].transform(best)
+    return grid_table(
+        places,
+        ["teacher"],
         name=name,
         title=title,
         caption=caption(
             setting, "Bold: the best teacher of a student. Baseline: the student alone."
         ),
-        header=("Teacher", *columns),
-        rows=tuple(
-            (
-                Cell("alone (baseline)" if row == BASELINE else row),
-                *(
-                    measured_cell(
-                        measured[row][column],
-                        published[row,].get(column),
-                        bold=row in best[column],
-                    )
-                    for column in columns
-                ),
-            )
-            for row in measured
-        ),
-        data=tuple({"teacher": row, **flat(measured[row], published[row,])} for row in measured),
+        header=("Teacher", *dict.fromkeys(places["column"])),
     )
 
 
@@ -83,16 +153,20 @@ def mixup_table(results: Results, setting: str) -> Table:
 
     Bold: the best of KD and the rescaled columns; underlined: the higher of the two Mix-S.
     """
-    published = read_table(TABLE3)
-    columns = list(next(iter(published.values())))
     titles = {
-        "teacher_acc": "Teacher's",
+        TEACHER: "Teacher's",
         "student_acc": "Student alone",
         **{column: title for column, (title, _) in ALONE_COLUMNS.items()},
         **{column: title for column, (title, _, _) in STUDENT_COLUMNS.items()},
     }
-    measured = {pair: pair_results(results, *pair, columns) for pair in table_pairs()}
-    return Table(
+    places = pair_places(results)
+    for mark, columns in (("bold", STUDENT_COLUMNS), ("underline", ALONE_COLUMNS)):
+        rivals = places[places["column"].isin(columns)]
+        highest = rivals.groupby(["teacher", "student"])["top1"].transform(best)
+        places.loc[rivals.index, mark] = highest
+    return grid_table(
+        places,
+        ["teacher", "student"],
         name=TABLE3,
         title="Table 3: mixup of students, by KD and by rescaled logits",
         caption=caption(
@@ -100,95 +174,25 @@ def mixup_table(results: Results, setting: str) -> Table:
             "Bold: the best of KD and the rescaled columns of a pair; underlined: the higher of the "
             "two students trained alone with mixup (Mix-S). PMU 10 %: exactly that share is mixed.",
         ),
-        header=("Teacher", "Student", *(titles[column] for column in columns)),
-        rows=tuple(
-            (*cells(*pair), *_pair_cells(found, published[pair]))
-            for pair, found in measured.items()
-        ),
-        data=tuple(
-            {"teacher": pair[0], "student": pair[1], **flat(found, published[pair])}
-            for pair, found in measured.items()
-        ),
-        labels=2,
+        header=("Teacher", "Student", *(titles[name] for name in dict.fromkeys(places["column"]))),
     )
 
 
-def _pair_cells(measured: Measured, published: Mapping[str, float]) -> list[Cell]:
-    best = best_of({column: measured[column] for column in STUDENT_COLUMNS})
-    higher = best_of({column: measured[column] for column in ALONE_COLUMNS})
-    return [
-        measured_cell(
-            values, published.get(column), bold=column in best, underline=column in higher
-        )
-        for column, values in measured.items()
-    ]
+def wide(places: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Measured places for machines: a row for each value of the label columns."""
+    groups = places.groupby(list(labels), sort=False)
+    return pd.DataFrame([dict(zip(labels, key, strict=True)) | flat(row) for key, row in groups])
 
 
-def pair_results(
-    results: Results, teacher: str, network: str, columns: Sequence[str]
-) -> dict[str, tuple[float, ...]]:
-    """Accuracies (percent) of one row of table 3."""
-    return {
-        column: results.teacher_accuracies(teacher)
-        if column == "teacher_acc"
-        else results.accuracies(pair_cell(teacher, network, column))
-        for column in columns
-    }
-
-
-def square_results(
-    results: Results, name: str, method: tuple[str, Options]
-) -> dict[tuple[str, str], float]:
-    """(row, column) -> mean accuracy (percent) of the cells of table 1 or 2 that were run."""
-    cell_of = square_cell(method)
-    found = {
-        (row, column): mean(results.accuracies(cell_of(row, column)))
-        for (row,), columns in read_table(name).items()
-        for column in columns
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def best_of(measured: Measured) -> set[str]:
-    """Names of the highest mean; several where they are equal as printed, none without a rival."""
-    means = {
-        name: float(fixed(value, DIGITS))
-        for name, value in ((name, mean(values)) for name, values in measured.items())
-        if value is not None
-    }
-    return (
-        {name for name in means if means[name] == max(means.values())} if len(means) > 1 else set()
-    )
-
-
-def measured_cell(
-    accuracies: Sequence[float],
-    published: float | None,
-    *,
-    bold: bool = False,
-    underline: bool = False,
-) -> Cell:
-    """Mean ± deviation in percent; below it the published number and the difference from it."""
-    middle = mean(accuracies)
-    if middle is None:
-        return Cell(NOT_RUN)
-    small = "" if published is None else f"{published:.2f}, {signed(middle - published)}"
-    return Cell(spread(accuracies, DIGITS), bold=bold, underline=underline, small=small)
-
-
-def flat(measured: Measured, published: Mapping[str, float]) -> dict[str, Value]:
-    """The cells of a row for machines: five columns each, in percent."""
-    facts: dict[str, Value] = {}
-    for column, values in measured.items():
-        middle, number = mean(values), published.get(column)
-        facts[column] = NOT_RUN if middle is None else middle
-        facts[f"{column}_deviation"] = deviation(values)
-        facts[f"{column}_replicates"] = len(values)
-        facts[f"{column}_published"] = number
-        facts[f"{column}_difference"] = (
-            None if middle is None or number is None else middle - number
-        )
-    return facts
+def grid_table(places: pd.DataFrame, labels: Sequence[str], shown: int = 0, **parts: Any) -> Table:
+    """A table of measured places: a row for each value of the label columns, of which `shown` are told."""
+    columns = labels[: shown or len(labels)]
+    rows = []
+    for key, row in places.groupby(list(labels), sort=False):
+        names = (str(name) for name in key[: len(columns)])
+        labelled = cells(*(NAMES.get(name, name) for name in names))
+        rows.append((*labelled, *map(measured_cell, rows_of(row))))
+    return Table(rows=tuple(rows), data=wide(places, labels), labels=len(columns), **parts)
 
 
 def caption(setting: str, rules: str) -> str:

@@ -22,11 +22,11 @@ from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import read, section
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams, Precision
+from pipeline.evaluation.params import VScoreParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.raw import imagefolder
-from pipeline.report.params import VScoreParams
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
 from pipeline.training.params import TrainingParams, source_key

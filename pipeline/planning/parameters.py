@@ -14,10 +14,10 @@ from pipeline.core.machine import Machine
 from pipeline.core.params import checked
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams
+from pipeline.evaluation.params import EvaluationParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.losses.signatures import LOSSES, TEMPERATURES, hyper_parameters
 from pipeline.models.catalogue import MODELS
-from pipeline.report.params import EvaluationParams
 from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
 

@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from pipeline.report.clusters import tsne_embedding
-from pipeline.report.configurations import hard_label_runs
-from pipeline.report.features import FeaturesOf, class_rows
-from pipeline.report.numbers import deviation, mean
-from pipeline.report.params import TsneParams
-from pipeline.report.runs import Run
+from pipeline.evaluation.clusters import tsne_embedding
+from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.features import FeaturesOf, class_rows
+from pipeline.evaluation.numbers import deviation, mean
+from pipeline.evaluation.params import TsneParams
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.vscores import SPLITS, VScores, group_features
+from pipeline.evaluation.workers import in_threads
 from pipeline.report.style import (
     CLASS_COLOURS,
     GREY,
@@ -26,8 +28,6 @@ from pipeline.report.style import (
     figure,
     save_figure,
 )
-from pipeline.report.vscores import SPLITS, VScores, group_features
-from pipeline.report.workers import in_threads
 
 MAX_PANEL_WIDTH = 8.0  # inches
 BARS_PER_FIGURE = 8  # networks

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from pipeline.report.runs import Run
+from pipeline.evaluation.runs import Run
 from pipeline.report.style import FAINT, INK, figure, save_figure
 
 MANY_CLASSES = 24  # more than these have no room for their names and counts

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from pipeline.report.numbers import deviation, mean, percent
-from pipeline.report.runs import Run, describe
+from pipeline.evaluation.numbers import deviation, mean, percent
+from pipeline.evaluation.runs import Run, describe
 from pipeline.report.style import (
     CLASS_COLOURS,
     INK,

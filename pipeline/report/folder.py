@@ -16,6 +16,7 @@ CONTENTS = {
     "plots",
     "details.json",
     "metrics.json",
+    "results.csv",
     "report.md",
     "report.html",
     "summary.txt",

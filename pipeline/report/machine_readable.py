@@ -1,50 +1,73 @@
-"""What programs read: metrics.json (`dvc metrics`), details.json, and tables of what the figures show."""
+"""What programs read: results.csv, metrics.json, details.json, and tables of what the figures show."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DecantError
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.scores import NAMES
 from pipeline.report.confusion import shown_run
 from pipeline.report.figures import accuracy_curve
-from pipeline.report.numbers import deviation, mean
-from pipeline.report.runs import Run
-from pipeline.report.scores import Scores
-from pipeline.report.tables import Value, to_csv
-from pipeline.report.vscores import VScores
+from pipeline.report.tables import to_csv
 
-CURVES = ("network", "epoch", "top1_accuracy")
-BARS = ("network", "classes", "v_score", "deviation")
-CONFUSION = ("actual", "predicted")
+BARS = ["network", "classes", "v_score", "deviation"]
 
 
-def write_metrics(scores: Sequence[Scores], path: Path) -> None:
+def write_results(frame: pd.DataFrame, path: Path, parquet: Path | None = None) -> None:
+    """The whole frame, numbers with all their digits: the same results give the same bytes.
+
+    Raises DecantError where a Parquet file is wanted too and pyarrow is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    if parquet is None:
+        return
+    try:
+        frame.to_parquet(parquet, engine="pyarrow", index=False)
+    except ImportError:
+        raise DecantError("--parquet needs pyarrow: `pip install pyarrow`") from None
+
+
+def write_metrics(networks: pd.DataFrame, path: Path) -> None:
     """Top-1 accuracy (fraction) and its standard deviation of every network, by section and name.
 
     So few that they lie in git, and that tables of experiments can be read.
+
+    Args:
+        networks: a row a network, as `by_run` gives them.
     """
-    content: dict[str, Any] = {}
-    for one in scores:
-        found = _summary("top1_accuracy", one.get("top1_accuracy"))
-        content.setdefault(one.run.section, {})[one.run.name] = found
-    _write_json(content, path)
+    _write_json(_nested(networks, ["top1_accuracy"]), path)
 
 
-def write_details(scores: Sequence[Scores], vscores: Sequence[VScores], path: Path) -> None:
+def write_details(networks: pd.DataFrame, path: Path) -> None:
     """Every number: section, name, score -> mean, and its standard deviation where there is one."""
-    content: dict[str, Any] = {}
-    for one in scores:
-        entry = content.setdefault(one.run.section, {}).setdefault(one.run.name, {})
-        for name, values in one.values.items():
-            entry |= _summary(name, values)
-    for v in vscores:
-        entry = content[v.run.section][v.run.name].setdefault("v_score", {})
-        features = "l2" if v.normalised else "raw"
-        entry |= _summary(f"{v.group}_{v.split}_{features}", v.v_score)
+    content = _nested(networks, NAMES)
+    v_scores = [
+        str(name)
+        for name in networks
+        if str(name).startswith("v_score_") and not str(name).endswith("_deviation")
+    ]
+    for section, entries in _nested(networks, v_scores).items() if v_scores else ():
+        for name, numbers in entries.items():
+            short = {key.removeprefix("v_score_"): value for key, value in numbers.items()}
+            content[section][name]["v_score"] = short
     _write_json(content, path)
+
+
+def _nested(networks: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """Section -> name -> number -> its mean and deviation, to six decimals."""
+    columns = [column for name in names for column in (name, f"{name}_deviation")]
+    content: dict[str, Any] = {}
+    numbers = networks[columns].astype(float).round(6).to_dict("records")
+    for section, name, row in zip(networks["section"], networks["name"], numbers, strict=True):
+        known = {key: value for key, value in row.items() if not pd.isna(value)}
+        content.setdefault(section, {})[name] = known
+    return content
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
@@ -52,65 +75,50 @@ def _write_json(content: dict[str, Any], path: Path) -> None:
     path.write_text(text + "\n", encoding="ascii", newline="\n")
 
 
-def _summary(name: str, values: Sequence[float]) -> dict[str, float]:
-    middle, width = mean(values), deviation(values)
-    found = {} if middle is None else {name: round(middle, 6)}
-    return found if width is None else {**found, f"{name}_deviation": round(width, 6)}
-
-
 def write_plot_data(
     runs: Sequence[Run],
-    vscores: Sequence[VScores],
-    labels: NDArray[np.int32],
+    v_scores: pd.DataFrame | None,
+    labels: NDArray[Any],
     class_names: Sequence[str],
     folder: Path,
 ) -> None:
     """Write curves.csv, vscores.csv and confusion.csv (of the network that `shown_run` chooses).
 
     Args:
+        v_scores: as `vscore_frame` gives them, if any.
         labels: i4 [N], of the test images.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "curves.csv", CURVES, [row for run in runs for row in _curve(run)])
-    _write(folder / "vscores.csv", BARS, [_bar(one) for one in vscores if not one.normalised])
-    chosen = [run for run in (shown_run(runs),) if run is not None]
-    rows = [row for run in chosen for row in _confusion(run, labels, class_names)]
-    _write(folder / "confusion.csv", CONFUSION, rows)
+    bars = pd.DataFrame(columns=BARS) if v_scores is None else _bars(v_scores)
+    confusions = _confusions(shown_run(runs), labels, class_names)
+    for name, table in (("curves", _curves(runs)), ("vscores", bars), ("confusion", confusions)):
+        (folder / f"{name}.csv").write_text(to_csv(table), encoding="utf-8", newline="\n")
 
 
-def _curve(run: Run) -> list[dict[str, Value]]:
+def _curves(runs: Sequence[Run]) -> pd.DataFrame:
+    """Mean over the replicates, of the epochs that were evaluated."""
+    rows = [
+        (f"{run.section}/{run.name}", epoch, float(accuracy))
+        for run in runs
+        for epoch, accuracy in zip(*_mean_curve(run), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["network", "epoch", "top1_accuracy"])
+
+
+def _mean_curve(run: Run) -> tuple[list[int], NDArray[Any]]:
     epochs, accuracies = accuracy_curve(run)
-    return [
-        {
-            "network": f"{run.section}/{run.name}",
-            "epoch": epoch,
-            "top1_accuracy": float(accuracies[:, index].mean()),
-        }
-        for index, epoch in enumerate(epochs)
-    ]
+    return epochs, accuracies.mean(axis=0)
 
 
-def _bar(one: VScores) -> dict[str, Value]:
-    return {
-        "network": f"{one.run.section}/{one.run.name}",
-        "classes": f"{one.group}, {one.split}",
-        "v_score": mean(one.v_score),
-        "deviation": deviation(one.v_score),
-    }
+def _bars(v_scores: pd.DataFrame) -> pd.DataFrame:
+    raw = v_scores[v_scores["features"] == "raw"]
+    network, classes = raw["section"] + "/" + raw["name"], raw["classes"] + ", " + raw["split"]
+    return raw.assign(network=network, classes=classes, deviation=raw["v_score_deviation"])[BARS]
 
 
-def _confusion(
-    run: Run, labels: NDArray[np.int32], class_names: Sequence[str]
-) -> list[dict[str, Value]]:
+def _confusions(run: Run | None, labels: NDArray[Any], class_names: Sequence[str]) -> pd.DataFrame:
+    if run is None:
+        return pd.DataFrame(columns=["actual", "predicted"])
     predicted = run.test_logits(0).argmax(axis=1)
-    return [
-        {"actual": class_names[actual], "predicted": class_names[guess]}
-        for actual, guess in zip(labels, predicted, strict=True)
-    ]
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Value]]) -> None:
-    """Write a table; one without rows has its columns all the same, which plots look for."""
-    assert all(list(row) == list(columns) for row in rows)
-    text = to_csv(rows) if rows else ",".join(columns) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
+    names = pd.Series(class_names)
+    return pd.DataFrame({"actual": names[labels].array, "predicted": names[predicted].array})

@@ -1,14 +1,17 @@
 """How the results came about: a sentence for captions, the whole for the report, and what training took."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
 
 from pipeline.core.dataset import ImageData
-from pipeline.report.numbers import MISSING, mean
-from pipeline.report.runs import SECTIONS, Run
-from pipeline.report.tables import Table, Value, cells
+from pipeline.evaluation.numbers import MISSING
+from pipeline.evaluation.runs import SECTIONS, Run
+from pipeline.report.tables import Table, text_rows
 
 TITLES = {"teachers": "teachers", "baselines": "networks alone", "students": "students"}
+COST_TEXTS = ("device", "precision", "steps", "replicates_at_once", "torch")
+COST_NUMBERS = ("seconds", "images_per_second", "device_memory_bytes")
 
 
 def caption(data: ImageData, runs: Sequence[Run]) -> str:
@@ -18,47 +21,44 @@ def caption(data: ImageData, runs: Sequence[Run]) -> str:
         f"{len(data.train.labels)} training images{_subset(data)}",
     ]
     if runs:
-        parts.append(f"{_numbers(run.epochs for run in runs)} epochs")
-    views = _numbers(group.views for run in runs for group in run.views_of_store.values())
+        parts.append(f"{_range(run.epochs for run in runs)} epochs")
+    views = _range(group.views for run in runs for group in run.views_of_store.values())
     if views:
         parts.append(f"{views} views")
     return "; ".join(parts) + "."
 
 
-def setting_table(data: ImageData, runs: Sequence[Run], not_run: Sequence[str] = ()) -> Table:
+def setting_table(
+    data: ImageData, runs: Sequence[Run], frame: pd.DataFrame, not_run: Sequence[str] = ()
+) -> Table:
     """What was trained on what, for how long and from which views.
 
-    `not_run` names networks that the report lacks.
+    Args:
+        frame: of the runs; not_run: names of networks that the report lacks.
     """
     facts = [("Data set", data.name), ("Evaluated on", _evaluated(data))]
     facts.append(("Training images", f"{len(data.train.labels)}{_subset(data)}"))
     facts.append(("Classes", str(len(data.class_names))))
     facts.append(("Image size", "x".join(map(str, data.train.images.shape[1:3])) + " pixels"))
     for section in SECTIONS:
-        chosen = [run for run in runs if run.section == section]
-        if chosen:
+        chosen = frame[frame["section"] == section]
+        if len(chosen):
             facts.append((f"Training of {TITLES[section]}", _training(chosen)))
-    views: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        for group, drawn in run.views_of_store.items():
-            alpha = "" if drawn.alpha is None else f", alpha {drawn.alpha:g}"
-            text = f"{drawn.views}, {drawn.draw}{alpha}"
-            views.setdefault((group, text), set()).add(str(run.teacher))
-    for (group, text), teachers in sorted(views.items()):
-        facts.append((f"Views, {group}", f"{text} (of {', '.join(sorted(teachers))})"))
+    facts += _views(runs)
     kept = [run for run in runs if run.kept is not None]
     if kept:
         where = ", ".join(sorted({str(run.folder.parent.parent) for run in kept}))
         facts.append(("From kept results", f"{len(kept)} of {len(runs)} networks ({where})"))
     if not_run:
         facts.append(("Not run", f"{len(not_run)} of {len(not_run) + len(runs)} networks"))
+    table = pd.DataFrame(facts, columns=["what", "value"])
     return Table(
         name="setting",
         title="How the results came about",
         caption="The last epoch counts; nothing is selected on the images that are evaluated on.",
         header=("What", "Value"),
-        rows=tuple(cells(*fact) for fact in facts),
-        data=tuple({"what": what, "value": value} for what, value in facts),
+        rows=text_rows(table["what"], table["value"]),
+        data=table,
         labels=2,
         prose=(1,),
     )
@@ -74,32 +74,45 @@ def _subset(data: ImageData) -> str:
     return f" (a stratified {100 * subset['fraction']:g} % of the training set)" if subset else ""
 
 
-def _numbers(values: Iterable[int]) -> str:
-    """The lowest and the highest, as a range; nothing of none."""
-    numbers = sorted(set(values))
+def _range(values: Iterable[float]) -> str:
+    """The lowest and the highest; nothing of none."""
+    numbers = sorted({int(value) for value in values})
     if not numbers:
         return ""
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
 
 
-def _training(runs: Sequence[Run]) -> str:
-    epochs = _numbers(run.epochs for run in runs)
-    recipes = [run.record.training for run in runs]
-    rates = sorted({float(recipe["learning_rate"]) for recipe in recipes})
-    batches = _numbers(int(recipe["batch_size"]) for recipe in recipes)
-    schedules = sorted({str(recipe["schedule"]["name"]) for recipe in recipes})
-    schedule = f", schedule {' or '.join(schedules)}" if schedules else ""
-    rate = " or ".join(f"{value:g}" for value in rates)
-    return f"{epochs} epochs, batch {batches}, learning rate {rate}{schedule}"
+def _training(rows: pd.DataFrame) -> str:
+    rate = " or ".join(f"{value:g}" for value in sorted(set(rows["learning_rate"])))
+    schedule = " or ".join(sorted(set(rows["schedule"])))
+    epochs, batches = _range(rows["epochs"]), _range(rows["batch_size"])
+    return f"{epochs} epochs, batch {batches}, learning rate {rate}, schedule {schedule}"
+
+
+def _views(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """How the views of each group were drawn, and of which teachers."""
+    teachers: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        for group, drawn in run.views_of_store.items():
+            alpha = "" if drawn.alpha is None else f", alpha {drawn.alpha:g}"
+            text = f"{drawn.views}, {drawn.draw}{alpha}"
+            teachers.setdefault((group, text), set()).add(str(run.teacher))
+    return [
+        (f"Views, {group}", f"{text} (of {', '.join(sorted(names))})")
+        for (group, text), names in sorted(teachers.items())
+    ]
 
 
 def cost_table(runs: Sequence[Run]) -> Table:
     """What training took, of the networks whose timing was kept: a row for each."""
-    data = tuple(
-        _cost(run, run.kept.timing.replicates)
+    timings = [
+        {"name": run.name, "torch": replicate["versions"]["torch"], **replicate}
         for run in runs
         if run.kept is not None and run.kept.timing is not None
-    )
+        for replicate in run.kept.timing.replicates
+    ]
+    columns = ["name", *COST_TEXTS, *COST_NUMBERS]
+    data = _costs(pd.DataFrame(timings, columns=columns, dtype=object))
     return Table(
         name="cost",
         title="What training took",
@@ -109,36 +122,37 @@ def cost_table(runs: Sequence[Run]) -> Table:
             *("Name", "Device", "Precision", "Steps", "Runs", "At once"),
             *("Minutes each", "Images/s", "Memory, GB", "torch"),
         ),
-        rows=tuple(cells(*map(_cost_text, row.values())) for row in data),
+        rows=text_rows(*(data[name].map(_cost_text) for name in data)),
         data=data,
         labels=4,
     )
 
 
-def _cost(run: Run, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
-    def values(name: str) -> str:
-        return ", ".join(sorted({str(timing.get(name, MISSING)) for timing in replicates}))
-
-    memory = [
-        timing["device_memory_bytes"] / 1e9
-        for timing in replicates
-        if "device_memory_bytes" in timing
-    ]
-    return {
-        "name": run.name,
-        "device": values("device"),
-        "precision": values("precision"),
-        "steps": values("steps"),
-        "replicates": len(replicates),
-        "at_once": values("replicates_at_once"),
-        "minutes": mean([timing["seconds"] / 60 for timing in replicates]),
-        "images_per_second": mean([timing["images_per_second"] for timing in replicates]),
-        "device_memory_gb": max(memory, default=None),
-        "torch": ", ".join(sorted({timing["versions"]["torch"] for timing in replicates})),
-    }
+def _costs(timings: pd.DataFrame) -> pd.DataFrame:
+    """A row a network, of a row a replicate."""
+    texts = timings[list(COST_TEXTS)].fillna(MISSING).map(str).groupby(timings["name"], sort=False)
+    listed = texts.agg(_listed)
+    numbers = timings.astype(dict.fromkeys(COST_NUMBERS, float)).groupby("name", sort=False)
+    return pd.DataFrame(
+        {
+            "device": listed["device"],
+            "precision": listed["precision"],
+            "steps": listed["steps"],
+            "replicates": numbers.size(),
+            "at_once": listed["replicates_at_once"],
+            "minutes": numbers["seconds"].mean() / 60,
+            "images_per_second": numbers["images_per_second"].mean(),
+            "device_memory_gb": numbers["device_memory_bytes"].max() / 1e9,
+            "torch": listed["torch"],
+        }
+    ).reset_index()
 
 
-def _cost_text(value: Value) -> str:
-    if value is None:
+def _listed(values: "pd.Series[str]") -> str:
+    return ", ".join(sorted(set(values)))
+
+
+def _cost_text(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
         return MISSING
     return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.report.runs import Run
+from pipeline.evaluation.runs import Run
 
 FIGURE_DPI = 150
 

@@ -1,15 +1,18 @@
-"""A table once, written as CSV (for machines), Markdown, LaTeX and HTML (for readers)."""
+"""A table once, written as CSV (for machines), Markdown, LaTeX and HTML (for readers).
 
-import csv
+pandas writes the CSV. Its Markdown, LaTeX and HTML know no marks beside numbers, no published number below
+a measured one and no captions of their own: those few lines stay ours.
+"""
+
 import html
-import io
-import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-Value = str | int | float | None
+import pandas as pd
+
 TEXT_WIDTH = 100
 
 
@@ -25,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table for readers (`header`, `rows`) and the same facts for machines (`data`, one dict a row).
+    """A table for readers (`header`, `rows`) and the same facts for machines (`data`).
 
     `name` is the stem of its files; the first `labels` columns hold text and align left. Columns in
     `prose` hold sentences and are wrapped.
@@ -36,18 +39,22 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    data: tuple[Mapping[str, Value], ...]
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
     labels: int = 1
     prose: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.header) for row in self.rows), self.name
-        assert all(list(one) == list(self.data[0]) for one in self.data), self.name
 
 
 def cells(*texts: str) -> tuple[Cell, ...]:
     """Plain cells."""
     return tuple(Cell(text) for text in texts)
+
+
+def text_rows(*columns: Iterable[str]) -> tuple[tuple[Cell, ...], ...]:
+    """Rows of plain cells from columns of text."""
+    return tuple(cells(*row) for row in zip(*columns, strict=True))
 
 
 def write_table(table: Table, folder: Path) -> None:
@@ -61,20 +68,16 @@ def write_table(table: Table, folder: Path) -> None:
         (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
 
-def to_csv(data: Sequence[Mapping[str, Value]]) -> str:
+def to_csv(data: pd.DataFrame) -> str:
     """Comma-separated rows under a header; numbers with six decimals at most, empty where None."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if data:
-        writer.writerow(data[0])
-    writer.writerows([_csv_value(value) for value in one.values()] for one in data)
-    return buffer.getvalue()
+    text: str = data.map(_csv_value).to_csv(index=False, lineterminator="\n")
+    return text
 
 
-def _csv_value(value: Value) -> str | int:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{round(value, 6):.12g}" if isinstance(value, float) else value
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{round(value, 6):.12g}"
+    return value
 
 
 def to_markdown(table: Table) -> str:

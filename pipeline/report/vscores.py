@@ -1,126 +1,53 @@
-"""V-scores of every network: do the penultimate features of a group of classes form clusters?"""
+"""The tables of V-scores."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from pipeline.report.clusters import v_score
-from pipeline.report.features import ClassFeatures, FeaturesOf, class_rows
-from pipeline.report.numbers import deviation, mean, spread
-from pipeline.report.params import VScoreParams
-from pipeline.report.runs import Run, describe
-from pipeline.report.tables import Table, Value, cells
-from pipeline.report.workers import in_threads
-from pipeline.results.record import ResultsError
+from pipeline.evaluation.frame import rows_of
+from pipeline.evaluation.numbers import spread_text
+from pipeline.evaluation.vscores import MEASURES, SPLITS, VScores
+from pipeline.report.tables import Table, cells
 
-SPLITS = ("train", "test")
-MEASURES = ("homogeneity", "completeness", "v_score")
+FACTS = ("section", "name", "network", "method", "share", "mixup_alpha")
+LETTERS = dict(zip(MEASURES, "hcV", strict=True))
 
 
-@dataclass(frozen=True)
-class VScores:
-    """Scores (fractions) of one run's features of a group of classes, one a replicate."""
-
-    run: Run
-    group: str
-    split: str
-    normalised: bool
-    homogeneity: tuple[float, ...]
-    completeness: tuple[float, ...]
-    v_score: tuple[float, ...]
-
-
-def vscore_runs(
-    runs: Sequence[Run],
-    groups: Mapping[str, Collection[int]],
-    params: VScoreParams,
-    features: FeaturesOf,
-    workers: int,
-) -> list[VScores]:
-    """V-scores of every run, split and group of classes, of raw and L2-normalised features.
+def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame:
+    """A row a network, group of classes, split and kind of features: mean and deviation of each measure.
 
     Args:
-        groups: name -> class numbers.
-        features: of all classes of the groups; not asked for kept runs.
-        workers: computed at the same time, each on one thread, so that the results do not depend on it.
+        runs: a row a network, as `by_run` gives them, of the frame that has these V-scores.
     """
-    settings = [
-        (run, group, split, normalised)
-        for run in runs
-        for group in groups
-        for split in SPLITS
-        for normalised in (False, True)
-    ]
-    return in_threads(
-        lambda setting: _vscores(*setting, groups[setting[1]], params, features), settings, workers
-    )
+    measured = dict.fromkeys((v.group, v.split, v.features) for v in vscores)
+    parts = []
+    for group, split, features in measured:
+        columns = {
+            f"{measure}_{group}_{split}_{features}{end}": f"{measure}{end}"
+            for measure in MEASURES
+            for end in ("", "_deviation")
+        }
+        facts = {"classes": group, "split": split, "features": features}
+        part = runs[[*FACTS, "trained_with", "replicates", *columns]].rename(columns=columns)
+        parts.append(part.assign(**facts))
+    return pd.concat(parts).sort_index(kind="stable")
 
 
-def _vscores(
-    run: Run,
-    group: str,
-    split: str,
-    normalised: bool,
-    classes: Collection[int],
-    params: VScoreParams,
-    features: FeaturesOf,
-) -> VScores:
-    if run.kept is not None:
-        return _kept_vscores(run, group, split, normalised)
-    found = [
-        v_score(
-            *group_features(features(run, replicate), split, classes),
-            normalise=normalised,
-            seed=params.seed,
-            n_init=params.n_init,
-        )
-        for replicate in range(run.count)
-    ]
-    return VScores(
-        run,
-        group,
-        split,
-        normalised,
-        homogeneity=tuple(one.homogeneity for one in found),
-        completeness=tuple(one.completeness for one in found),
-        v_score=tuple(one.v_score for one in found),
-    )
-
-
-def _kept_vscores(run: Run, group: str, split: str, normalised: bool) -> VScores:
-    assert run.kept is not None
-    for kept in run.kept.v_scores:
-        if (kept.group, kept.split, kept.normalised) == (group, split, normalised):
-            return VScores(run, **vars(kept))
-    raise ResultsError(f"{run.folder} has no V-scores of the group {group} ({split} set)")
-
-
-def group_features(
-    stored: ClassFeatures, split: str, classes: Collection[int]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Features f4 [n, D] and labels i4 [n] of one group's images in the `train` or `test` split."""
-    features = stored.train_features if split == "train" else stored.test_features
-    labels = stored.train_labels if split == "train" else stored.test_labels
-    rows = class_rows(labels, list(classes))
-    return features[rows].astype(np.float32), labels[rows]
-
-
-def vscore_table(scores: Sequence[VScores], caption: str) -> Table:
-    """All V-scores: a row for each run, group and kind of features."""
-    groups = list(dict.fromkeys(one.group for one in scores))
-    by_key = {(s.run.section, s.run.name, s.group, s.split, s.normalised): s for s in scores}
-    runs = list({(s.run.section, s.run.name): s.run for s in scores}.values())
+def vscore_table(scores: pd.DataFrame, caption: str) -> Table:
+    """All V-scores: a row for each run, group and kind of features; of `vscore_frame`."""
     rows = []
-    for run in runs:
-        for group in groups:
-            for normalised in (False, True):
-                texts = [run.name, describe(run), group, "L2" if normalised else "raw"]
-                for split in SPLITS:
-                    one = by_key[run.section, run.name, group, split, normalised]
-                    texts += [spread(getattr(one, name), 3) for name in MEASURES]
-                rows.append(cells(*texts))
+    for (_, _, features), splits in scores.groupby(["run", "classes", "features"], sort=False):
+        first, *_ = places = list(rows_of(splits))
+        texts = [
+            spread_text(getattr(place, name), getattr(place, f"{name}_deviation"), 3)
+            for place in places
+            for name in MEASURES
+        ]
+        kind = "L2" if features == "l2" else "raw"
+        rows.append(cells(first.name, first.trained_with, first.classes, kind, *texts))
+    alpha = scores["mixup_alpha"].where(scores["section"] != "students")
+    columns = [*FACTS, "classes", "split", "features", "replicates"]
+    columns += [column for name in MEASURES for column in (name, f"{name}_deviation")]
     return Table(
         name="vscores",
         title="V-scores of the penultimate features",
@@ -128,60 +55,38 @@ def vscore_table(scores: Sequence[VScores], caption: str) -> Table:
         "V their harmonic mean (1: clusters are classes, 0: they say nothing of them). Mean ± sample "
         "deviation over the replicates.",
         header=(
-            "Name",
-            "Trained with",
-            "Classes",
-            "Features",
-            *(f"{split} {letter}" for split in SPLITS for letter in "hcV"),
+            *("Name", "Trained with", "Classes", "Features"),
+            *(f"{split} {letter}" for split in SPLITS for letter in LETTERS.values()),
         ),
         rows=tuple(rows),
-        data=tuple(map(_data, scores)),
+        data=scores.assign(mixup_alpha=alpha)[columns],
         labels=4,
     )
 
 
-def _data(one: VScores) -> dict[str, Value]:
-    facts: dict[str, Value] = {
-        "section": one.run.section,
-        "name": one.run.name,
-        "network": one.run.network,
-        "method": one.run.method,
-        "share": one.run.share,
-        "mixup_alpha": one.run.mixup_alpha,
-        "classes": one.group,
-        "split": one.split,
-        "features": "l2" if one.normalised else "raw",
-        "replicates": one.run.count,
-    }
-    for name in MEASURES:
-        values = getattr(one, name)
-        facts |= {name: mean(values), f"{name}_deviation": deviation(values)}
-    return facts
-
-
-def short_vscore_table(scores: Sequence[VScores]) -> Table:
+def short_vscore_table(scores: pd.DataFrame) -> Table:
     """V-scores of the hard-label networks' raw features: what fits on a terminal."""
-    groups = list(dict.fromkeys(one.group for one in scores))
-    chosen = [one for one in scores if not one.normalised and one.run.section != "students"]
-    by_key = {(s.run.section, s.run.name, s.group, s.split): s for s in chosen}
-    runs = list({(s.run.section, s.run.name): s.run for s in chosen}.values())
+    chosen = scores[(scores["features"] == "raw") & (scores["section"] != "students")]
+    texts = [
+        spread_text(*pair, 3)
+        for pair in zip(chosen["v_score"], chosen["v_score_deviation"], strict=True)
+    ]
+    place = chosen["classes"] + " " + chosen["split"]
+    shown = chosen.assign(text=texts, place=place)
+    groups = list(dict.fromkeys(scores["classes"]))
+    rows = [
+        cells(
+            of_run["name"].iloc[0],
+            "no" if pd.isna(alpha := of_run["mixup_alpha"].iloc[0]) else f"alpha {alpha:g}",
+            *(of_run.set_index("place")["text"]),
+        )
+        for _, of_run in shown.groupby(level="run", sort=False)
+    ]
     return Table(
         name="vscores",
         title="V-scores of hard-label networks (raw features)",
         caption="mean ± sample deviation over the runs; 1: clusters are classes",
         header=("Name", "Mixup", *(f"{group} {split}" for group in groups for split in SPLITS)),
-        rows=tuple(
-            cells(
-                run.name,
-                "no" if run.mixup_alpha is None else f"alpha {run.mixup_alpha:g}",
-                *(
-                    spread(by_key[run.section, run.name, group, split].v_score, 3)
-                    for group in groups
-                    for split in SPLITS
-                ),
-            )
-            for run in runs
-        ),
-        data=(),
+        rows=tuple(rows),
         labels=2,
     )

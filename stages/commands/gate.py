@@ -22,7 +22,7 @@ def gate(
     students: Path,
 ) -> None:
     """Fail where a replicate of a network of params.yaml misses its floor (`evaluation.floors`)."""
-    from pipeline.evaluate import networks_below_floor
+    from pipeline.evaluation.floors import networks_below_floor
 
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
     count, low = networks_below_floor(load_params(params_path), prepared, folders)

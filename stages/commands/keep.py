@@ -28,7 +28,7 @@ def keep(
     FOLDER` makes tables and figures of them where the networks themselves are not at hand. Files of
     networks that are not trained here stay as they are.
     """
-    from pipeline.evaluate import keep_networks
+    from pipeline.evaluation.kept import keep_networks
 
     content = load_params(params_path)
     folders = {"teachers": teachers, "baselines": baselines, "students": students}

@@ -15,9 +15,9 @@ from report_samples import sample_data, write_run
 from pipeline.core.arrays import read_array
 from pipeline.core.dataset import DatasetError, load_prepared, save_prepared
 from pipeline.core.params import ParamsError, load_yaml
+from pipeline.evaluation.runs import Run
 from pipeline.models.weights import CheckpointError, load_weights
 from pipeline.raw.image_files import read_images
-from pipeline.report.runs import Run
 from pipeline.results.record import ResultsError, read_record
 from pipeline.results.tensors import save_tensors
 from pipeline.tools.foreign import read_content, read_foreign

@@ -13,9 +13,9 @@ import torch
 from pipeline.core.dataset import load_prepared
 from pipeline.core.files import canonical_json
 from pipeline.core.params import load_yaml
+from pipeline.evaluation.kept import load_kept
 from pipeline.models.registry import build
 from pipeline.models.weights import load_into, load_weights, weights_digest
-from pipeline.report.kept import load_kept
 from pipeline.results.record import read_record
 from pipeline.store.read import open_store
 from pipeline.tools.foreign import read_foreign

@@ -19,6 +19,9 @@ from report_samples import (
 from ruamel.yaml import YAML
 
 from pipeline.core.dataset import save_prepared
+from pipeline.evaluation.configurations import configuration
+from pipeline.evaluation.frame import gather
+from pipeline.evaluation.vscores import VScores
 from pipeline.paper.chapter import figure_runs
 from pipeline.paper.claims import accuracy_claims
 from pipeline.paper.extra import extra_tables
@@ -35,9 +38,7 @@ from pipeline.paper.published import (
     table_pairs,
 )
 from pipeline.paper.tables import NOT_RUN, paper_tables
-from pipeline.report.configurations import configuration, gather
 from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
-from pipeline.report.vscores import VScores
 from pipeline.results.record import ViewFacts
 from stages.evaluate import evaluate
 
@@ -255,7 +256,7 @@ def test_another_alpha_of_the_views_is_another_cell():
     views = {"mixed": ViewFacts(views=8, draw="stratified", alpha=0.4)}
     teacher = replace(run.record.teacher, views=views)
     other = replace(run, record=replace(run.record, teacher=teacher))
-    assert configuration(run).alpha == 1.0
+    assert configuration(run).mixup_alpha == 1.0
     for one, text in ((run, "70.00 ± 0.10"), (other, NOT_RUN)):
         cells = grid(paper_tables(gather([one]), "")[2], 2)["resnet56", "resnet20"]
         assert cells["Rescaled, PMU 50 %"].text == text
@@ -278,7 +279,7 @@ def test_a_teacher_stands_in_for_a_network_alone_but_comes_after_it():
     tables = paper_tables(both, "")
     assert grid(tables[0], 1)["alone (baseline)",]["resnet110"].text.startswith("75.00")
     assert grid(tables[2], 2)["resnet110", "resnet20"]["Teacher's"].text.startswith("74.00")
-    assert both.doubles == []
+    assert both.note == ""
 
 
 def test_claims_are_answered_as_the_published_tables_answer_them(square, mixup):
@@ -454,8 +455,8 @@ def test_a_pair_with_several_settings_of_a_later_method_has_a_row_for_each():
         for share, title in ((0.0, "0 % mixed"), (0.5, "50 % mixed"), (1.0, "100 % mixed")):
             value = values.get((beta, share))
             assert row[title].text == (NOT_RUN if value is None else f"{value:.2f} ± 0.10")
-    rows = [row for row in table.data if (row["teacher"], row["student"]) == pair]
-    assert [row["options"] for row in rows] == ["beta 2", "beta 8"]
+    rows = table.data.set_index(["teacher", "student"]).loc[[pair]]
+    assert list(rows["options"]) == ["beta 2", "beta 8"]
 
 
 @pytest.mark.parametrize("loss", ["kd", "dkd"])
@@ -466,7 +467,7 @@ def test_students_of_fewer_views_stand_in_no_cell(loss):
     fewer = replace(run, record=replace(run.record, entry={**run.record.entry, "views": 40}))
     assert (configuration(run).views, configuration(fewer).views) == (None, 40)
     results = gather([fewer])
-    assert results.doubles == gather([run, fewer]).doubles == []
+    assert results.note == gather([run, fewer]).note == ""
     assert grid(paper_tables(results, "")[0], 1)["resnet56",]["resnet20"].text == NOT_RUN
     assert extra_tables(results, "") == []
 

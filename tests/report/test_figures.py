@@ -11,13 +11,15 @@ from report_samples import (
     sample_project,
 )
 
+from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.runs import SECTIONS, describe, load_runs
+from pipeline.evaluation.vscores import group_features, vscore_runs
 from pipeline.report.cluster_figures import (
     tsne_figure,
     tsne_panels,
     vscore_figures,
     vscore_samples,
 )
-from pipeline.report.configurations import hard_label_runs
 from pipeline.report.confusion import confusion_figure, confusion_matrix, shown_run
 from pipeline.report.figures import (
     accuracy_curve,
@@ -26,9 +28,7 @@ from pipeline.report.figures import (
     grouped,
     pages,
 )
-from pipeline.report.runs import SECTIONS, describe, load_runs
 from pipeline.report.style import figure, save_figure
-from pipeline.report.vscores import group_features, vscore_runs
 
 CLASSES = {"similar": (1, 2, 3), "different": (0, 4, 5)}
 

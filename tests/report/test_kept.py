@@ -10,8 +10,8 @@ from report_samples import EVALUATION, TRAINING, cache_features, folder_bytes, s
 from ruamel.yaml import YAML
 
 from pipeline.core.params import load_yaml
-from pipeline.report.kept import load_kept
-from pipeline.report.kept_format import read_kept
+from pipeline.evaluation.kept import load_kept
+from pipeline.evaluation.kept_format import read_kept
 from pipeline.results.record import ResultsError, timing_file
 from stages.commands.keep import keep
 from stages.evaluate import evaluate

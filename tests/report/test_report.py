@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from report_samples import EVALUATION, TEST_IMAGES, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
-from pipeline.report.params import EvaluationParams, VScoreParams
-from pipeline.report.runs import load_runs
+from pipeline.evaluation.params import EvaluationParams, VScoreParams
+from pipeline.evaluation.runs import load_runs
 from pipeline.results.record import ResultsError, read_record
 from stages.commands.gate import gate
 from stages.evaluate import evaluate
@@ -63,7 +63,8 @@ def test_the_report_is_complete(finished):
     )
     figures = {f for name in pictures for f in (f"figures/{name}.png", f"vector/{name}.svg")}
     plots = {f"plots/{name}.csv" for name in ("curves", "confusion", "vscores")}
-    others = {"metrics.json", "details.json", "report.md", "report.html", "summary.txt"}
+    others = {"results.csv", "metrics.json", "details.json"}
+    others |= {"report.md", "report.html", "summary.txt"}
     assert set(files) == tables | figures | plots | others
     names = [name for section in ("teachers", "baselines", "students") for name in content[section]]
     assert len(names) == 8

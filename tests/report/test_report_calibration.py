@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from report_samples import sample_data, sample_logits, teacher_facts, write_run
 
+from pipeline.evaluation.calibration import calibrate, fitted_temperature, own_scale
+from pipeline.evaluation.frame import by_run, results_frame
+from pipeline.evaluation.runs import load_runs
+from pipeline.evaluation.scores import score_runs
 from pipeline.report.accuracy import calibration_table
-from pipeline.report.calibration import calibrate, fitted_temperature, own_scale
-from pipeline.report.runs import load_runs
-from pipeline.report.scores import score_runs
 from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, save_train_sample
 
 CLASSES = 6
@@ -116,7 +117,8 @@ def test_runs_with_a_sample_are_fitted(tmp_path):
         teacher_temperature=fitted_temperature("rescaled", teacher_run.train_sample(0)),
     )
     assert {name: fitted.get(name)[1] for name in expected} == expected
-    rows = {row[0].text: [cell.text for cell in row] for row in calibration_table(scores, "").rows}
+    table = calibration_table(by_run(results_frame([one.run for one in scores], scores)), "")
+    rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert rows["with"][2] == "divided by deviation"
     assert rows["big"][2] == "raw"
     assert rows["half"][6:] == ["–"] * 4  # noqa: RUF001

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from report_samples import sample_run, teacher_facts
 
-from pipeline.report.comparison import (
-    MIN_PAIRS,
-    bootstrap,
-    comparison_table,
-    comparisons,
-)
-from pipeline.report.configurations import configuration, gather, hard_label_runs
+from pipeline.evaluation.comparison import MIN_PAIRS, bootstrap, comparisons
+from pipeline.evaluation.configurations import configuration, hard_label_runs
+from pipeline.evaluation.frame import gather
+from pipeline.report.comparison import comparison_table
 from pipeline.report.figures import row_labels
 from pipeline.report.tables import to_csv
 
@@ -41,8 +38,22 @@ def results():
     return gather(runs)
 
 
+def intervals(results, number):
+    """(method, against) -> a number of their interval."""
+    compared = comparisons(results)
+    return {
+        (method, against): getattr(interval, number)
+        for method, against, interval in compared[["method", "against", "interval"]].values
+    }
+
+
+def top1(results, run):
+    """Mean accuracy (percent) of a run's configuration."""
+    return results.measured([configuration(run)])["top1"].item()
+
+
 def test_every_method_is_compared_on_the_pairs_it_shares():
-    found = {(one.method, one.against): one.interval.differences for one in comparisons(results())}
+    found = intervals(results(), "differences")
     assert set(found) == {
         ("ours", "kd"),
         ("ours, 50 % mixed (alpha 1)", "ours"),
@@ -64,11 +75,11 @@ def test_runs_of_another_recipe_are_compared_with_the_usual_one(order):
         student(PAIRS[0], KD, (0.69,), name="image", view_sampling="image"),
     ]
     runs = [runs[i] for i in order] + [student(PAIRS[0], RESCALED, (0.75,))]
-    found = {(one.method, one.against): one.interval.mean for one in comparisons(gather(runs))}
+    found = intervals(gather(runs), "mean")
     assert found == pytest.approx(
         {("kd, epochs 9", "kd"): 3.0, ("kd, view_sampling image", "kd"): -1.0, ("ours", "kd"): 5.0}
     )
-    assert gather(runs).accuracies(configuration(runs[order.index(0)])) == pytest.approx((70.0,))
+    assert top1(gather(runs), runs[order.index(0)]) == pytest.approx(70.0)
 
 
 def test_another_teacher_of_the_same_kind_is_told_apart():
@@ -76,14 +87,13 @@ def test_another_teacher_of_the_same_kind_is_told_apart():
     record = runs[1].record
     teacher = replace(record.teacher, name="imported")
     runs[1] = replace(runs[1], record=replace(record, teacher=teacher))
-    (one,) = comparisons(gather(runs))
-    assert (one.method, one.against) == ("kd, teacher imported", "kd")
+    assert list(intervals(gather(runs), "mean")) == [("kd, teacher imported", "kd")]
 
 
 def test_what_differs_in_seeds_alone_is_named_as_left_out():
     runs = [student(PAIRS[0], KD, (accuracy,), name=f"kd{accuracy}") for accuracy in (0.7, 0.8)]
     results = gather(runs)
-    assert results.accuracies(configuration(runs[0])) == pytest.approx((70.0,))
+    assert top1(results, runs[0]) == pytest.approx(70.0)
     assert results.note == (
         " Left out, being of the same kind as another: students.kd0.8 (as kd0.7)."
     )
@@ -121,13 +131,11 @@ def test_a_loss_tuned_to_each_pair_is_one_method():
     runs = [student(pair, KD, (0.70,)) for pair in PAIRS]
     runs += [student(pair, dkd(i), (0.71 + i / 100,)) for i, pair in enumerate(PAIRS)]
     runs += [student(pair, dkd(i), (0.75,), share=1.0) for i, pair in enumerate(PAIRS)]
-    found = {
-        (one.method, one.against): one.interval.differences for one in comparisons(gather(runs))
-    }
+    found = intervals(gather(runs), "differences")
     assert found["dkd", "kd"] == pytest.approx((1.0, 2.0, 3.0))
     assert found["dkd, all mixed (alpha 1)", "dkd"] == pytest.approx((4.0, 3.0, 2.0))
     runs.append(student(PAIRS[0], dkd(5), (0.70,)))
-    names = {one.method for one in comparisons(gather(runs))}
+    names = set(comparisons(gather(runs))["method"])
     assert {"dkd-0", "dkd-5"} < names, "two settings on one pair are two methods"
 
 
@@ -162,7 +170,7 @@ def test_the_table_marks_intervals_that_exclude_zero():
     runs = [student(pair, KD, (0.70,)) for pair in pairs]
     runs += [student(pair, RESCALED, (0.71 + i / 100,)) for i, pair in enumerate(pairs)]
     runs += [student(pairs[0], RESCALED, (0.60,), share=0.5)]
-    table = comparison_table(comparisons(gather(runs)), "Setting.")
+    table = comparison_table(gather(runs), "Setting.")
     rows = {(row[0].text, row[1].text): row for row in table.rows}
     better = rows["ours", "kd"]
     assert [cell.text for cell in better[2:5]] == ["5", "5", "+3.00"]

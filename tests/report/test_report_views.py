@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from report_samples import KD, RESCALED, sample_run, teacher_facts
 
-from pipeline.report.comparison import comparisons
-from pipeline.report.configurations import gather
+from pipeline.evaluation.comparison import comparisons
+from pipeline.evaluation.frame import gather
+from pipeline.evaluation.runs import Run, describe
+from pipeline.report.comparison import view_table
 from pipeline.report.figures import _paleness
-from pipeline.report.runs import Run, describe
 from pipeline.report.tables import to_csv
-from pipeline.report.view_counts import view_table
 
 
 def student(views: int | None, percent: float, *, method=KD, teacher="big", share=0.0) -> Run:
@@ -80,8 +80,8 @@ def test_curves_of_fewer_views_are_paler():
 
 def test_comparisons_are_with_students_of_all_views():
     runs = [student(4, 68.0), student(None, 70.0), student(2, 66.0)]
-    found = {(one.method, one.against): one.interval.mean for one in comparisons(gather(runs))}
-    assert {key: round(value, 6) for key, value in found.items()} == {
+    compared = comparisons(gather(runs)).set_index(["method", "against"])
+    assert compared["difference"].round(6).to_dict() == {
         ("kd, 4 views", "kd"): -2.0,
         ("kd, 2 views", "kd"): -4.0,
     }

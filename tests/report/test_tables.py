@@ -4,9 +4,10 @@ import csv
 import io
 import math
 
+import pandas as pd
 import pytest
 
-from pipeline.report.numbers import MISSING, deviation, fixed, mean, percent, signed, spread
+from pipeline.evaluation.numbers import MISSING, deviation, fixed, mean, percent, signed, spread
 from pipeline.report.tables import (
     Cell,
     Table,
@@ -26,7 +27,7 @@ TABLE = Table(
     caption="100 % of <it>.",
     header=("Name", "Value"),
     rows=(cells("wrn_40_2", "1.00"), (Cell("a|b"), Cell("2.00", bold=True, small="+1.00"))),
-    data=({"name": "wrn_40_2", "value": 1.0}, {"name": "a,b", "value": None}),
+    data=pd.DataFrame({"name": ["wrn_40_2", "a,b"], "value": [1.0, None]}),
 )
 
 
@@ -54,7 +55,7 @@ def test_numbers_are_printed_with_what_is_known():
 def test_csv_is_read_back_as_it_was():
     rows = list(csv.DictReader(io.StringIO(to_csv(TABLE.data))))
     assert rows == [{"name": "wrn_40_2", "value": "1"}, {"name": "a,b", "value": ""}]
-    assert to_csv([{"x": 1 / 3, "y": math.nan, "z": 7}]) == "x,y,z\n0.333333,,7\n"
+    assert to_csv(pd.DataFrame([{"x": 1 / 3, "y": math.nan, "z": 7}])) == "x,y,z\n0.333333,,7\n"
 
 
 def test_markdown_has_columns_of_one_width():

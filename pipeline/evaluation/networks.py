@@ -11,9 +11,9 @@ from pipeline.core.dataset import ImageData, class_numbers
 from pipeline.core.files import WORK
 from pipeline.core.machine import Machine, load_machine
 from pipeline.core.params import section
-from pipeline.report.features import FeatureCache
-from pipeline.report.params import EvaluationParams
-from pipeline.report.runs import Run, load_runs
+from pipeline.evaluation.features import FeatureCache
+from pipeline.evaluation.params import EvaluationParams
+from pipeline.evaluation.runs import Run, load_runs
 from pipeline.results.record import TIMING
 
 REMOVED = WORK / "removed"

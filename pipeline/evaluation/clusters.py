@@ -15,8 +15,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import homogeneity_completeness_v_measure
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from pipeline.evaluation.remembered import remembered
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class VScore:
     """Fractions in [0, 1]: is a cluster one class, is a class one cluster, and both.
 
@@ -40,6 +42,16 @@ def v_score(
 
     Rosenberg and Hirschberg, "V-Measure", EMNLP 2007, with beta 1; scikit-learn's implementation.
     """
+    return VScore(
+        *_v_score(features, labels, normalise=normalise, seed=seed, n_init=n_init).tolist()
+    )
+
+
+@remembered(version=1)
+def _v_score(
+    features: NDArray[Any], labels: NDArray[Any], *, normalise: bool, seed: int, n_init: int
+) -> NDArray[np.float64]:
+    """`v_score` as an array f8 [3]."""
     points = _points(features, labels)
     classes = len(np.unique(labels))
     if classes < 2:
@@ -52,13 +64,11 @@ def v_score(
     # Fewer different points than classes cannot be parted further (k-means would only warn).
     clusters = min(classes, len(np.unique(_row_bytes(points))))
     with threadpool_limits(1):
-        found = KMeans(clusters, n_init=n_init, random_state=seed).fit_predict(points)
-    homogeneity, completeness, v = homogeneity_completeness_v_measure(labels, found)
-    return VScore(
-        homogeneity=float(homogeneity), completeness=float(completeness), v_score=float(v)
-    )
+        assigned = KMeans(clusters, n_init=n_init, random_state=seed).fit_predict(points)
+    return np.array(homogeneity_completeness_v_measure(labels, assigned), np.float64)
 
 
+@remembered(version=1)
 def tsne_embedding(features: NDArray[Any], *, perplexity: float, seed: int) -> NDArray[np.float32]:
     """Two-dimensional t-SNE embedding f4 [n, 2] of features [n, D], started from their PCA.
 

@@ -19,11 +19,16 @@ def deviation(values: Sequence[float]) -> float | None:
 
 def spread(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
     """`mean ± deviation`, each with the given digits; the mean alone where there is one value."""
-    middle, width = mean(values), deviation(values)
-    if middle is None:
+    return spread_text(mean(values), deviation(values), digits, scale)
+
+
+def spread_text(middle: float | None, width: float | None, digits: int, scale: float = 1.0) -> str:
+    """`spread` of a mean and a deviation that are known; None or NaN: there is none."""
+    if middle is None or math.isnan(middle):
         return MISSING
     text = fixed(scale * middle, digits)
-    return text if width is None else f"{text} ± {fixed(scale * width, digits)}"
+    known = width is not None and not math.isnan(width)
+    return f"{text} ± {fixed(scale * width, digits)}" if known and width is not None else text
 
 
 def percent(values: Sequence[float], digits: int = 2) -> str:
@@ -41,7 +46,14 @@ def fixed(value: float, digits: int) -> str:
     return text.removeprefix("-") if not float(text) else text
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A difference: always with its sign, except for zero."""
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference: always with its sign, except for zero; None or NaN: there is none."""
+    if value is None or math.isnan(value):
+        return MISSING
     text = fixed(value, digits)
     return text if text.startswith("-") or not float(text) else f"+{text}"
+
+
+def printed(value: float, digits: int = 2) -> float:
+    """A number as it is printed: what is printed as zero is zero, what is printed alike is equal."""
+    return float(fixed(value, digits))

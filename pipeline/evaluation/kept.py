@@ -10,17 +10,22 @@ FOLDER/{teachers,baselines,students}/NAME.json
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.dataset_params import load_dataset
 from pipeline.core.files import canonical_json, durable_write
-from pipeline.report.kept_format import SCHEMA, read_kept
-from pipeline.report.params import VScoreParams
-from pipeline.report.runs import Run, check_record
-from pipeline.report.scores import Scores
-from pipeline.report.vscores import MEASURES, VScores
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.evaluation.kept_format import SCHEMA, read_kept
+from pipeline.evaluation.networks import Networks, class_groups, features_of
+from pipeline.evaluation.params import EvaluationParams, VScoreParams
+from pipeline.evaluation.remembered import remember_beside
+from pipeline.evaluation.runs import Run, check_record
+from pipeline.evaluation.scores import Scores, score_runs
+from pipeline.evaluation.vscores import MEASURES, VScores, vscore_runs
 from pipeline.results.record import Record, ResultsError, timing_file
 
 
@@ -63,6 +68,31 @@ def keep_run(
     path = kept_file(folder, run.section, run.name)
     durable_write(path, canonical_json(content))
     return path
+
+
+def keep_networks(
+    content: dict[str, Any],
+    prepared: Path,
+    folders: Mapping[str, Path],
+    features: Path,
+    out: Path,
+    tell: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write the numbers of every trained network into a folder; returns how many, and of how many.
+
+    Arguments and errors are those of `pipeline.evaluate.evaluate_networks`.
+    """
+    params = section(content, EvaluationParams, "evaluation")
+    networks = Networks.of(content, **folders)
+    data, workers = load_dataset(prepared, content), load_machine(content).cores
+    runs = networks.load(data, lambda part, name: None)
+    computed = features_of(runs, content, params, data, features, tell)
+    with remember_beside(features):
+        v_scores = vscore_runs(runs, class_groups(params, data), params.vscore, computed, workers)
+    for scores in score_runs(runs, data.test.labels, workers):
+        own = [score for score in v_scores if score.run is scores.run]
+        keep_run(out, scores.run, scores, own, params.vscore)
+    return len(runs), networks.count
 
 
 def _timing(run: Run) -> Any:

@@ -5,9 +5,8 @@ file belongs to weights (their digest, which the record has), images, classes an
 that is damaged is made anew.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 
 from pipeline.core.dataset import Channels, ImageData, Split
 from pipeline.core.files import work_key
+from pipeline.evaluation.remembered import read_arrays, write_arrays
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.workers import in_threads
 from pipeline.models.network import Network
 from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import CheckpointError, load_into, load_weights, weights_digest
-from pipeline.report.runs import Run
-from pipeline.report.workers import in_threads
 from pipeline.results.record import ResultsError
-from pipeline.results.tensors import read_tensors, save_tensors
 from pipeline.views.batches import ImageBank
 from pipeline.views.predict import clean_bank, place, predict_clean
 
@@ -43,15 +42,6 @@ class ClassFeatures:
     train_labels: NDArray[np.int32]
     test_features: NDArray[np.float16]
     test_labels: NDArray[np.int32]
-
-    @property
-    def sha256(self) -> str:
-        """Digest (hex) of all arrays: what a cached file must still hold."""
-        digest = hashlib.sha256()
-        for name, array in vars(self).items():
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode("ascii"))
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
 
 FeaturesOf = Callable[[Run, int], ClassFeatures]  # run, replicate
@@ -79,17 +69,18 @@ class FeatureCache:
         Raises ResultsError where its weights are not there, or are not those that its record names.
         """
         path = self.path(run, replicate)
-        features = _read(path, self._labels)
-        if features is None:
-            features = self._compute(run, replicate)
-            save(features, path)
+        arrays = read_arrays(path)
+        if arrays is not None:
+            return ClassFeatures(**arrays)
+        features = self._compute(run, replicate)
+        save(features, path)
         return features
 
     def fill(self, runs: Iterable[Run], workers: int) -> None:
         """Compute what is not there yet, on a CPU in threads."""
         replicates = [(run, replicate) for run in runs for replicate in range(run.count)]
-        lacking = [one for one in replicates if not self.path(*one).exists()]
-        in_threads(lambda one: self(*one), lacking, 1 if self.device.type == "cuda" else workers)
+        lacking = [pair for pair in replicates if not self.path(*pair).exists()]
+        in_threads(lambda pair: self(*pair), lacking, 1 if self.device.type == "cuda" else workers)
 
     def lacking(self, runs: Iterable[Run]) -> list[Run]:
         """Runs of which some features have to be computed."""
@@ -116,11 +107,6 @@ class FeatureCache:
         seen = self.data.normalised(run.record.normalisation)
         return seen.mean, seen.std
 
-    @property
-    def _labels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        train, test = self.data.train.labels, self.data.test.labels
-        return train[class_rows(train, self.classes)], test[class_rows(test, self.classes)]
-
     def _compute(self, run: Run, replicate: int) -> ClassFeatures:
         network = place(_load(run, replicate, len(self.data.class_names)), self.device)
         banks = (
@@ -130,7 +116,10 @@ class FeatureCache:
         train, test = (
             predict_clean(network, bank, PREDICT_BATCH)[1].astype(np.float16) for bank in banks
         )
-        train_labels, test_labels = self._labels
+        train_labels, test_labels = (
+            split.labels[class_rows(split.labels, self.classes)]
+            for split in (self.data.train, self.data.test)
+        )
         return ClassFeatures(train, train_labels, test, test_labels)
 
 
@@ -141,23 +130,7 @@ def class_rows(labels: NDArray[np.int32], classes: Sequence[int]) -> NDArray[np.
 
 def save(features: ClassFeatures, path: Path) -> None:
     """Write a cached file, atomically."""
-    tensors = {name: torch.from_numpy(array) for name, array in vars(features).items()}
-    save_tensors(tensors, path, {"sha256": features.sha256})
-
-
-def _read(path: Path, labels: tuple[NDArray[np.int32], NDArray[np.int32]]) -> ClassFeatures | None:
-    """A cached file's features; None where there is none or it is damaged."""
-    names = {one.name for one in fields(ClassFeatures)}
-    try:
-        tensors, facts = read_tensors(path)
-    except (ValueError, OSError):
-        return None
-    if tensors.keys() != names:
-        return None
-    features = ClassFeatures(**{name: tensor.numpy() for name, tensor in tensors.items()})
-    expected = zip((features.train_labels, features.test_labels), labels, strict=True)
-    whole = features.sha256 == facts.get("sha256") and all(np.array_equal(*two) for two in expected)
-    return features if whole else None
+    write_arrays(vars(features), path)
 
 
 def _load(run: Run, replicate: int, num_classes: int) -> Network:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.report.calibration import calibrate, fitted_temperature
-from pipeline.report.runs import Run
-from pipeline.report.workers import in_threads
+from pipeline.evaluation.calibration import calibrate, fitted_temperature
+from pipeline.evaluation.runs import Run
+from pipeline.evaluation.workers import in_threads
 from pipeline.results.metrics import agreement, top1_accuracy, top_k_accuracy
 from pipeline.results.record import ResultsError
 
@@ -67,12 +68,13 @@ def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1)
             return Scores(run, run.kept.scores)
         teacher = teachers.get(run.teacher or "")
         teacher_temperature = temperatures[run.teacher, run.loss]
-        replicates = [
-            _replicate(run, replicate, labels, teacher, teacher_temperature)
-            for replicate in range(run.count)
-        ]
-        found = [name for name in NAMES if all(name in one for one in replicates)]
-        return Scores(run, {name: tuple(one[name] for one in replicates) for name in found})
+        table = pd.DataFrame(
+            [
+                _replicate(run, replicate, labels, teacher, teacher_temperature)
+                for replicate in range(run.count)
+            ]
+        ).dropna(axis="columns")
+        return Scores(run, {name: tuple(table[name].tolist()) for name in NAMES if name in table})
 
     return in_threads(score, runs, workers)
 
@@ -115,10 +117,10 @@ def _logits(run: Run, replicate: int, labels: NDArray[np.int32]) -> NDArray[np.f
             f"{run.section}.{run.name}: replicate {replicate} has logits of shape {logits.shape}, "
             f"expected {(len(labels), classes)}; run its stage again"
         )
-    found, recorded = top1_accuracy(logits, labels), run.top1_accuracies[replicate]
-    if abs(found - recorded) > 0.5 / len(labels):
+    measured, recorded = top1_accuracy(logits, labels), run.top1_accuracies[replicate]
+    if abs(measured - recorded) > 0.5 / len(labels):
         raise ResultsError(
             f"{run.section}.{run.name}: the logits of replicate {replicate} give an accuracy of "
-            f"{found:.4f}, its record says {recorded:.4f}; run its stage again or pull it whole"
+            f"{measured:.4f}, its record says {recorded:.4f}; run its stage again or pull it whole"
         )
     return logits

@@ -61,14 +61,14 @@ def calibrate(
     """
     own = own_scale(loss, test)
     other = None if teacher is None else own_scale(loss, teacher)
-    found = {"nll": nll(own, labels), "ece": ece(own, labels, ECE_BINS)}
+    scores = {"nll": nll(own, labels), "ece": ece(own, labels, ECE_BINS)}
     if other is not None:
-        found["kl"] = kl_divergence(other, own)
+        scores["kl"] = kl_divergence(other, own)
     if temperature is None:
-        return found
-    found["temperature"] = temperature
-    found["fitted_nll"] = nll(own, labels, temperature)
-    found["fitted_ece"] = ece(own, labels, ECE_BINS, temperature)
+        return scores
+    scores["temperature"] = temperature
+    scores["fitted_nll"] = nll(own, labels, temperature)
+    scores["fitted_ece"] = ece(own, labels, ECE_BINS, temperature)
     if other is not None and teacher_temperature is not None:
-        found["fitted_kl"] = kl_divergence(other / teacher_temperature, own / temperature)
-    return found
+        scores["fitted_kl"] = kl_divergence(other / teacher_temperature, own / temperature)
+    return scores

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import read_array
-from pipeline.report.kept_format import Kept
+from pipeline.evaluation.kept_format import Kept
 from pipeline.results.record import (
     CURVES,
     RECORD,

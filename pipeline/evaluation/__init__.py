@@ -1,0 +1,1 @@
+"""Numbers of what was trained: runs, scores, and one frame of everything."""
