@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report.chart_data import accuracy_curve
 from pipeline.report.confusion import shown_run
-from pipeline.report.figures import accuracy_curve
 from pipeline.report.numbers import deviation, mean
 from pipeline.report.runs import Run
 from pipeline.report.scores import Scores

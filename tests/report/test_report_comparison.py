@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from report_samples import sample_run, teacher_facts
 
+from pipeline.report.chart_data import row_labels
 from pipeline.report.comparison import (
     MIN_PAIRS,
     bootstrap,
@@ -14,7 +15,6 @@ from pipeline.report.comparison import (
     comparisons,
 )
 from pipeline.report.configurations import configuration, gather, hard_label_runs
-from pipeline.report.figures import row_labels
 from pipeline.report.tables import to_csv
 
 KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}
