@@ -210,8 +210,8 @@ def draw(arms: list[Arm], path: Path) -> None:
     last = base.transform_filter(f"datum.epoch === {frame['epoch'].max()}")
     left = _by_views(last).properties(title="After the last epoch", width=380, height=260)
     right = over_training.properties(title="Over training (means)", width=380, height=260)
-    specification = specify(alt.hconcat(left, right, spacing=30), frame)
-    path.write_bytes(as_png(vl_convert.vegalite_to_svg(specification)))
+    chart = specify(path.stem, alt.hconcat(left, right, spacing=30), frame)
+    path.write_bytes(as_png(vl_convert.vegalite_to_svg(chart.specification)))
 
 
 def _by_views(chart: alt.Chart) -> alt.LayerChart:

@@ -32,6 +32,7 @@ FEW_EPOCHS = 40  # so many have room for a point each, which says its numbers
 MANY_CLASSES = 24  # more than these have no room for their names and counts
 
 T = TypeVar("T")
+WIDTH = 520  # pixels
 PERCENT = "top-1 accuracy, %"
 
 
@@ -68,7 +69,7 @@ def accuracy_charts(frame: DataFrame) -> list[Chart]:
     """Dots with bars of one sample deviation, and a faint tick for each replicate."""
     sheets = pages(_members(frame), ROWS_PER_PAGE, "rows")
     return [
-        Chart(name, accuracy_chart(_only(frame, chain(*sheet.values()))))
+        accuracy_chart(name, _only(frame, chain(*sheet.values())))
         for name, sheet in zip(page_names("accuracy", len(sheets)), sheets, strict=True)
     ]
 
@@ -77,7 +78,7 @@ def _only(frame: DataFrame, names: Iterable[str]) -> DataFrame:
     return frame[frame["name"].isin(list(names))]
 
 
-def accuracy_chart(frame: DataFrame) -> dict[str, Any]:
+def accuracy_chart(name: str, frame: DataFrame) -> Chart:
     """One page: a block for each group, a row for each network."""
     losses = list(frame["loss"].unique())
     frame = in_order(frame, "group").assign(mixed=[share_shape(share) for share in frame["share"]])
@@ -111,10 +112,7 @@ def accuracy_chart(frame: DataFrame) -> dict[str, Any]:
     layers = alt.layer(bars, ticks, middle, text).properties(width=WIDTH, height=alt.Step(19))
     header = alt.Header(title=None, labelAnchor="start", labelOrient="top", labelPadding=2)
     rows = layers.facet(row=alt.Row("group:N", sort=by_order("group"), header=header), spacing=8)
-    return specify(rows.resolve_scale(y="independent"), frame)
-
-
-WIDTH = 520
+    return specify(name, rows.resolve_scale(y="independent"), frame)
 
 
 def _scale(domain: Sequence[Any], values: Any) -> alt.Scale:
@@ -132,7 +130,7 @@ def curve_charts(frame: DataFrame) -> list[Chart]:
             panels[str(title) if len(parts) == 1 else f"{title} ({index + 1}/{len(parts)})"] = part
     sheets = pages(panels, PANELS_PER_PAGE, "groups")
     return [
-        Chart(name, curve_chart(frame, sheet))
+        curve_chart(name, frame, sheet)
         for name, sheet in zip(page_names("curves", len(sheets)), sheets, strict=True)
     ]
 
@@ -151,22 +149,29 @@ def _panel_parts(rows: DataFrame) -> list[list[str]]:
     return parts
 
 
-def curve_chart(frame: DataFrame, panels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def curve_chart(name: str, frame: DataFrame, panels: Mapping[str, Sequence[str]]) -> Chart:
     """One page: panel title -> names of the networks in it."""
     place = {name: panel for panel, names in enumerate(panels.values()) for name in names}
     shown = _only(frame, place)
     shown = shown.assign(panel=shown["name"].map(place))
-    columns = 2 if len(panels) == 4 else min(PANEL_COLUMNS, len(panels))
     parts = [
         _curve_panel(shown[shown["panel"] == panel], title) for panel, title in enumerate(panels)
     ]
-    chart = alt.concat(*parts, columns=columns, spacing={"row": 24, "column": 24})
-    chart = chart.resolve_scale(color="independent", strokeDash="independent", y="shared")
+    independent = {"color": "independent", "strokeDash": "independent", "y": "shared"}
+    # Put together by hand: Altair's concat takes a second for a dozen panels.
+    chart = {
+        "$schema": alt.SCHEMA_URL,
+        "data": ROWS.to_dict(),
+        "concat": parts,
+        "columns": 2 if len(panels) == 4 else min(PANEL_COLUMNS, len(panels)),
+        "spacing": 24,
+        "resolve": {"scale": independent},
+    }
     kept = ["panel", "network", "epoch", "mean", "low", "high"]
-    return specify(chart, shown[kept].round(4))
+    return specify(name, chart, shown[kept].round(4))
 
 
-def _curve_panel(frame: DataFrame, title: str) -> Any:
+def _curve_panel(frame: DataFrame, title: str) -> dict[str, Any]:
     lines = frame.drop_duplicates("name")
     labels = list(lines["network"])
     legend = alt.Legend(
@@ -191,7 +196,8 @@ def _curve_panel(frame: DataFrame, title: str) -> Any:
         strokeDash=alt.StrokeDash("network:N", scale=dashes, legend=legend),
         tooltip=["network:N", "epoch:Q", *values],
     )
-    return alt.layer(band, line).properties(width=290, height=230)
+    panel = alt.layer(band, line).properties(width=290, height=230).to_dict()
+    return {key: value for key, value in panel.items() if key not in ("$schema", "config", "data")}
 
 
 def _curve_colours(lines: DataFrame) -> list[str]:
@@ -224,7 +230,7 @@ def confusion_charts(frame: DataFrame, title: str, class_names: Sequence[str]) -
     numbers = cells.mark_text(fontSize=10).encode(text="images:Q", color=ink)
     chart = alt.layer(cells, *([] if many else [numbers]), view=alt.ViewConfig(stroke=FAINT))
     chart = chart.properties(title=title, width=side, height=side)
-    return [Chart("confusion", specify(chart, frame.round({"fraction": 6})))]
+    return [specify("confusion", chart, frame.round({"fraction": 6}))]
 
 
 def confusion_cells(x: Mapping[str, Any], y: Mapping[str, Any]) -> Any:

@@ -35,15 +35,15 @@ def vscore_charts(frame: DataFrame, stem: str) -> list[Chart]:
     colours = dict(zip(mixups.mixup, map(mixup_colour, mixups.alpha), strict=True))
     sheets = _sheets(frame.drop(columns="alpha").round(6), BARS_PER_PAGE)
     return [
-        Chart(name, _vscore_chart(sheet, colours))
+        _vscore_chart(name, sheet, colours)
         for name, sheet in zip(page_names(stem, len(sheets)), sheets, strict=True)
     ]
 
 
-def _vscore_chart(frame: DataFrame, colours: dict[str, str]) -> dict[str, Any]:
+def _vscore_chart(name: str, frame: DataFrame, colours: dict[str, str]) -> Chart:
     width = max(250, 32 * (len(colours) + 1) * frame.network.nunique())
     legend = alt.Legend(title=None, orient="top", direction="horizontal")
-    values = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("v_score", "low", "high")]
+    values = [alt.Tooltip(f"{column}:Q", format=".4f") for column in ("v_score", "low", "high")]
     base = alt.Chart(ROWS).encode(
         x=alt.X("network:N", sort=None, title=None, axis=alt.Axis(labelAngle=0, ticks=False)),
         xOffset=alt.XOffset("mixup:N", scale=alt.Scale(domain=list(colours), paddingInner=0.1)),
@@ -59,6 +59,7 @@ def _vscore_chart(frame: DataFrame, colours: dict[str, str]) -> dict[str, Any]:
     text = text.encode(y="top:Q", text=alt.Text("v_score:Q", format=".2f"))
     header = alt.Header(title=None, labelAnchor="start")
     return specify(
+        name,
         alt.layer(bars, lines, text)
         .properties(width=width, height=200)
         .facet(
@@ -83,12 +84,12 @@ def tsne_charts(frame: DataFrame, class_names: Sequence[str], stem: str) -> list
     """t-SNE panels, a few networks to a chart; class_names: in the order of the legend."""
     sheets = _sheets(frame, NETWORKS_PER_PAGE)
     return [
-        Chart(name, _tsne_chart(sheet, class_names), dense=len(sheet) > DENSE)
+        _tsne_chart(name, sheet, class_names)
         for name, sheet in zip(page_names(stem, len(sheets)), sheets, strict=True)
     ]
 
 
-def _tsne_chart(frame: DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
+def _tsne_chart(name: str, frame: DataFrame, class_names: Sequence[str]) -> Chart:
     """Networks against train and test set, without and with mixup.
 
     There is a column for each network, or a row where there are too few for that.
@@ -127,10 +128,12 @@ def _tsne_chart(frame: DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
     layers = alt.layer(points, missing, view=alt.ViewConfig(stroke=FAINT))
     header = alt.Header(title=None)
     return specify(
+        name,
         layers.properties(width=side, height=side).facet(
             row=alt.Row(f"{row}:N", sort=by_order(row), header=header),
             column=alt.Column(f"{column}:N", sort=by_order(column), header=header),
             spacing=8,
         ),
         frame,
+        dense=len(frame) > DENSE,
     )

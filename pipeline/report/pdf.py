@@ -21,12 +21,12 @@ def ordered(pdf: bytes) -> bytes:
     objects = {i: _sorted(pdf[start : ends[start]]) for i, start in enumerate(starts, 1)}
     trailer = pdf[table:].partition(b"trailer")[2].partition(b"startxref")[0]
     numbers: dict[int, int] = {}
-    todo = _references(trailer)
+    todo = _references(trailer)[::-1]
     while todo:
-        number = todo.pop(0)
+        number = todo.pop()
         if number not in numbers:
             numbers[number] = len(numbers) + 1
-            todo = _references(_head(objects[number])) + todo
+            todo += _references(_head(objects[number]))[::-1]
     parts = [pdf[: min(starts)], *(_renumbered(objects[old], old, numbers) for old in numbers)]
     places = list(accumulate(map(len, parts)))
     entries = [b"0000000000 65535 f\r\n", *(b"%010d 00000 n\r\n" % place for place in places[:-1])]

@@ -20,21 +20,36 @@ ROWS = altair.NamedData("rows")
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: the stem of its files, and its Vega-Lite specification with all its data.
+    """A chart: the stem of its files, its Vega-Lite specification but for the data, and these.
 
     `dense`: has so many marks that a browser is to draw them on a canvas.
     """
 
     name: str
-    specification: dict[str, Any]
+    template: dict[str, Any]
+    rows: pandas.DataFrame
     dense: bool = False
 
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The whole specification."""
+        return {
+            **self.template,
+            "datasets": {"rows": json.loads(self.rows.to_json(orient="records"))},
+        }
 
-def specify(chart: Any, rows: pandas.DataFrame) -> dict[str, Any]:
-    """The specification of an Altair chart of ROWS, with the data in it and the project's style."""
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The data by `columns` and `data` (a list a row): half as long as rows that name all values."""
+        columns: dict[str, Any] = json.loads(self.rows.to_json(orient="split", index=False))
+        return columns
+
+
+def specify(name: str, chart: Any, rows: pandas.DataFrame, *, dense: bool = False) -> Chart:
+    """An Altair chart of ROWS, or parts of a specification, in the project's style."""
     # The data stay out of Altair, which would check every value against its schema.
-    data = json.loads(rows.to_json(orient="records"))
-    return {**chart.to_dict(), "config": CONFIG, "datasets": {"rows": data}}
+    parts = chart if isinstance(chart, dict) else chart.to_dict()
+    return Chart(name, {**parts, "config": CONFIG}, rows, dense)
 
 
 def in_order(rows: pandas.DataFrame, *names: str) -> pandas.DataFrame:
@@ -69,5 +84,5 @@ def as_png(svg: str) -> bytes:
     """The picture of an SVG."""
     png, smaller = vl_convert.svg_to_png(svg, scale=PIXELS_PER_INCH / 72), io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:  # a third of the size, and no alpha
-        image.convert("RGB").save(smaller, "PNG", optimize=True)
+        image.convert("RGB").save(smaller, "PNG")
     return smaller.getvalue()

@@ -1,8 +1,9 @@
 "use strict";
 // ast: expressions are interpreted, never compiled, so that nothing in the data can become a program.
 for (const figure of document.querySelectorAll("figure.chart")) {
-  const specification = JSON.parse(figure.querySelector("script").textContent);
-  vegaEmbed(figure.querySelector(".view"), specification, {
+  const [template, { columns, data }] = JSON.parse(figure.querySelector("script").textContent);
+  const rows = data.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]])));
+  vegaEmbed(figure.querySelector(".view"), { ...template, datasets: { rows } }, {
     ast: true,
     mode: "vega-lite",
     renderer: figure.dataset.renderer,
