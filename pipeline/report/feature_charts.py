@@ -107,12 +107,17 @@ def _tsne_chart(name: str, frame: DataFrame, class_names: Sequence[str]) -> Char
         "x": alt.X("x:Q", axis=None, scale=unit),
         "y": alt.Y("y:Q", axis=None, scale=unit),
     }
-    # An opaque mark with a see-through fill: a mark that is see-through makes PDFs ten times as large.
+    dense = len(frame) > DENSE
+    # In PDFs a see-through mark takes ten times the room of an opaque one with a see-through fill, and that
+    # ten times the room of one that is opaque.
     points = (
         alt.Chart(ROWS)
         .transform_filter("datum.note === null")
         .mark_circle(
-            size=float(np.clip(4500 / panel, 5, 24)), opacity=1, fillOpacity=0.75, aria=False
+            size=float(np.clip(4500 / panel, 5, 24)),
+            opacity=1,
+            fillOpacity=1 if dense else 0.75,
+            aria=False,
         )
         .encode(
             color=alt.Color("class:N", scale=colours, legend=legend), tooltip="class:N", **place
@@ -135,5 +140,5 @@ def _tsne_chart(name: str, frame: DataFrame, class_names: Sequence[str]) -> Char
             spacing=8,
         ),
         frame,
-        dense=len(frame) > DENSE,
+        dense=dense,
     )
