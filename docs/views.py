@@ -17,8 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import click
 import torch
+import vl_convert
+from pandas import DataFrame
 from torch import Tensor
 
 from pipeline.compute import pick_device, set_up
@@ -34,7 +37,8 @@ from pipeline.hard_labels.epochs import DrawnEpochs
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.models.weights import load_into, load_weights
-from pipeline.report.style import GREY, INK, figure
+from pipeline.report.render import ROWS, as_png, specify
+from pipeline.report.theme import GREY
 from pipeline.training.jobs import resolve_training
 from pipeline.training.loop import fit
 from pipeline.training.trainer import TestSet, Trainer
@@ -46,6 +50,8 @@ from stages.shared.options import load_params
 DOCS = Path(__file__).parent
 LIVE = Path("data/live")
 STUDENT = "views-20"  # students with the live teacher equal this one in all else
+LEGEND = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolSize=500)
+ACCURACY = "test top-1 accuracy, %"
 BLUES = ("#9ecae1", "#6baed6", "#3182bd", "#08519c")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
@@ -182,40 +188,60 @@ def markdown_table(arms: list[Arm]) -> str:
 
 def draw(arms: list[Arm], path: Path) -> None:
     """Left: accuracy after the last epoch by the number of views; right: accuracy over training."""
+    rows = [
+        (arm.name, arm.views, replicate, epoch, value)
+        for arm in arms
+        for replicate, curve in enumerate(arm.curves)
+        for epoch, value in curve.items()
+    ]
+    frame = DataFrame(rows, columns=["arm", "views", "replicate", "epoch", "accuracy"])
+    base = alt.Chart(ROWS).encode(color=_colours(arms))
+    over_training = base.mark_line(strokeWidth=2).encode(
+        x=alt.X("epoch:Q", axis=alt.Axis(grid=False)),
+        y=alt.Y("mean(accuracy):Q", title=ACCURACY, scale=alt.Scale(zero=False)),
+        strokeDash=alt.StrokeDash(
+            "arm:N",
+            scale=alt.Scale(
+                domain=[arm.name for arm in arms],
+                range=[[6, 3] if arm.views is None else [1, 0] for arm in arms],
+            ),
+            legend=LEGEND,
+        ),
+    )
+    last = base.transform_filter(f"datum.epoch === {frame['epoch'].max()}")
+    left = _by_views(last).properties(title="After the last epoch", width=380, height=260)
+    right = over_training.properties(title="Over training (means)", width=380, height=260)
+    chart = specify(path.stem, alt.hconcat(left, right, spacing=30), frame)
+    path.write_bytes(as_png(vl_convert.vegalite_to_svg(chart.specification)))
+
+
+def _by_views(chart: alt.Chart) -> alt.LayerChart:
+    """Dots and means of students of the store; range and mean of those of none as bands."""
+    stored = chart.transform_filter("datum.views !== null")
+    others = chart.transform_filter("datum.views === null")
+    views = alt.X(
+        "views:Q",
+        title="views of the store that are read",
+        scale=alt.Scale(type="log", nice=False, padding=16),
+        axis=alt.Axis(grid=False, values=[1, 2, 4, 8, 16, 20], format="d"),
+    )
+    y = alt.Y("mean(accuracy):Q", title=ACCURACY, scale=alt.Scale(zero=False))
+    band = others.mark_rect(opacity=0.2).encode(y="min(accuracy):Q", y2="max(accuracy):Q")
+    middle = others.mark_rule(strokeDash=[6, 3], strokeWidth=2).encode(y=y)
+    line = stored.mark_line(strokeWidth=2).encode(x=views, y=y, color=alt.value(BLUES[2]))
+    dots = stored.mark_circle(size=50, opacity=1).encode(
+        x=views, y=alt.Y("accuracy:Q", title=ACCURACY)
+    )
+    return alt.layer(band, middle, line, dots)
+
+
+def _colours(arms: list[Arm]) -> alt.Color:
     stored = [arm for arm in arms if arm.views is not None]
     shades = {arm.name: BLUES[number % len(BLUES)] for number, arm in enumerate(stored)}
     colours = {"alone": GREY, "live teacher": "#d55e00"} | shades
-    with figure(8.4, 3.4) as drawing:
-        left, right = drawing.subplots(1, 2)
-        for name in ("alone", "live teacher"):
-            arm = next(arm for arm in arms if arm.name == name)
-            left.axhspan(min(arm.accuracies), max(arm.accuracies), color=colours[name], alpha=0.2)
-            left.axhline(mean(arm.accuracies) or 0, color=colours[name], linestyle="--")
-            left.annotate(
-                name, (1, mean(arm.accuracies) or 0), xytext=(0, 4), textcoords="offset points",
-                color=colours[name] if name != "alone" else INK, fontsize=8,
-            )  # fmt: skip
-        counts = [arm.views for arm in stored]
-        left.plot(counts, [mean(arm.accuracies) for arm in stored], color="#3182bd", zorder=2)
-        for arm in stored:
-            points = [arm.views] * len(arm.accuracies)
-            left.plot(points, arm.accuracies, "o", color=colours[arm.name], markersize=5, zorder=3)
-        left.set_xscale("log")
-        left.set_xticks(counts, [str(count) for count in counts])
-        left.minorticks_off()
-        left.set(xlabel="views of the store that are read", ylabel="test top-1 accuracy, %")
-        left.set_title("After the last epoch")
-        left.grid(axis="y")
-        for arm in arms:
-            epochs = list(arm.curves[0])
-            values = [mean([curve[epoch] for curve in arm.curves]) for epoch in epochs]
-            style = "-" if arm.views is not None else "--"
-            right.plot(epochs, values, style, color=colours[arm.name], label=arm.name)
-        right.set(xlabel="epoch", ylabel="test top-1 accuracy, %")
-        right.set_title("Over training (means)")
-        right.grid(axis="y")
-        right.legend(fontsize=8, loc="lower right")
-        drawing.savefig(path, metadata={"Software": None})
+    names = [arm.name for arm in arms]
+    scale = alt.Scale(domain=names, range=[colours[name] for name in names])
+    return alt.Color("arm:N", scale=scale, legend=LEGEND)
 
 
 def replace_table(path: Path, table: str) -> None:

@@ -25,18 +25,25 @@ from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import score_runs
 from pipeline.evaluation.vscores import VScores, vscore_runs
 from pipeline.paper.chapter import (
+    TSNE_FIGURES,
     figure_runs,
     study_tables,
-    study_tsne,
     study_vscores,
     terminal_table,
 )
 from pipeline.paper.published import check_dataset
 from pipeline.report.accuracy import accuracy_table, calibration_table, short_table
-from pipeline.report.cluster_figures import compared_networks, tsne_figures, vscore_figures
+from pipeline.report.chart_data import (
+    accuracy_frame,
+    confusion_frame,
+    curve_frame,
+    tsne_frame,
+    vscore_bars,
+)
+from pipeline.report.charts import accuracy_charts, confusion_charts, curve_charts
 from pipeline.report.comparison import comparison_table, view_table
-from pipeline.report.confusion import confusion_figure, shown_run
-from pipeline.report.figures import accuracy_figures, curve_figures
+from pipeline.report.confusion import shown_run
+from pipeline.report.feature_charts import tsne_charts, vscore_charts
 from pipeline.report.folder import Report, check_replaceable, replace_report
 from pipeline.report.machine_readable import (
     write_details,
@@ -45,6 +52,7 @@ from pipeline.report.machine_readable import (
     write_results,
 )
 from pipeline.report.setting import caption, cost_table, setting_table
+from pipeline.report.tsne import compared_networks, tsne_panels
 from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
 
 INTRODUCTION = (
@@ -117,7 +125,7 @@ def add_study(
         report.table(table, short=terminal_table(table))
     if figure_runs(runs):
         report.pictures(
-            study_vscores(vscores, report.figures),
+            study_vscores(vscores),
             "Figure 3: V-scores of the raw penultimate features without and with mixup; lines: one "
             f"sample deviation over networks of that kind. {setting}",
         )
@@ -130,12 +138,12 @@ def add_accuracy(
     report.chapter("Accuracy")
     report.table(accuracy_table(networks, setting), short=short_table(networks, setting))
     report.pictures(
-        accuracy_figures(runs, report.figures),
+        accuracy_charts(accuracy_frame(runs)),
         "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
         f"Circle: no mixup; diamond: a part of the images mixed; square: all. {setting}",
     )
     report.pictures(
-        curve_figures(runs, report.figures),
+        curve_charts(curve_frame(runs)),
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
         f"dashed: a part of the images mixed; dotted: all. {setting}",
     )
@@ -143,7 +151,11 @@ def add_accuracy(
     shown = shown_run(runs)
     if shown is not None:
         report.pictures(
-            [confusion_figure(shown, data.test.labels, data.class_names, report.figures)],
+            confusion_charts(
+                confusion_frame(shown, data.test.labels, data.class_names),
+                f"{shown.section}/{shown.name}",
+                data.class_names,
+            ),
             f"Confusion matrix of {shown.section}/{shown.name} (the first student of the parameters), "
             f"first replicate; shades are fractions of the true class. {setting}",
         )
@@ -182,7 +194,7 @@ def add_features(
         for name, normalised in (("vscores", False), ("vscores-l2", True)):
             kind = "L2-normalised" if normalised else "raw"
             report.pictures(
-                vscore_figures(vscores, report.figures, name, normalised=normalised),
+                vscore_charts(vscore_bars(vscores, normalised=normalised), name),
                 f"V-scores of the {kind} features of networks trained on hard labels, without and with "
                 f"mixup; lines: one sample deviation over networks of that kind.{left_out} {setting}",
             )
@@ -199,19 +211,15 @@ def add_tsne(
     """t-SNE panels: figures 1 and 2 of the study where it is reported, else of all hard-label runs."""
     assert params.tsne is not None
     if params.paper_tables and figure_runs(runs):
-        figures = study_tsne(runs, groups, params.tsne, features, report.figures, workers)
+        chosen, names = figure_runs(runs), TSNE_FIGURES
     else:
-        chosen = compared_networks(runs)
-        figures = {
-            group: tsne_figures(
-                chosen, classes, params.tsne, features, report.figures, f"tsne-{group}", workers
-            )
-            for group, classes in groups.items()
-        }
-    for group, names in figures.items():
-        number = f"Figure {names[0].removeprefix('figure')}: " if "figure" in names[0] else ""
+        chosen, names = compared_networks(runs), {group: f"tsne-{group}" for group in groups}
+    for group in (group for group in groups if group in names):
+        classes, name = groups[group], names[group]
+        panels = tsne_panels(chosen, list(classes), params.tsne, features, workers)
+        number = f"Figure {name.removeprefix('figure')}: " if "figure" in name else ""
         report.pictures(
-            names,
+            tsne_charts(tsne_frame(panels, classes), list(classes.values()), name),
             f"{number}t-SNE of the penultimate features of the {group} classes "
             f"({', '.join(groups[group].values())}): the first {params.tsne.images_per_class} images "
             f"of each class at most, perplexity {params.tsne.perplexity:g} (lower among few images), one "

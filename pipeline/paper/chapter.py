@@ -1,12 +1,9 @@
 """The study's chapter of the report: tables 1-3, figures 1-3, what lies beside them, and the claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from pipeline.evaluation.features import FeaturesOf
 from pipeline.evaluation.frame import Results
-from pipeline.evaluation.params import TsneParams
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import VScores
 from pipeline.paper.cells import ALPHA
@@ -15,7 +12,9 @@ from pipeline.paper.extra import extra_tables
 from pipeline.paper.feature_claims import feature_claims
 from pipeline.paper.published import RESNETS, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import paper_tables
-from pipeline.report.cluster_figures import tsne_figures, vscore_figures
+from pipeline.report.chart_data import vscore_bars
+from pipeline.report.feature_charts import vscore_charts
+from pipeline.report.render import Chart
 from pipeline.report.tables import Table
 
 # The study's figures 1 and 2, one for each of its groups of classes.
@@ -56,32 +55,10 @@ def figure_runs(runs: Sequence[Run]) -> list[Run]:
     return sorted(chosen, key=lambda run: RESNETS.index(run.network))
 
 
-def study_tsne(
-    runs: Sequence[Run],
-    groups: Mapping[str, Mapping[int, str]],
-    params: TsneParams,
-    features: FeaturesOf,
-    folder: Path,
-    workers: int,
-) -> dict[str, list[str]]:
-    """Figures 1 and 2; returns their file names by class group.
-
-    Args:
-        groups: name -> class number -> class name; groups of other names have no figure here.
-    """
-    return {
-        group: tsne_figures(
-            figure_runs(runs), classes, params, features, folder, TSNE_FIGURES[group], workers
-        )
-        for group, classes in groups.items()
-        if group in TSNE_FIGURES
-    }
-
-
-def study_vscores(vscores: Sequence[VScores], folder: Path) -> list[str]:
+def study_vscores(vscores: Sequence[VScores]) -> list[Chart]:
     """Figure 3, of the raw features."""
     wanted = figure_runs([one.run for one in vscores])
     order = {(run.section, run.name): index for index, run in enumerate(wanted)}
     chosen = [one for one in vscores if (one.run.section, one.run.name) in order]
     chosen.sort(key=lambda one: order[one.run.section, one.run.name])
-    return vscore_figures(chosen, folder, VSCORE_FIGURE, normalised=False)
+    return vscore_charts(vscore_bars(chosen, normalised=False), VSCORE_FIGURE)

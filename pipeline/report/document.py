@@ -1,15 +1,19 @@
 """The report: one list of blocks, written as Markdown and as a self-contained HTML page."""
 
 import base64
-import html
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from pipeline.report.style import FIGURE_DPI
-from pipeline.report.tables import Table, to_html, to_markdown
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-CSS_DPI = 96
+from pipeline.report.render import Chart
+from pipeline.report.tables import Table, to_markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class Heading:
     """Starts a chapter."""
 
     text: str
+
+    @property
+    def anchor(self) -> str:
+        """What a link inside the page calls it."""
+        return "".join(c if c.isalnum() else "-" for c in self.text.lower())
 
 
 @dataclass(frozen=True)
@@ -28,35 +37,13 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: the stem of its files in `figures/`, and its caption."""
+    """A chart and its caption."""
 
-    name: str
+    chart: Chart
     caption: str
 
 
 Block = Heading | Paragraph | Picture | Table
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #22252b; margin: 0 auto; max-width: 1320px;
-       padding: 2rem 1.5rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid #d9dce1; }
-h3 { font-size: 1rem; margin: 0 0 .5rem; }
-nav a { margin-right: 1rem; color: #0072b2; text-decoration: none; }
-figure { margin: 1.4rem 0 2rem; }
-figcaption { color: #5b6270; font-size: .87rem; margin-top: .45rem; max-width: 62rem; }
-img { max-width: 100%; height: auto; }
-.scroll { overflow: auto; max-height: 46rem; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .26rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #eceef1; }
-thead th { white-space: normal; vertical-align: bottom; }
-thead th { position: sticky; top: 0; background: #fff; border-bottom: 1.5px solid #7a808a; }
-tbody tr:hover { background: #f5f7f9; }
-.number { text-align: right; }
-td.prose { white-space: normal; min-width: 18rem; }
-td small { display: block; color: #5b6270; font-size: .76rem; }
-"""
 
 
 def write_markdown(title: str, blocks: Sequence[Block], folder: Path) -> None:
@@ -68,42 +55,49 @@ def write_markdown(title: str, blocks: Sequence[Block], folder: Path) -> None:
         elif isinstance(block, Paragraph):
             parts.append(f"{block.text}\n")
         elif isinstance(block, Picture):
-            parts.append(f"![{block.caption}](figures/{block.name}.png)\n\n*{block.caption}*\n")
+            caption = block.caption
+            parts.append(f"![{caption}](figures/{block.chart.name}.png)\n\n*{caption}*\n")
         else:
             parts.append(to_markdown(block))
     (folder / "report.md").write_text("\n".join(parts), encoding="utf-8", newline="\n")
 
 
 def write_html(title: str, blocks: Sequence[Block], folder: Path) -> None:
-    """Write FOLDER/report.html with the pictures of FOLDER/figures inside it: it needs nothing else."""
-    headings = [block.text for block in blocks if isinstance(block, Heading)]
-    links = " ".join(f'<a href="#{_anchor(text)}">{html.escape(text)}</a>' for text in headings)
-    body = "\n".join(_html_block(block, folder) for block in blocks)
-    text = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n"
+    """Write FOLDER/report.html with the charts inside it: it needs nothing else, and fetches nothing.
+
+    Whatever text is in blocks and charts, the page runs no scripts but its own two: its policy names
+    them by their digests, and allows no evaluation of strings.
+    """
+    scripts = [script("vega.js"), script("charts.js")]
+    page = environment().get_template("page.html.j2")
+    text = page.render(
+        title=title,
+        blocks=[(type(block).__name__, block) for block in blocks],
+        scripts=scripts,
+        digests=[_digest(text) for text in scripts],
     )
     (folder / "report.html").write_text(text, encoding="utf-8", newline="\n")
 
 
-def _html_block(block: Block, folder: Path) -> str:
-    if isinstance(block, Heading):
-        return f'<h2 id="{_anchor(block.text)}">{html.escape(block.text)}</h2>'
-    if isinstance(block, Paragraph):
-        return f"<p>{html.escape(block.text)}</p>"
-    if isinstance(block, Picture):
-        content = (folder / "figures" / f"{block.name}.png").read_bytes()
-        # A PNG's width in pixels; shown at the size in inches that it was drawn for.
-        width = round(int.from_bytes(content[16:20], "big") * CSS_DPI / FIGURE_DPI)
-        data, caption = base64.b64encode(content).decode(), html.escape(block.caption)
-        return (
-            f'<figure><img alt="{caption}" width="{width}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return to_html(block)
+@cache
+def environment() -> Environment:
+    """The templates of the page: whatever is not Markup is escaped in them."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
-def _anchor(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower())
+def script(name: str) -> Markup:
+    """A script of the page, of our own making or as vl-convert brings it."""
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    assert "</script" not in text.lower(), name
+    return Markup(text)
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

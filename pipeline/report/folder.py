@@ -1,11 +1,12 @@
 """The folder of a report: it in the making, what may be in it, and a new one in its place."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
+from pipeline.report.render import Chart, write_chart
 from pipeline.report.tables import Table, to_text, write_table
 
 TITLE = "Decant report"
@@ -31,11 +32,6 @@ class Report:
     blocks: list[Block] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
 
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.folder / "figures"
-
     def chapter(self, title: str, *text: str) -> None:
         """Start a chapter."""
         self.blocks += [Heading(title), *map(Paragraph, text)]
@@ -47,9 +43,11 @@ class Report:
         if short is not None:
             self.summary.append(to_text(short))
 
-    def pictures(self, names: Iterable[str], text: str) -> None:
-        """Show figures that have been written."""
-        self.blocks += [Picture(name, text) for name in names]
+    def pictures(self, charts: Sequence[Chart], text: str) -> None:
+        """Write the files of charts and show them, each with that caption."""
+        for chart in charts:
+            write_chart(chart, self.folder / "figures")
+        self.blocks += [Picture(chart, text) for chart in charts]
 
     def warn(self, lines: Sequence[str]) -> None:
         """Say in the report and on the terminal what a reader must not overlook."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DecantError
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import NAMES
+from pipeline.report.chart_data import accuracy_curve
 from pipeline.report.confusion import shown_run
-from pipeline.report.figures import accuracy_curve
 from pipeline.report.tables import to_csv
 
 BARS = ["network", "classes", "v_score", "deviation"]

@@ -1,10 +1,9 @@
-"""A table once, written as CSV (for machines), Markdown, LaTeX and HTML (for readers).
+"""A table once, written as CSV (for machines), Markdown and LaTeX (for readers).
 
-pandas writes the CSV. Its Markdown, LaTeX and HTML know no marks beside numbers, no published number below
-a measured one and no captions of their own: those few lines stay ours.
+pandas writes the CSV. Its Markdown and LaTeX know no marks beside numbers, no published number below a
+measured one and no captions of their own: those few lines stay ours.
 """
 
-import html
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -157,38 +156,6 @@ def _latex(cell: Cell) -> str:
     text = f"\\underline{{{text}}}" if cell.underline else text
     text = f"\\textbf{{{text}}}" if cell.bold else text
     return f"{text} {{\\scriptsize {latex_text(cell.small)}}}" if cell.small else text
-
-
-def to_html(table: Table) -> str:
-    """A `figure` element with the table and its caption."""
-    head = "".join(
-        f"<th{_side(table, index)}>{html.escape(name)}</th>"
-        for index, name in enumerate(table.header)
-    )
-    body = "\n".join(
-        "<tr>"
-        + "".join(f"<td{_side(table, index)}>{_html(cell)}</td>" for index, cell in enumerate(row))
-        + "</tr>"
-        for row in table.rows
-    )
-    return (
-        f'<figure class="table" id="{table.name}">\n<h3>{html.escape(table.title)}</h3>\n'
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n'
-        f"</tbody></table></div>\n<figcaption>{html.escape(table.caption)}</figcaption>\n</figure>\n"
-    )
-
-
-def _side(table: Table, index: int) -> str:
-    if index in table.prose:
-        return ' class="prose"'
-    return "" if index < table.labels else ' class="number"'
-
-
-def _html(cell: Cell) -> str:
-    text = html.escape(cell.text)
-    text = f"<u>{text}</u>" if cell.underline else text
-    text = f"<b>{text}</b>" if cell.bold else text
-    return f"{text}<small>{html.escape(cell.small)}</small>" if cell.small else text
 
 
 def to_text(table: Table) -> str:

@@ -1,7 +1,9 @@
-"""Pictures: how runs are arranged in them, and that the same data give the same bytes."""
+"""Charts: how networks are arranged, the numbers shown, and that the same data give the same bytes."""
 
-import matplotlib
+import json
+
 import numpy as np
+import pandas
 import pytest
 from report_samples import (
     evaluation_params,
@@ -14,23 +16,23 @@ from report_samples import (
 from pipeline.evaluation.configurations import hard_label_runs
 from pipeline.evaluation.runs import SECTIONS, describe, load_runs
 from pipeline.evaluation.vscores import group_features, vscore_runs
-from pipeline.report.cluster_figures import (
-    tsne_figure,
-    tsne_panels,
-    vscore_figures,
-    vscore_samples,
-)
-from pipeline.report.confusion import confusion_figure, confusion_matrix, shown_run
-from pipeline.report.figures import (
+from pipeline.report.chart_data import (
     accuracy_curve,
-    accuracy_figures,
-    curve_figures,
+    accuracy_frame,
+    confusion_frame,
+    curve_frame,
     grouped,
-    pages,
+    tsne_frame,
+    vscore_bars,
 )
-from pipeline.report.style import figure, save_figure
+from pipeline.report.charts import accuracy_charts, confusion_charts, curve_charts, pages
+from pipeline.report.confusion import confusion_matrix, shown_run
+from pipeline.report.feature_charts import tsne_charts, vscore_charts
+from pipeline.report.render import write_chart
+from pipeline.report.tsne import tsne_panels
 
 CLASSES = {"similar": (1, 2, 3), "different": (0, 4, 5)}
+NAMES = {1: "one", 2: "two", 3: "three"}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,10 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vscores(runs):
     return vscore_runs(runs, CLASSES, evaluation_params().vscore, sample_features, 2)
+
+
+def rows_of(chart):
+    return chart.specification["datasets"]["rows"]
 
 
 def test_runs_are_grouped_by_what_they_can_be_compared_with(runs):
@@ -78,41 +84,64 @@ def test_pages_hold_every_run_once_and_no_more_than_fits():
     assert [list(page) for page in by_panel] == [["a", "b"], ["c"]]
 
 
+def test_accuracies_in_a_chart_are_those_of_the_records(runs):
+    (chart,) = accuracy_charts(accuracy_frame(runs))
+    for run in runs:
+        found = [row for row in rows_of(chart) if row["name"] == f"{run.section}/{run.name}"]
+        assert [row["accuracy"] / 100 for row in found] == pytest.approx(run.top1_accuracies)
+        mean = 100 * np.mean(run.top1_accuracies)
+        assert [row["mean"] for row in found] == pytest.approx([mean] * run.count)
+        width = 100 * np.std(run.top1_accuracies, ddof=1) if run.count > 1 else None
+        expected = None if width is None else pytest.approx(mean - width)
+        assert all(row["low"] == expected for row in found)
+
+
+def test_a_hundred_networks_fill_pages(runs):
+    frame = accuracy_frame(runs)
+    many = [
+        frame.assign(name=frame["name"] + f"-{i}", network=frame["network"] + f" ({i})")
+        for i in range(13)
+    ]
+    charts = accuracy_charts(pandas.concat(many))
+    assert [chart.name for chart in charts] == [f"accuracy-{page}" for page in (1, 2, 3, 4)]
+    assert sum(len({row["name"] for row in rows_of(chart)}) for chart in charts) == 104
+
+
 def test_curves_hold_the_evaluated_epochs(runs):
     epochs, accuracies = accuracy_curve(runs[2])
     assert epochs == [2, 4]
     assert accuracies.shape == (2, 2)
     assert accuracies[:, -1] == pytest.approx(runs[2].top1_accuracies)
+    frame = curve_frame(runs)
+    last = frame[(frame["name"] == "baselines/small") & (frame["epoch"] == 4)].iloc[0]
+    values = [100 * value for value in runs[2].top1_accuracies]
+    found = (last["mean"], last["low"], last["high"])
+    assert found == pytest.approx((np.mean(values), min(values), max(values)))
 
 
-def test_imported_weights_have_no_curve(runs, tmp_path, monkeypatch):
+def test_imported_weights_have_no_curve(runs, monkeypatch):
     monkeypatch.setattr(type(runs[0]), "curves", lambda run, replicate: {})
-    assert curve_figures(runs, tmp_path) == []
+    assert curve_charts(curve_frame(runs)) == []
 
 
-def test_the_same_runs_give_the_same_pictures(runs, vscores, tmp_path):
-    for name in ("first", "second"):
-        # A user's own settings of matplotlib must not show.
-        with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-            folder = tmp_path / name / "figures"
-            accuracy_figures(runs, folder)
-            curve_figures(runs, folder)
-            vscore_figures(vscores, folder, "vscores", normalised=False)
+def test_the_same_runs_give_the_same_files(runs, vscores, tmp_path):
+    for name in ("first", "second", "third"):
+        charts = accuracy_charts(accuracy_frame(runs)) + curve_charts(curve_frame(runs))
+        charts += vscore_charts(vscore_bars(vscores, normalised=False), "vscores")
+        # What was drawn before in the same process must not show.
+        for chart in charts[:: -1 if name == "second" else 1]:
+            write_chart(chart, tmp_path / name / "figures")
     first = folder_bytes(tmp_path / "first")
     names = ("accuracy", "curves", "vscores")
-    files = [f for name in names for f in (f"figures/{name}.png", f"vector/{name}.svg")]
-    assert sorted(first) == sorted(files)
+    kinds = ("figures/{}.png", "vector/{}.svg", "vector/{}.pdf")
+    assert sorted(first) == sorted(kind.format(name) for name in names for kind in kinds)
     assert folder_bytes(tmp_path / "second") == first
-
-
-def test_pictures_carry_no_date_and_no_version(tmp_path):
-    with figure(2, 1) as drawing:
-        drawing.add_subplot().plot([0, 1])
-        save_figure(drawing, tmp_path / "figures", "line")
-    files = folder_bytes(tmp_path)
-    assert b"date>" not in files["vector/line.svg"]
-    assert b"Matplotlib" not in files["figures/line.png"]
-    assert b"tEXt" not in files["figures/line.png"]
+    assert folder_bytes(tmp_path / "third") == first
+    for name, content in first.items():
+        assert not any(
+            word in content for word in (b"CreationDate", b"ModDate", b"dc:date", b"/ID")
+        )
+        assert not name.endswith("png") or b"tEXt" not in content
 
 
 def test_confusions_are_counted_by_true_and_predicted_class():
@@ -129,20 +158,33 @@ def test_the_first_student_s_confusions_are_shown(runs, tmp_path):
     assert shown_run([]) is None
     data = sample_data()
     for names in (data.class_names, [f"class {i}" for i in range(30)]):
-        confusion_figure(chosen, data.test.labels, names, tmp_path / "figures")
+        frame = confusion_frame(chosen, data.test.labels, names)
+        assert frame["images"].sum() == len(data.test.labels)
+        assert frame.groupby("actual")["fraction"].sum().tolist() == pytest.approx([1] * 6)
+        (chart,) = confusion_charts(frame, "students/big-small-kd", names)
+        printed = [layer["mark"]["type"] for layer in chart.specification["layer"]]
+        assert printed == (["rect", "text"] if len(names) < 24 else ["rect"])
+        write_chart(chart, tmp_path / "figures")
         assert (tmp_path / "figures" / "confusion.png").stat().st_size > 0
 
 
 def test_bars_gather_networks_of_one_kind(runs, vscores):
-    samples = vscore_samples(vscores, "similar", "train", normalised=False)
-    assert list(samples) == [
-        ("resnet20", None),
-        ("resnet20", 1.0),
-        ("resnet8", None),
-        ("resnet8", 1.0),
-    ]
-    assert len(samples["resnet8", None]) == 2
-    assert list(hard_label_runs(runs)) == list(samples)
+    frame = vscore_bars(vscores, normalised=False)
+    shown = frame[frame["panel"] == "similar classes, train set"].set_index(["network", "mixup"])
+    kinds = [("resnet20", "no mixup"), ("resnet8", "no mixup")]
+    kinds += [(network, "mixup, alpha 1") for network, _ in kinds]
+    assert list(shown.index) == kinds
+    (alone,) = hard_label_runs(runs)["resnet8", None]
+    (own,) = (
+        score.v_score
+        for score in vscores
+        if (score.run, score.group, score.split, score.normalised)
+        == (alone, "similar", "train", False)
+    )
+    assert len(own) == 2
+    bar = shown.loc[("resnet8", "no mixup")]
+    assert bar["v_score"] == pytest.approx(np.mean(own))
+    assert bar["high"] - bar["v_score"] == pytest.approx(np.std(own, ddof=1), abs=1e-12)
 
 
 def test_v_scores_do_not_depend_on_the_number_of_workers(runs, vscores):
@@ -166,13 +208,10 @@ def test_tsne_shows_the_first_images_of_each_class(runs, tmp_path):
     for panel in panels:
         assert np.bincount(panel.labels).tolist() == [0, 12, 12, 12]
         assert panel.points.shape == (36, 2)
-    names = {1: "one", 2: "two", 3: "three"}
     for folder in ("first", "second"):
         found = tsne_panels(runs, CLASSES["similar"], params, sample_features, 1)
-        assert (
-            tsne_figure(found, names, tmp_path / folder / "figures", "tsne-similar")
-            == "tsne-similar"
-        )
+        (chart,) = tsne_charts(tsne_frame(found, NAMES), list(NAMES.values()), "tsne-similar")
+        write_chart(chart, tmp_path / folder / "figures")
     assert folder_bytes(tmp_path / "first") == folder_bytes(tmp_path / "second")
 
 
@@ -180,5 +219,12 @@ def test_a_network_without_mixup_partner_leaves_its_panel_empty(runs, tmp_path):
     params = evaluation_params().tsne
     assert params is not None
     panels = tsne_panels(runs[:3], CLASSES["similar"], params, sample_features, 2)
-    tsne_figure(panels, {1: "one", 2: "two", 3: "three"}, tmp_path, "tsne-similar")
-    assert (tmp_path / "tsne-similar.png").stat().st_size > 0
+    (chart,) = tsne_charts(tsne_frame(panels, NAMES), list(NAMES.values()), "tsne-similar")
+    empty = {(row["network"], row["setting"]) for row in rows_of(chart) if row["note"]}
+    settings = {f"{split} set, mixup, alpha 1" for split in ("train", "test")}
+    assert empty == {("resnet8", setting) for setting in settings}
+    json.dumps(chart.specification, allow_nan=False)
+    write_chart(chart, tmp_path / "figures")
+    assert (tmp_path / "vector/tsne-similar.svg").read_text(encoding="utf-8").count(
+        ">not run<"
+    ) == 2

@@ -10,8 +10,8 @@ from report_samples import sample_run, teacher_facts
 from pipeline.evaluation.comparison import MIN_PAIRS, bootstrap, comparisons
 from pipeline.evaluation.configurations import configuration, hard_label_runs
 from pipeline.evaluation.frame import gather
+from pipeline.report.chart_data import row_labels
 from pipeline.report.comparison import comparison_table
-from pipeline.report.figures import row_labels
 from pipeline.report.tables import to_csv
 
 KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9}

@@ -8,8 +8,8 @@ from report_samples import KD, RESCALED, sample_run, teacher_facts
 from pipeline.evaluation.comparison import comparisons
 from pipeline.evaluation.frame import gather
 from pipeline.evaluation.runs import Run, describe
+from pipeline.report.chart_data import paleness
 from pipeline.report.comparison import view_table
-from pipeline.report.figures import _paleness
 from pipeline.report.tables import to_csv
 
 
@@ -75,7 +75,7 @@ def test_names_say_how_many_views():
 
 def test_curves_of_fewer_views_are_paler():
     runs = [student(1, 60.0), student(None, 70.0), student(4, 68.0)]
-    assert [_paleness(run, runs) for run in runs] == [0.7, 0.0, 0.35]
+    assert [paleness(run, runs) for run in runs] == [0.7, 0.0, 0.35]
 
 
 def test_comparisons_are_with_students_of_all_views():

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.numbers import MISSING, deviation, fixed, mean, percent, signed, spread
+from pipeline.report.document import environment
 from pipeline.report.tables import (
     Cell,
     Table,
     cells,
     latex_text,
     to_csv,
-    to_html,
     to_latex,
     to_markdown,
     to_text,
@@ -79,7 +79,7 @@ def test_latex_escapes_what_latex_reads():
 
 
 def test_html_escapes_what_html_reads():
-    text = to_html(TABLE)
+    text = environment().get_template("table.html.j2").module.table(TABLE)
     assert "A &amp; B" in text
     assert "&lt;it&gt;" in text
     assert "<b>2.00</b><small>+1.00</small>" in text

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from stages.cli import COMMANDS, main
 
-HEAVY = ("torch", "torchvision", "zarr", "sklearn", "pandas", "matplotlib", "numpy", "dvc")
+HEAVY = ("torch", "torchvision", "zarr", "sklearn", "pandas", "altair", "numpy", "dvc")
 
 
 def run(*arguments):
