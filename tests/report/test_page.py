@@ -78,10 +78,16 @@ def strange_charts(names: list[str]) -> list[Chart]:
 def write_page(folder, names):
     report = Report(folder)
     report.chapter(names[0], *names)
-    facts = tuple({"a": name} for name in names)
     rows = tuple(cells(name) for name in names)
     report.table(
-        Table(name="t", title=names[0], caption=names[1], header=("a",), rows=rows, data=facts)
+        Table(
+            name="t",
+            title=names[0],
+            caption=names[1],
+            header=("a",),
+            rows=rows,
+            data=DataFrame({"a": names}),
+        )
     )
     charts = strange_charts(names)
     report.pictures(charts, names[1])
