@@ -115,7 +115,7 @@ def count_flops(network: Network, image_size: int) -> int:
     """Operations of a forward pass of one image, of a network on the meta device in eval mode."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 3, image_size, image_size, device="meta"))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def count_images(params: DatasetParams, root: Path) -> ImageCounts:
