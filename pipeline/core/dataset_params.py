@@ -24,6 +24,7 @@ from pipeline.core.dataset import (
 from pipeline.core.params import Seed, checked, section
 
 DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder"]
+CIFAR = ("cifar10", "cifar100")
 
 # Pixels and images that are added up at a time: 2**15 squares of 255 fit into 32 bits.
 _ADDED_PIXELS, _ADDED_IMAGES = 2**22, 2**15
@@ -61,16 +62,18 @@ class DatasetParams:
     )
 
     def __post_init__(self) -> None:
-        cifar = self.name in ("cifar10", "cifar100")
-        if cifar and self.image_size != 32:
+        problems = []
+        if self.name in CIFAR and self.image_size != 32:
             found = self.image_size
-            raise ValueError(f"image_size: CIFAR images are 32 pixels wide; set 32, found {found}")
-        if cifar and self.test_fraction is not None:
-            raise ValueError("test_fraction: CIFAR has a test set of its own; set null")
+            problems.append(f"image_size: CIFAR images are 32 pixels wide; set 32, found {found}")
+        if self.name in CIFAR and self.test_fraction is not None:
+            problems.append("test_fraction: CIFAR has a test set of its own; set null")
         if self.name == "digits" and self.test_fraction is None:
-            raise ValueError(
+            problems.append(
                 "test_fraction: digits has no test set of its own; set the part to hold out"
             )
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 def load_dataset(folder: Path, content: Mapping[str, Any] | None) -> ImageData:

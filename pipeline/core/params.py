@@ -24,7 +24,7 @@ from pipeline.core.errors import DecantError
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 KEY_PATTERN = re.compile(r"[a-z0-9_-]+")
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

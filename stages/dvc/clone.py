@@ -92,8 +92,9 @@ def needs(stage: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Path | N
         store = str(entries(params, "students").get(name, {}).get("store"))
         yield store_stage(store), STORES / store
     elif kind == GOAL:
-        for section in ("teachers", "baselines", "students"):
-            yield from ((f"{SECTIONS[section]}@{key}", None) for key in entries(params, section))
+        for section, stage in SECTIONS.items():
+            if section != "dumps":
+                yield from ((f"{stage}@{key}", None) for key in entries(params, section))
 
 
 def store_stage(store: str) -> str:

@@ -14,11 +14,21 @@ from pathlib import Path
 
 from dvc.cli import main
 
+LOCK = Path("dvc.lock")
+
 
 def reproduce(file: Path, goals: list[str], arguments: list[str]) -> int:
-    """DVC's exit code: that of the command that failed, if any."""
+    """DVC's exit code: that of the command that failed, if any.
+
+    `dvc repro` alone looks at every input and result. Where dvc.lock is then what it was, all are as it says,
+    and `dvc status` would look again.
+    """
+    before = LOCK.read_bytes() if LOCK.exists() and not arguments else None
     if (code := main(["repro", *arguments])) or not goals:
         return int(code)
+    if before is not None and LOCK.read_bytes() == before:
+        file.write_text("{}", encoding="ascii")
+        return 0
     with printed_to(file):
         return int(main(["status", "--json", *goals]))
 

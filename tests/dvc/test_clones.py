@@ -10,6 +10,14 @@ import pytest
 from sharing_team import ROOT, Clone, Team, ran, student, tiny_params
 
 REPORT = "reports/report.html"
+# Notes at the end of each Python process which of these it has imported.
+HOOK = """
+import atexit, os, sys
+def note():
+    with open(os.environ["IMPORTS"], "a") as file:
+        file.writelines(name + "\\n" for name in ("dvc", "torch") if name in sys.modules)
+atexit.register(note)
+"""
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -54,6 +62,14 @@ def test_with_a_remote_all_that_evaluate_reads_is_fetched(clone, team):
     assert "dvc pull dump@resnet8" in output
     assert "cache" not in output
     assert (clone.folder / "data/stores/resnet8.zarr/zarr.json").is_file()
+    # With nothing to do one process imports DVC, and none torch.
+    hook, log = clone.folder / "data/.work/hook", clone.folder / "data/.work/imports.txt"
+    hook.mkdir(parents=True)
+    (hook / "sitecustomize.py").write_text(HOOK)
+    environment = clone.environment | {"PYTHONPATH": str(hook), "IMPORTS": str(log)}
+    command = [sys.executable, "-m", "stages.cli", "repro"]
+    subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, check=True)
+    assert sorted(log.read_text().split()) == ["dvc"]
 
 
 def test_a_remote_that_lacks_the_results_is_no_success(clone, tmp_path):

@@ -82,8 +82,10 @@ def test_class_names_that_are_known_beforehand(digits):
 
 
 def test_all_problems_are_listed_at_once():
-    with pytest.raises(ValueError, match=r"image_size.*; test_fraction.*; seed"):
-        DatasetParams(name="digits", image_size=4, seed=-1)
+    with pytest.raises(ValueError, match=r"(?s)image_size.*subset_fraction.*seed"):
+        DatasetParams(name="digits", image_size=4, seed=-1, subset_fraction=2.0)
+    with pytest.raises(ValueError, match=r"image_size: CIFAR.*; test_fraction: CIFAR"):
+        DatasetParams(name="cifar10", image_size=16, test_fraction=0.5)
 
 
 def test_digits_are_the_resized_originals_in_three_equal_channels(digits):

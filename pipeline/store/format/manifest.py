@@ -6,14 +6,14 @@ The types say which values are possible; they are checked when a manifest is par
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, field
-from typing import Annotated, Any, Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pipeline.core.dataset import Normalisation, class_name_problem
 from pipeline.core.files import canonical_json
-from pipeline.core.params import Fraction, checked, read
+from pipeline.core.params import STRICT, Fraction, read
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import GroupShape
 from pipeline.views.plans import ViewRecipe
@@ -36,13 +36,15 @@ Width = Annotated[int, Field(ge=1, le=2**20)]
 Deviation = Annotated[float, Field(gt=0)]
 
 
-@checked
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """The data set of a store, as the teacher saw it.
 
     `fingerprint` covers images, labels, class names and their order; `mean` and `std` are of the
     normalisation, per channel, of pixel / 255.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: Name
     fingerprint: Digest
@@ -99,13 +101,15 @@ def describe_dataset(data: _ImageData) -> DatasetInfo:
     )
 
 
-@checked
+@dataclass(frozen=True, kw_only=True)
 class TeacherInfo:
     """Whose logits these are; `weights_sha256` is None where they were computed elsewhere.
 
     `normalisation` is the teacher's own, None where it is the data set's. It is what the teacher saw;
     students see the data set's.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: Name
     network: str
@@ -115,7 +119,7 @@ class TeacherInfo:
     normalisation: Normalisation | None = None
 
 
-@checked
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """What the one who dumps states about a group.
 
@@ -125,6 +129,8 @@ class Header:
     read, `codec` how it is stored; `lossy` says that what is read is worse than the float16 of a
     float32 forward pass.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     group: Literal["clean", "plain", "mixed"]
     dataset: DatasetInfo
@@ -150,16 +156,18 @@ class Header:
             raise ValueError(f"codec.top_k: keep fewer classes than there are, not {found}")
 
 
-@checked
+@dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """Size in bytes and sha256 of a file; of a chunk also the CRC-32C that ends it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     size: Annotated[int, Field(ge=0, le=2**40)]
     sha256: Digest
     crc32c: Annotated[int, Field(ge=0, le=2**32 - 1)] | None
 
 
-@checked
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A finished group: its header, its size and its files (path inside the group -> facts).
 
@@ -168,6 +176,8 @@ class Manifest:
     computed in bfloat16 it is what that and the codec cost together, on a sample (`dump_error`).
     `digest` is the sha256 of the canonical JSON of all the rest.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     schema: int
     header: Header
