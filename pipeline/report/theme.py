@@ -43,6 +43,7 @@ CONFIG: dict[str, Any] = {
     "background": "white",
     "padding": 8,
     "view": {"stroke": None},
+    "range": {"category": list(CLASS_COLOURS)},
     "axis": {
         "labelColor": INK,
         "titleColor": INK,

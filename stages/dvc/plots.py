@@ -16,7 +16,7 @@ from pipeline.report.charts import confusion_cells, curve_line
 from pipeline.report.document import TEMPLATES, environment, script
 from pipeline.report.feature_charts import vscore_axis
 from pipeline.report.render import ROWS
-from pipeline.report.theme import CONFIG
+from pipeline.report.theme import CONFIG, INK
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;\nwindow.vega = vega;\nwindow.vegaLite = vegaLite;\n"
 DVC = Path(__file__).resolve().parents[2] / ".dvc"
@@ -24,13 +24,13 @@ DVC = Path(__file__).resolve().parents[2] / ".dvc"
 
 def network_curves() -> Any:
     """plots/curves.csv: a line for each network; of several revisions, each has its own dashes."""
-    legend = alt.Legend(title=None, symbolType="stroke")
+    legend = alt.Legend(title=None, symbolType="stroke", symbolStrokeColor=INK)
     return (
         curve_line(alt.Chart(ROWS), points=True)
         .encode(
             x=alt.X("epoch:Q", axis=alt.Axis(grid=False, tickMinStep=1)),
             y=alt.Y("top1_accuracy:Q", title="top-1 accuracy", scale=alt.Scale(zero=False)),
-            color=alt.Color("network:N", legend=legend),
+            color=alt.Color("network:N", legend=alt.Legend(title=None)),
             strokeDash=alt.StrokeDash("rev:N", legend=legend),
             tooltip=["network:N", "rev:N", "epoch:Q", "top1_accuracy:Q"],
         )
