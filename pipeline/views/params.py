@@ -1,7 +1,7 @@
 """Parameters of views: the section `augmentation`, and the groups of a store."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pipeline.core.params import AtLeast
 
@@ -27,7 +27,12 @@ class Augmentation:
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
 
 
+# A store's groups: the clean images, and the views without and with mixup.
+CLEAN: Final = "clean"
+PLAIN: Final = "plain"
+MIXED: Final = "mixed"
 Group = Literal["plain", "mixed"]
+GroupName = Literal["clean", "plain", "mixed"]
 
 
-GROUPS: tuple[Group, ...] = ("plain", "mixed")
+GROUPS: tuple[Group, ...] = (PLAIN, MIXED)

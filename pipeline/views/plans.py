@@ -11,12 +11,12 @@ Not here: pixels (`batches`) and files (`store`).
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat
 
-from pipeline.core.params import Above, AtLeast, Seed
 from pipeline.views.params import GROUPS, Augmentation, Group
 
 PLAN_ARRAYS: dict[Group, tuple[str, ...]] = {
@@ -41,11 +41,13 @@ class ViewRecipe:
     plain group.
     """
 
-    pad: Annotated[int, AtLeast(0)]
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    pad: NonNegativeInt
     flip: bool
     draw: Literal["stratified", "random", "given"]
-    alpha: Annotated[float, Above(0)] | None
-    seed: Seed
+    alpha: PositiveFloat | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
 
     @property
     def augmentation(self) -> Augmentation:

@@ -1,17 +1,16 @@
 """Codecs: how logits and features are stored, and how an array's numbers become a file's bytes.
 
 Whatever the codec, the last four bytes of a file are the CRC-32C of all before them, so that a
-flipped bit never reads as a number. Zarr itself encodes (`encode`); decoding is done here, where
-sizes are checked before anything is allocated. What lossy codecs do to logits is in `lossy`.
+flipped bit never reads as a number. Zarr encodes and decodes; what lossy codecs do to logits is in
+`lossy`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import google_crc32c
 import numpy as np
-from numcodecs import zstd
-from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 CRC_BYTES = 4
 _ZSTD_MAGIC = bytes.fromhex("28b52ffd")
@@ -31,6 +30,8 @@ class Codec:
         keep_bits: of `bitround`: bits of the mantissa that are kept, 1 to 9 of float16's 10.
         top_k: of `topk`: classes whose logits are kept, at least 1 and fewer than there are.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     name: str = "dense"
     level: int | None = None
@@ -126,23 +127,15 @@ def crc32c(data: Any) -> int:
     return int(google_crc32c.value(data))
 
 
-def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
-    """Decode the bytes of a chunk (without its CRC) into a C-contiguous array of its shape.
+def frame_bytes(data: bytes) -> int | None:
+    """What a zstd frame says that it holds (RFC 8878, 3.1.1.1); None where it does not say.
 
-    Raises ValueError where they are not of that codec or do not fill the array exactly; nothing
-    larger than `values` is ever allocated.
+    Asked before Zarr decompresses, which allocates whatever a frame asks for; numcodecs has no
+    function that tells.
+
+    Args:
+        data: the frame, or its first 18 bytes.
     """
-    assert codec.level is not None, "chunks without compression are read straight into memory"
-    if (size := _frame_bytes(data)) != values.nbytes:
-        raise ValueError(f"a frame of {size} bytes, expected {values.nbytes}")
-    try:
-        zstd.decompress(data, values.reshape(-1).view(np.uint8))
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _frame_bytes(data: bytes) -> int | None:
-    """What a zstd frame says that it holds (RFC 8878, 3.1.1.1); None where it does not say."""
     if data[:4] != _ZSTD_MAGIC or len(data) < 5:
         return None
     descriptor = data[4]
