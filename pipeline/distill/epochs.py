@@ -15,7 +15,7 @@ from pipeline.distill.params import Sampling, groups_of
 from pipeline.results.record import TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
-from pipeline.views.params import Augmentation, Group
+from pipeline.views.params import MIXED, Augmentation, Group
 from pipeline.views.plans import EpochPlan, epoch_view, image_views, mixed_rows, plan_of
 
 
@@ -107,7 +107,7 @@ class StoredEpochs:
         logits = np.empty((self.count, self.num_classes), np.float16)
         features = self._empty_features()
         for name, group in self.groups.items():
-            rows = mixed if name == "mixed" else ~mixed
+            rows = mixed if name == MIXED else ~mixed
             for v, chosen in self._views(name, epoch, rows):
                 plan.fill(group.plan(v), chosen)
                 logits[chosen] = group.logits(v)[chosen]
@@ -128,10 +128,10 @@ class StoredEpochs:
 
     def _mixed(self, epoch: int) -> NDArray[np.bool_]:
         """Which images are mixed, by the ranks of the epoch's mixed view (also in `image` sampling)."""
-        if "mixed" not in self.groups:
+        if MIXED not in self.groups:
             return np.zeros(self.count, np.bool_)
-        group = self.groups["mixed"]
-        ranks = group.plan(epoch_view(self.views["mixed"], epoch, self.replicate)).mix_rank
+        group = self.groups[MIXED]
+        ranks = group.plan(epoch_view(self.views[MIXED], epoch, self.replicate)).mix_rank
         assert ranks is not None
         return mixed_rows(ranks, self.share)
 

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.core.dataset import ImageData
 from pipeline.dump.error import error_of
-from pipeline.dump.params import DumpParams, GroupName, MixedViews
+from pipeline.dump.params import DumpParams, MixedViews
 from pipeline.dump.ready import LOWER
 from pipeline.models.network import Network
 from pipeline.results.record import Record
@@ -27,14 +27,14 @@ from pipeline.store.format.manifest import (
 )
 from pipeline.store.write.writers import CleanWriter, GroupWriter
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
-from pipeline.views.params import GROUPS, Augmentation
+from pipeline.views.params import CLEAN, GROUPS, Augmentation, GroupName
 from pipeline.views.plans import ViewRecipe, draw_view, plan_of
 from pipeline.views.predict import clean_bank, predict_clean, predict_epoch
 
 
 def groups_of(params: DumpParams) -> list[GroupName]:
     """The groups that a dump writes."""
-    return ["clean", *(group for group in GROUPS if params.group(group) is not None)]
+    return [CLEAN, *(group for group in GROUPS if params.group(group) is not None)]
 
 
 def teacher_info(record: Record, data: ImageData) -> TeacherInfo:
@@ -61,8 +61,8 @@ def group_header(
     device: torch.device,
 ) -> Header:
     """What the manifest of a group states. Raises ValueError for a codec that does not suit it."""
-    codec = Codec() if group == "clean" else params.codec
-    lower = group != "clean" and params.precision == LOWER
+    codec = Codec() if group == CLEAN else params.codec
+    lower = group != CLEAN and params.precision == LOWER
     packages = ["numpy", "torch", "zarr"] + (["numcodecs"] if codec.level is not None else [])
     return Header(
         group=group,
@@ -82,7 +82,7 @@ def view_recipe(
     dump: DumpParams, group: GroupName, augmentation: Augmentation
 ) -> ViewRecipe | None:
     """How the views of a group are drawn; None for the clean images."""
-    if group == "clean":
+    if group == CLEAN:
         return None
     params = dump.group(group)
     assert params is not None
@@ -121,7 +121,7 @@ def dump_group(
     Returns the group's files: path inside the store -> finished file.
     """
     data = data.normalised(header.teacher.normalisation)
-    if header.group == "clean":
+    if header.group == CLEAN:
         clean = CleanWriter(folder, header, feature_dim=network.feature_dim)
         for name in clean.missing_splits():
             split = data.train if name == "train" else data.test

@@ -12,7 +12,7 @@ from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display, Tick
 from pipeline.dump.dump import dump_group, group_header, groups_of, teacher_info
-from pipeline.dump.params import DumpParams, GroupName
+from pipeline.dump.params import DumpParams
 from pipeline.dump.ready import ready
 from pipeline.models.network import Network
 from pipeline.models.registry import build, own_code_sha256
@@ -20,7 +20,7 @@ from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.results.record import WEIGHTS, Record, read_record
 from pipeline.store.format.manifest import header_facts
 from pipeline.store.format.version import write_versions
-from pipeline.views.params import Augmentation
+from pipeline.views.params import CLEAN, Augmentation, GroupName
 from pipeline.views.predict import place
 
 
@@ -69,12 +69,12 @@ def dump_teacher(
     exact, as_asked = ready(network, size, "float32"), ready(network, size, params.precision)
     groups = groups_of(params)
     files: dict[str, Path] = {}
-    computed: set[str] = {"clean"}  # is not told of
+    computed: set[str] = {CLEAN}  # is not told of
     with ExitStack() as stack:
         for group in groups:
             teacher = teacher_info(record, data)
             header = group_header(group, params, augmentation, data, teacher, device)
-            views = None if group == "clean" else params.group(group)
+            views = None if group == CLEAN else params.group(group)
             facts = {
                 "header": header_facts(header),
                 "features": views is None or views.features,

@@ -30,7 +30,7 @@ from pipeline.raw import imagefolder
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
 from pipeline.training.params import TrainingParams, source_key
-from pipeline.views.params import GROUPS
+from pipeline.views.params import CLEAN, GROUPS
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 
@@ -160,7 +160,7 @@ def store_bytes(dump: DumpParams, feature_dim: int, counts: ImageCounts) -> dict
 
     Manifests, which list the files, are left out: some 200 bytes a file.
     """
-    sizes = {"clean": len(root_metadata()) + _group_bytes("clean", counts, 0, feature_dim)}
+    sizes = {CLEAN: len(root_metadata()) + _group_bytes(CLEAN, counts, 0, feature_dim)}
     for group in GROUPS:
         views = dump.group(group)
         if views is not None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from zarr.storage import LocalStore
 
 from pipeline.store.format.check import (
     content_errors,
@@ -18,26 +19,28 @@ from pipeline.store.format.check import (
     read_manifest,
     root_errors,
 )
-from pipeline.store.format.chunks import read_array
 from pipeline.store.format.errors import DamagedFileError, GroupMissingError, PlanError
 from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
 from pipeline.store.format.lossy import decode_logits, logit_parts
 from pipeline.store.format.manifest import DatasetInfo, Manifest
+from pipeline.store.format.trust import TrustedStore
+from pipeline.views.params import CLEAN, Group
 from pipeline.views.params import GROUPS as VIEW_GROUPS
-from pipeline.views.params import Group
 from pipeline.views.plans import PLAN_ARRAYS, View, check_view
 
 Half = NDArray[np.float16]
 
 
 class _GroupReader:
-    """What the clean group and the groups of views share; holds no open file and no cache."""
+    """What the clean group and the groups of views share; holds no open file and no numbers."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.name = manifest.group
         self.manifest = manifest
-        self._arrays = group_arrays(manifest.shape)
+        self._specs = group_arrays(manifest.shape)
+        files = LocalStore(folder / self.name, read_only=True)
+        self._store = TrustedStore(files, folder, self.name, self._specs, manifest.files)
 
     @property
     def num_classes(self) -> int:
@@ -50,32 +53,25 @@ class _GroupReader:
         return self.manifest.feature_dim
 
     def _read(
-        self, path: str, lead: tuple[int, ...], out: NDArray[Any] | None = None
+        self, path: str, lead: tuple[int, ...] = (), out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        spec = self._arrays.get(path)
-        if spec is None:
+        if path not in self._specs:
             what = f"the group holds no {path}: the teacher was dumped without features"
             raise GroupMissingError(self.folder, self.name, what)
-        return read_array(self.folder, self.name, spec, lead, self.manifest.files, out)
+        return self._store.read(path, lead, out)
 
     def _read_logits(self, prefix: str, lead: tuple[int, ...], out: Half | None = None) -> Half:
         """Logits f2 [N, C], of one view where `lead` names it, from whatever they are stored as."""
         codec, path = self.manifest.header.codec, f"{prefix}logits"
         parts = logit_parts(codec, self.num_classes)
         if len(parts) == 1:
-            return cast(Half, self._read_one(path, lead, out))
-        arrays = {part.suffix: self._read_one(path + part.suffix, lead) for part in parts}
+            return self._read(path, lead, out)
+        arrays = {part.suffix: self._read(path + part.suffix, lead) for part in parts}
         try:
             return decode_logits(codec, arrays, self.num_classes, out)
         except ValueError as error:
             where = f"{self.name}/{path}{parts[1].suffix}"
             raise DamagedFileError(self.folder, where, str(error)) from error
-
-    def _read_one(self, path: str, lead: tuple[int, ...], out: Half | None = None) -> Any:
-        """An array's numbers of one view where `lead` names it, else all of them."""
-        if not lead:
-            return self._read(path, (), out)
-        return self._read(path, lead, None if out is None else out[np.newaxis])[0]
 
 
 class ViewGroup(_GroupReader):
@@ -94,18 +90,15 @@ class ViewGroup(_GroupReader):
     def plan(self, v: int) -> View:
         """The plan of view `v`. Raises PlanError where no view can have such values."""
         self._check_number(v)
-        block = self._plan_block(v // PLAN_VIEWS_PER_CHUNK)
-        return self._view(block, v % PLAN_VIEWS_PER_CHUNK, v)
+        block, place = divmod(v, PLAN_VIEWS_PER_CHUNK)
+        plans = {name: self._read(name, (block,)) for name in PLAN_ARRAYS[self._group]}
+        return self._view(plans, place, v)
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
         """The plans of all views: the group's PLAN_ARRAYS, each [V, N, ...]. Raises PlanError."""
-        shapes = {name: self._arrays[name] for name in PLAN_ARRAYS[self._group]}
-        plans = {name: np.empty(spec.shape, spec.dtype) for name, spec in shapes.items()}
-        for first in range(0, self.views, PLAN_VIEWS_PER_CHUNK):
-            block = self._plan_block(first // PLAN_VIEWS_PER_CHUNK)
-            for v in range(first, min(first + PLAN_VIEWS_PER_CHUNK, self.views)):
-                for name, array in self._view(block, v - first, v).arrays().items():
-                    plans[name][v] = array
+        plans = {name: self._read(name) for name in PLAN_ARRAYS[self._group]}
+        for v in range(self.views):
+            self._view(plans, v, v)
         return plans
 
     def logits(self, v: int, out: Half | None = None) -> Half:
@@ -123,7 +116,7 @@ class ViewGroup(_GroupReader):
         Raises GroupMissingError where the store holds none.
         """
         self._check_number(v)
-        return cast(Half, self._read_one("features", (v,), out))
+        return self._read("features", (v,), out)
 
     @property
     def _group(self) -> Group:
@@ -133,11 +126,8 @@ class ViewGroup(_GroupReader):
         if not 0 <= v < self.views:
             raise IndexError(f"view {v} of {self.folder / self.name}, which has {self.views}")
 
-    def _plan_block(self, block: int) -> dict[str, NDArray[Any]]:
-        return {name: self._read(name, (block,)) for name in PLAN_ARRAYS[self._group]}
-
-    def _view(self, block: dict[str, NDArray[Any]], position: int, v: int) -> View:
-        view = View.from_arrays({name: array[position] for name, array in block.items()})
+    def _view(self, plans: dict[str, NDArray[Any]], place: int, v: int) -> View:
+        view = View.from_arrays({name: array[place] for name, array in plans.items()})
         assert self.manifest.header.recipe is not None, "views have a recipe"
         if problems := check_view(self._group, view, self.manifest.header.recipe.pad):
             raise PlanError(self.folder, self.name, f"view {v}: {'; '.join(problems)}")
@@ -153,12 +143,12 @@ class CleanGroup(_GroupReader):
 
     def features(self, split: str) -> Half:
         """The teacher's penultimate features on a split: f2 [n, D]."""
-        return self._read(f"{_checked_split(split)}/features", ())
+        return self._read(f"{_checked_split(split)}/features")
 
     def labels(self, split: str) -> NDArray[np.int32]:
         """The class of every image of a split: i4 [n]."""
         path = f"{_checked_split(split)}/labels"
-        labels = self._read(path, ())
+        labels = self._read(path)
         if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             what = f"labels that are not one of {self.num_classes} classes"
             raise DamagedFileError(self.folder, f"{self.name}/{path}", what)
@@ -171,12 +161,12 @@ class Store:
     def __init__(self, folder: Path, manifests: dict[str, Manifest]) -> None:
         self.folder = folder
         self._views = {g: ViewGroup(folder, m) for g, m in manifests.items() if g in VIEW_GROUPS}
-        self._clean = CleanGroup(folder, manifests["clean"]) if "clean" in manifests else None
+        self._clean = CleanGroup(folder, manifests[CLEAN]) if CLEAN in manifests else None
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the opened groups."""
-        return (*(("clean",) if self._clean is not None else ()), *self._views)
+        return (*((CLEAN,) if self._clean is not None else ()), *self._views)
 
     @property
     def clean(self) -> CleanGroup:

@@ -10,6 +10,7 @@ from pipeline.store.format.layout import GROUPS, SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
 from pipeline.store.write.difference import Difference, measure, merge
+from pipeline.views.params import CLEAN
 
 Facts = dict[str, Any]
 
@@ -45,7 +46,7 @@ def open_all(path: Path) -> Store:
 def _compare_group(name: str, first: Store, second: Store, views: int | None) -> Facts:
     if name not in first.groups or name not in second.groups:
         return {"in": "first" if name in first.groups else "second", "facts": {}}
-    if name == "clean":
+    if name == CLEAN:
         clean = first.clean, second.clean
         facts = different(*(manifest_facts(group.manifest) for group in clean))
         return {"in": "both", "facts": facts, "logits": _clean_difference(*clean)}

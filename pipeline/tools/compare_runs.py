@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from zarr.storage import LocalStore
 
 from pipeline.core.arrays import read_array
 from pipeline.models.weights import load_weights, weights_digest
 from pipeline.results.record import CURVES, RECORD, TEST_LOGITS, TIMING, WEIGHTS
 from pipeline.store.format.check import read_manifest
-from pipeline.store.format.chunks import read_chunk
 from pipeline.store.format.layout import MANIFEST, group_arrays
+from pipeline.store.format.trust import TrustedStore
 from pipeline.store.read import ViewGroup
 
 TRAINED = ("data/teachers", "data/baselines", "data/students")
@@ -193,7 +194,7 @@ def _weights(first: Path, second: Path, tolerance: float) -> Iterator[tuple[str,
 
 
 def _chunk(name: str, path: Path) -> NDArray[Any]:
-    """The numbers of a chunk's file; of logits of views what is read of them, whatever the codec."""
+    """The numbers of a chunk's view or split; of logits what is read of them, whatever the codec."""
     depth = len(name.split("/")) - 3  # data/stores/T.zarr/GROUP/ARRAY.../c.0.0
     store = path.parents[depth - 1]
     group, *inside = path.relative_to(store).parts
@@ -201,8 +202,10 @@ def _chunk(name: str, path: Path) -> NDArray[Any]:
     manifest = read_manifest(store, group)
     if array.startswith("logits"):
         return ViewGroup(store, manifest).logits(index[0])
-    spec = group_arrays(manifest.shape)[array]
-    return read_chunk(store, group, spec, index, manifest.files[spec.file(index)])
+    specs = group_arrays(manifest.shape)
+    files = LocalStore(store / group, read_only=True)
+    trusted = TrustedStore(files, store, group, specs, manifest.files)
+    return trusted.read(array, index[: specs[array].lead])
 
 
 def _json(path: Path, aside: set[str]) -> dict[str, Any]:

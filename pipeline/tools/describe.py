@@ -11,11 +11,14 @@ from pipeline.store.format.errors import GroupMissingError, StaleStoreError, Sto
 from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, group_arrays
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.format.version import version_error
+from pipeline.views.params import CLEAN, MIXED, PLAIN
 
-_SHARES = {("plain",): (0.0, 0.0), ("mixed",): (1.0, 1.0), ("plain", "mixed"): (0.0, 1.0)}
+Facts = dict[str, Any]
+_SHOWN_ONCE = {"group", "dataset", "teacher"}  # of a whole store
+_SHARES = {(PLAIN,): (0.0, 0.0), (MIXED,): (1.0, 1.0), (PLAIN, MIXED): (0.0, 1.0)}
 
 
-def describe_store(folder: Path) -> dict[str, Any]:
+def describe_store(folder: Path) -> Facts:
     """Facts of a store, ready for JSON.
 
     Keys: `store` and `name`; `complete` (every group that is there is, as far as names and sizes
@@ -30,15 +33,10 @@ def describe_store(folder: Path) -> dict[str, Any]:
     return _describe(folder)
 
 
-def describe_stores(folder: Path) -> list[dict[str, Any]]:
-    """Facts of everything called NAME.zarr in a folder, by name; of what is no folder, problems."""
-    return [_describe(path) for path in sorted(folder.glob("*.zarr"))]
-
-
-def _describe(folder: Path) -> dict[str, Any]:
+def _describe(folder: Path) -> Facts:
     problems = list(root_errors(folder))
     manifests: dict[str, Manifest] = {}
-    groups: dict[str, Any] = {}
+    groups: Facts = {}
     present = [group for group in GROUPS if os.path.lexists(folder / group)]
     if not present and folder.is_dir():
         problems.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
@@ -65,7 +63,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         "complete": not problems,
         "problems": [str(problem) for problem in problems],
         "groups_disagree_on": disagreements,
-        "shares": _SHARES.get(tuple(group for group in manifests if group != "clean")),
+        "shares": _SHARES.get(tuple(group for group in manifests if group != CLEAN)),
         "bytes": sum(facts["bytes"] for facts in groups.values() if "bytes" in facts),
         "files": sum(facts["files"] for facts in groups.values() if "files" in facts)
         + (folder / METADATA).exists(),
@@ -75,7 +73,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     }
 
 
-def describe_group(manifest: Manifest) -> dict[str, Any]:
+def describe_group(manifest: Manifest) -> Facts:
     """Facts of one group.
 
     What its header states (but the data set and the teacher's training); `views`, `rows` (images
@@ -91,20 +89,14 @@ def describe_group(manifest: Manifest) -> dict[str, Any]:
         kind = name if name in ("logits", "features", "labels") else "plan"
         size = sum(manifest.files[path].size for path in map(spec.file, spec.indices()))
         sizes[kind] = sizes.get(kind, 0) + size
+    stated = {key: value for key, value in asdict(header).items() if key not in _SHOWN_ONCE}
     return {
+        **stated,
         "views": manifest.views,
         "rows": rows,
         "feature_dim": manifest.feature_dim,
-        "recipe": None if header.recipe is None else asdict(header.recipe),
-        "dtype": header.dtype,
-        "codec": asdict(header.codec),
         "codec_name": str(header.codec),
-        "lossy": header.lossy,
         "measured_error": dict(manifest.measured_error),
-        "precision": header.precision,
-        "batch_size": header.batch_size,
-        "tolerance": header.tolerance,
-        "versions": dict(header.versions),
         "teacher": header.teacher.name,
         "weights_sha256": header.teacher.weights_sha256,
         "fingerprint": header.dataset.fingerprint,
@@ -114,6 +106,17 @@ def describe_group(manifest: Manifest) -> dict[str, Any]:
         "files": len(manifest.files) + 1,
         "bytes_per_row": {kind: round(size / rows, 2) for kind, size in sizes.items()},
     }
+
+
+def inspect_store(folder: Path) -> tuple[Facts, list[StaleStoreError]]:
+    """The facts of `describe_store`, and what `stale_groups` says."""
+    return describe_store(folder), stale_groups(folder)
+
+
+def inspect_stores(folder: Path) -> list[tuple[Facts, list[StaleStoreError]]]:
+    """The same of everything called NAME.zarr in a folder, by name; of what is no folder, problems."""
+    paths = sorted(folder.glob("*.zarr"))
+    return [(_describe(path), stale_groups(path)) for path in paths]
 
 
 def stale_groups(store: Path) -> list[StaleStoreError]:

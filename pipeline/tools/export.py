@@ -26,6 +26,7 @@ from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
 from pipeline.tools.compare import open_all
 from pipeline.tools.npz import npz_bytes
+from pipeline.views.params import CLEAN
 
 FACTS = "facts"
 FORMATS = ("npz", "parquet")
@@ -42,7 +43,7 @@ def export_store(
     """
     write = {"npz": _npz_files, "parquet": _parquet_files}[form]
     for name in store.groups:
-        for file, data in write(store.clean if name == "clean" else store.group(name)):
+        for file, data in write(store.clean if name == CLEAN else store.group(name)):
             durable_write(out / file, data)
             on_file(out / file)
 

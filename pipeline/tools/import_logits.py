@@ -11,7 +11,6 @@ from pipeline.core.files import WorkFolder, work_key
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.tools.importing import (
     Given,
-    GroupName,
     Stated,
     check_origin,
     import_group,
@@ -20,6 +19,7 @@ from pipeline.tools.importing import (
     make_header,
 )
 from pipeline.tools.verify import verify_store
+from pipeline.views.params import CLEAN, GroupName
 
 _WORK = ".importing"
 
@@ -67,7 +67,7 @@ def write(
         try:
             for group in groups:
                 members = in_order([file for file in given if file.group == group])
-                if group == "clean" and len(members) > 1:
+                if group == CLEAN and len(members) > 1:
                     raise DecantError(f"{members[1].path}: a second file of the clean images")
                 header = make_header(members, stated, out.stem, prepared)
                 files |= import_group(work.path / "store", members, header)

@@ -4,25 +4,29 @@ The files are npz in the layout that `export` writes, one a view. `facts` may be
 would say is then given in words (`Stated`), and the data set is the prepared one.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.core.dataset import Normalisation
-from pipeline.core.params import read
 from pipeline.store.format.layout import SPLITS
-from pipeline.store.format.manifest import TOLERANCE, DatasetInfo, Header, TeacherInfo
+from pipeline.store.format.manifest import (
+    TOLERANCE,
+    DatasetInfo,
+    Header,
+    TeacherInfo,
+    problems_text,
+)
 from pipeline.store.write.writers import CleanWriter, GroupWriter
 from pipeline.tools.export import FACTS
 from pipeline.tools.npz import NpzError, NpzReader
-from pipeline.views.params import Group
-from pipeline.views.plans import PLAN_DTYPES, View, ViewRecipe
+from pipeline.views.params import CLEAN, MIXED, PLAIN, Group, GroupName
+from pipeline.views.plans import PLAN_ARRAYS, PLAN_DTYPES, View, ViewRecipe
 
-GroupName = Literal["clean", "plain", "mixed"]
 _KINDS = {"crop_yx": "iu", "flip": "biu", "partner": "iu", "lam": "f", "mix_rank": "iu"}
 
 
@@ -64,14 +68,29 @@ class Given:
     measured_error: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Exported:
+    """What an exported file says of itself."""
+
+    __pydantic_config__: ClassVar = ConfigDict(allow_inf_nan=False)
+
+    header: Header
+    measured_error: Mapping[str, float]
+    view: int | None
+    views: int
+
+
+_FACTS = TypeAdapter(_Exported)
+
+
 def look_at(path: Path) -> Given:
     """What a file is, from the names of its arrays. Raises NpzError where it is none of ours."""
     with NpzReader(path) as file:
         names = set(file.names)
         if {f"{split}_logits" for split in SPLITS} <= names:
-            group: GroupName = "clean"
+            group: GroupName = CLEAN
         elif {"logits", "crop_yx", "flip"} <= names:
-            group = "mixed" if "partner" in names else "plain"
+            group = MIXED if "partner" in names else PLAIN
         else:
             listed = ", ".join(sorted(names)[:20]) or "no arrays"
             raise NpzError(
@@ -84,22 +103,15 @@ def look_at(path: Path) -> Given:
 
 
 def _with_facts(path: Path, group: GroupName, text: str) -> Given:
-    problems: list[str] = []
     try:
-        facts = json.loads(text)
-        header, error = facts["header"], facts["measured_error"]
-        view, views = facts["view"], facts["views"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise NpzError(f"{path}: {FACTS} is not what `export` writes") from None
-    parsed = read(Header, header, FACTS, problems)
-    number = read(int | None, view, f"{FACTS}.view", problems)
-    count = read(int, views, f"{FACTS}.views", problems)
-    measured = read(Mapping[str, float], error, f"{FACTS}.measured_error", problems)
-    if not problems and parsed.group != group:
-        problems.append(f"{FACTS}: of the group {parsed.group}, but the arrays are of {group}")
-    if problems:
-        raise NpzError("\n".join(f"{path}: {problem[:200]}" for problem in problems[:5]))
-    return Given(path, group, number, count, parsed, measured)
+        facts = _FACTS.validate_json(text, strict=True)
+    except ValidationError as error:
+        what = f"{FACTS} is not what `export` writes ({problems_text(error)})"
+        raise NpzError(f"{path}: {what}") from None
+    stated = facts.header.group
+    if stated != group:
+        raise NpzError(f"{path}: {FACTS}: of the group {stated}, but the arrays are of {group}")
+    return Given(path, group, facts.view, facts.views, facts.header, facts.measured_error)
 
 
 def check_origin(given: Sequence[Given]) -> None:
@@ -199,14 +211,14 @@ def _first(*values: Any) -> Any:
 
 def _recipe(files: Sequence[Given], stated: Stated, images: int) -> ViewRecipe | None:
     first = files[0]
-    if first.group == "clean":
+    if first.group == CLEAN:
         return None
     old = first.header.recipe if first.header is not None else None
     pad = _first(stated.pad, old and old.pad)
-    alpha = _first(stated.alpha, old and old.alpha) if first.group == "mixed" else None
+    alpha = _first(stated.alpha, old and old.alpha) if first.group == MIXED else None
     if pad is None:
         raise ValueError(f"{first.path}: how far were images padded before the crop? Give --pad")
-    if alpha is None and first.group == "mixed":
+    if alpha is None and first.group == MIXED:
         raise ValueError(f"{first.path}: how were weights of mixup drawn? Give --alpha")
     flip = old.flip if old is not None else _any_flip(files, images)
     return ViewRecipe(pad=pad, flip=flip, draw="given", alpha=alpha, seed=0)
@@ -215,11 +227,10 @@ def _recipe(files: Sequence[Given], stated: Stated, images: int) -> ViewRecipe |
 def read_plan(file: NpzReader, group: Group, images: int) -> View:
     """The plan of a view. Raises NpzError."""
     shapes = {"crop_yx": (images, 2)}
-    names = ("crop_yx", "flip", *(("partner", "lam", "mix_rank") if group == "mixed" else ()))
     return View.from_arrays(
         {
             name: file.read(name, shapes.get(name, (images,)), _KINDS[name], PLAN_DTYPES[name])
-            for name in names
+            for name in PLAN_ARRAYS[group]
         }
     )
 
@@ -251,7 +262,7 @@ def import_group(folder: Path, files: Sequence[Given], header: Header) -> dict[s
     Raises NpzError where an array is not what the data set needs, ValueError for impossible plans.
     """
     dataset = header.dataset
-    if header.group == "clean":
+    if header.group == CLEAN:
         with NpzReader(files[0].path) as file:
             clean = CleanWriter(folder, header, feature_dim=feature_width(file, "train_"))
             for split, count in zip(

@@ -1,17 +1,16 @@
 """npz files of numbers: written with the same bytes every time, read without trusting them.
 
-An npz file may come from anyone. Nothing in it is unpickled, and no array is read whose header does
-not state the expected shape, so a small file cannot ask for much memory.
+An npz file may come from anyone. numpy reads it, after a look at what its parts claim: nothing is
+unpickled, and no array is read whose header does not state the expected shape, so a small file cannot
+ask for much memory (numpy allocates whatever a header states).
 """
 
 import io
-import math
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -55,27 +54,22 @@ class NpzReader:
             self._zip = zipfile.ZipFile(path)
         except _UNREADABLE as error:
             raise self._error(f"not an npz file ({error})") from error
-        found = self._zip.namelist()
-        if any(info.compress_type not in _COMPRESSIONS for info in self._zip.infolist()):
+        members = self._zip.infolist()
+        if any(member.compress_type not in _COMPRESSIONS for member in members):
             # Others may ask for gigabytes of memory before they give a byte.
             raise self._error("compressed in another way than npz files are")
-        self.names = tuple(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX))
+        names = [member.filename for member in members]
+        self.names = tuple(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._zip.close()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape that an array's header states."""
-        with self._open(name) as file:
-            return self._header(name, file)[0]
+        return self._header(name)[0]
 
     def read(
         self, name: str, shape: tuple[int, ...], kinds: str, dtype: str | None = None
@@ -84,55 +78,43 @@ class NpzReader:
 
         With `dtype` it is converted, if that changes no number.
         """
-        with self._open(name) as file:
-            found, by_columns, kind = self._header(name, file)
-            if found != shape or kind.kind not in kinds:
-                expected = f"{shape} of kind {' or '.join(kinds)}"
-                raise self._error(f"{name} is {kind} {found}, expected {expected}")
-            size = math.prod(shape) * kind.itemsize
-            try:
-                data = file.read(size)
-            except _UNREADABLE as error:
-                raise self._error(f"{name} cannot be read ({error})") from error
-        if len(data) != size:
-            raise self._error(f"{name} ends early")
-        array = np.frombuffer(data, kind).reshape(shape, order="F" if by_columns else "C")
+        stated, kind = self._header(name)
+        if stated != shape or kind.kind not in kinds:
+            expected = f"{shape} of kind {' or '.join(kinds)}"
+            raise self._error(f"{name} is {kind} {stated}, expected {expected}")
+        try:
+            with self._zip.open(name + _SUFFIX) as file:
+                array = np.ascontiguousarray(npy.read_array(file, allow_pickle=False))
+        except _UNREADABLE as error:
+            raise self._error(f"{name} cannot be read ({error})") from error
         if dtype is None:
-            return np.ascontiguousarray(array)
+            return array.reshape(shape)
         with np.errstate(invalid="ignore", over="ignore"):
-            converted = np.ascontiguousarray(array.astype(dtype))
+            converted = array.astype(dtype)
         if kind.kind != "f" and not np.array_equal(converted, array):
             raise self._error(f"{name} holds numbers that do not fit {np.dtype(dtype).name}")
         return converted
 
     def text(self, name: str, limit: int = 2**22) -> str:
         """A text that was stored as an array without axes, of at most `limit` bytes."""
-        with self._open(name) as file:
-            shape, _, kind = self._header(name, file)
+        shape, kind = self._header(name)
         if shape != () or kind.kind != "U" or kind.itemsize > limit:
             raise self._error(f"{name} is {kind} {shape}, expected a text")
         return str(self.read(name, (), "U").item())
 
-    def _open(self, name: str) -> IO[bytes]:
+    def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        if name not in self.names:
+            raise self._error(f"holds no array {name}; it has: {', '.join(self.names[:20])}")
         try:
-            return self._zip.open(name + _SUFFIX)
-        except KeyError:
-            listed = ", ".join(self.names[:20])
-            raise self._error(f"holds no array {name}; it has: {listed}") from None
-        except _UNREADABLE as error:
-            raise self._error(f"{name} cannot be read ({error})") from error
-
-    def _header(self, name: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-        try:
-            version = npy.read_magic(file)
-            if version != _VERSION:
-                raise ValueError(f"version {version}")
-            shape, by_columns, dtype = npy.read_array_header_1_0(file)
+            with self._zip.open(name + _SUFFIX) as file:
+                if (version := npy.read_magic(file)) != _VERSION:
+                    raise ValueError(f"version {version}")
+                shape, _, dtype = npy.read_array_header_1_0(file)
         except _UNREADABLE as error:
             raise self._error(f"{name} is no array ({error})") from error
         if dtype.hasobject or any(size < 0 for size in shape):
             raise self._error(f"{name} holds {dtype} {shape}, not numbers")
-        return shape, by_columns, dtype
+        return shape, dtype
 
     def _error(self, what: str) -> NpzError:
         return NpzError(f"{self.path}: {what}")

@@ -21,6 +21,7 @@ from pipeline.store.format.lossy import largest_errors
 from pipeline.store.format.manifest import TF32_TOLERANCE, Header, Manifest
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches, clean_epoch
+from pipeline.views.params import CLEAN
 from pipeline.views.plans import plan_of
 from pipeline.views.predict import clean_bank, predict
 
@@ -91,7 +92,7 @@ def recompute(
     """
     for name in store.groups:
         rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
-        if name == "clean":
+        if name == CLEAN:
             found = list(_clean_rows(store, network, data, device, rng, rows, batch_size))
             manifest = store.clean.manifest
         else:

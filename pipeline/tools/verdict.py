@@ -1,7 +1,7 @@
 """All that can be said of a store: of its files, and of its rows where a teacher is at hand."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,65 +47,70 @@ class Verdict:
         """Whether nothing is wrong."""
         return not self.problems and all(group.good for group in self.recomputed)
 
+    def to_json(self, seed: int) -> dict[str, Any]:
+        """Everything but the facts, ready for JSON; `seed` is that of the rows."""
+        return {
+            "good": self.good,
+            "problems": list(map(asdict, self.problems)),
+            "recomputed": list(map(asdict, self.recomputed)),
+            "seed": seed if self.recomputed else None,
+            "images": self.images or None,
+        }
 
-def judge_store(store: Path, *, deep: bool) -> Verdict:
-    """The verdict without a teacher; `deep` hashes every file."""
-    problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
-    return Verdict(problems, {} if problems else describe_store(store), [], "")
 
+@dataclass(frozen=True, kw_only=True)
+class Recheck:
+    """How rows are recomputed with a teacher.
 
-def judge_with_teacher(
-    store: Path,
-    teacher: Path,
-    prepared: Path,
-    content: dict[str, Any] | None,
-    machine: Machine,
-    display: Display,
-    *,
-    deep: bool,
-    rows: int,
-    seed: int,
-    tolerance: float | None,
-) -> Verdict:
-    """The verdict; where the files are good, random rows are recomputed with a teacher.
-
-    Args:
+    Attributes:
         teacher: a folder of a trained one, or a file of weights.
         prepared: folder of the prepared data set.
         content: the parameter file that it was made from, if there is one.
+        device: auto, cpu, cuda or cuda:N.
         rows: of each group; `seed` draws them.
         tolerance: the largest difference of a number; None: what the store states, within bounds.
+    """
+
+    teacher: Path
+    prepared: Path
+    content: dict[str, Any] | None
+    device: str
+    rows: int
+    seed: int
+    tolerance: float | None
+
+
+def judge_store(
+    store: Path, *, deep: bool, recheck: Mapping[str, Any] | None, display: Display
+) -> Verdict:
+    """The verdict; `deep` hashes every file, `recheck` (see `Recheck`) recomputes rows of good ones.
 
     Raises ValueError where teacher or data are not the store's.
     """
-    verdict = judge_store(store, deep=deep)
-    if verdict.problems:
-        return verdict
-    data = load_dataset(prepared, content)
-    comparison = compare_rows(store, verdict.facts, teacher, data, machine, rows, seed, tolerance)
-    count = counter(display, "recomputing", len(verdict.facts["groups"]))
+    problems = [*verify_store(store, deep=deep), *map(problem, stale_groups(store))]
+    if problems:
+        return Verdict(problems, {}, [], "")
+    facts = describe_store(store)
+    if recheck is None:
+        return Verdict([], facts, [], "")
+    options = Recheck(**recheck)
+    data = load_dataset(options.prepared, options.content)
+    count = counter(display, "recomputing", len(facts["groups"]))
+    comparison = compare_rows(store, facts, data, options)
     count(0)
     recomputed = []
     for group in comparison:
         count(1)
         recomputed.append(group)
-    images = str(data.seen_by(verdict.facts["teacher"]))
-    return Verdict([], verdict.facts, recomputed, images)
+    return Verdict([], facts, recomputed, str(data.seen_by(facts["teacher"])))
 
 
 def compare_rows(
-    store: Path,
-    facts: dict[str, Any],
-    teacher: Path,
-    data: ImageData,
-    machine: Machine,
-    rows: int,
-    seed: int,
-    tolerance: float | None,
+    store: Path, facts: dict[str, Any], data: ImageData, options: Recheck
 ) -> Iterator[Recomputed]:
     """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
     opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
-    path, network = load_teacher(teacher, facts["teacher"], data)
+    path, network = load_teacher(options.teacher, facts["teacher"], data)
     digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
     if stated is not None and digest != stated:
         raise DecantError(
@@ -113,11 +118,19 @@ def compare_rows(
             f"{stated[:12]}...). Take the teacher of the store, or dump this one: `dvc repro "
             f"dump@{facts['name']}`"
         )
+    machine = Machine(data_root="", device=options.device)
     device = pick_device(machine)
     set_up(device, machine.threads)
-    place(network, device)
-    options = {"rows": rows, "seed": seed, "batch_size": _BATCH}
-    return recompute(opened, network, data, device, tolerance=tolerance, **options)
+    return recompute(
+        opened,
+        place(network, device),
+        data,
+        device,
+        rows=options.rows,
+        seed=options.seed,
+        batch_size=_BATCH,
+        tolerance=options.tolerance,
+    )
 
 
 def load_teacher(teacher: Path, stated: dict[str, Any], data: ImageData) -> tuple[Path, Network]:

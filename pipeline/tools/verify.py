@@ -11,6 +11,7 @@ from pipeline.store.format.errors import GroupMissingError, PlanError, StoreErro
 from pipeline.store.format.layout import GROUPS, SPLITS
 from pipeline.store.format.manifest import Manifest
 from pipeline.store.read import CleanGroup, ViewGroup
+from pipeline.views.params import CLEAN
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[
 
 def _reads(folder: Path, manifest: Manifest) -> Iterator[Callable[[], object]]:
     """Everything that training can read from a group."""
-    if manifest.group == "clean":
+    if manifest.group == CLEAN:
         clean = CleanGroup(folder, manifest)
         for split in SPLITS:
             yield partial(clean.logits, split)

@@ -1,13 +1,10 @@
 """Parameters of views: the section `augmentation`, and the groups of a store."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from pipeline.core.params import checked
-
-Group = Literal["plain", "mixed"]
-GROUPS: tuple[Group, ...] = ("plain", "mixed")
 
 
 @checked
@@ -26,3 +23,12 @@ class Augmentation:
     def cells(self) -> int:
         """Number of distinct (crop, flip) pairs."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+
+# A store's groups: the clean images, and the views without and with mixup.
+CLEAN: Final = "clean"
+PLAIN: Final = "plain"
+MIXED: Final = "mixed"
+Group = Literal["plain", "mixed"]
+GroupName = Literal["clean", "plain", "mixed"]
+GROUPS: tuple[Group, ...] = (PLAIN, MIXED)

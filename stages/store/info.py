@@ -1,14 +1,12 @@
 """A store's manifests in, what it holds and where it comes from out; of one store or of all."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pipeline.core.files import STORES
 from stages.shared.options import path_option
-from stages.shared.tables import bytes_text, print_table, shown
+from stages.shared.tables import print_table, shown
 from stages.store.common import (
     json_option,
     print_facts,
@@ -16,8 +14,8 @@ from stages.store.common import (
     store_argument,
     store_options,
 )
+from stages.store.facts import group_table, line, origin
 
-Facts = Mapping[str, Any]
 _SHOWN_PROBLEMS = 3
 
 
@@ -30,9 +28,9 @@ def info(store: Path, as_json: bool) -> None:
 
     Only manifests and the sizes of files are looked at; `decant store verify` reads everything.
     """
-    from pipeline.tools.describe import describe_store, stale_groups
+    from pipeline.tools.describe import inspect_store
 
-    facts = describe_store(store)
+    facts, stale = inspect_store(store)
     if as_json:
         print_json(facts)
         return
@@ -41,17 +39,15 @@ def info(store: Path, as_json: bool) -> None:
         click.echo(f"  {problem}")
     if len(facts["problems"]) > _SHOWN_PROBLEMS:
         click.echo(f"  and {len(facts['problems']) - _SHOWN_PROBLEMS} more")
-    for stale in stale_groups(store):
-        click.echo(f"  {stale}")
+    for error in stale:
+        click.echo(f"  {error}")
     for name in facts["groups_disagree_on"]:
         click.echo(f"  its groups disagree on the {name}; what follows is of the first one")
     click.echo()
     if facts["teacher"] is not None:
         print_facts(origin(facts))
         click.echo()
-        groups = {name: group for name, group in facts["groups"].items() if "digest" in group}
-        rows = [(label, *map(text, groups.values())) for label, text in GROUP_ROWS.items()]
-        print_table(("", *groups), [row for row in rows if set(row[1:]) != {"-"}])
+        print_table(*group_table(facts))
 
 
 @click.command("ls")
@@ -60,136 +56,16 @@ def info(store: Path, as_json: bool) -> None:
 @store_options
 def list_stores(stores: Path, as_json: bool) -> None:
     """List all stores of the workspace."""
-    from pipeline.tools.describe import describe_stores, stale_groups
+    from pipeline.tools.describe import inspect_stores
 
-    found = describe_stores(stores)
+    found = inspect_stores(stores)
     if as_json:
-        print_json(found)
+        print_json([facts for facts, _ in found])
     elif not found:
         click.echo(f"no stores in {stores}: `dvc repro` makes them, `dvc pull` fetches them")
     else:
         header = ("Store", "Data set", "Codec", "Top-1", "Plain", "Mixed", "Size", "State")
-        print_table(
-            header,
-            [line(facts, bool(stale_groups(Path(facts["store"])))) for facts in found],
-            labels=3,
-        )
-
-
-def line(facts: Facts, stale: bool) -> tuple[str, ...]:
-    """A store's row in the list of all."""
-    groups = facts["groups"]
-    views = [str(groups.get(name, {}).get("views", "-")) for name in ("plain", "mixed")]
-    codecs = {group["codec"]["name"] for name, group in groups.items() if "codec" in group}
-    state = "complete" if facts["complete"] else "NOT complete"
-    if stale:
-        state = "STALE"
-    teacher, dataset = facts["teacher"], facts["dataset"]
-    return (
-        facts["name"],
-        dataset["name"] if dataset else "?",
-        ", ".join(sorted(codecs - {"dense"} or codecs)),
-        accuracy(teacher) if teacher else "?",
-        *views,
-        bytes_text(facts["bytes"]),
-        state,
-    )
-
-
-def origin(facts: Facts) -> list[tuple[str, str]]:
-    """Where a store comes from, and its size."""
-    teacher, dataset, shares = facts["teacher"], facts["dataset"], facts["shares"]
-    mixup = teacher["training"].get("mixup")
-    span = "none: it holds no views" if shares is None else f"{shares[0]:g}"
-    if shares is not None and shares[0] != shares[1]:
-        span += f" to {shares[1]:g}"
-    return [
-        ("Teacher", f"{teacher['name']} ({teacher['network']}), top-1 {accuracy(teacher)}"),
-        ("  trained with", "mixup" if mixup else "no mixup"),
-        ("  weights", teacher["weights_sha256"] or "not known: the logits were imported"),
-        *teacher_normalised(teacher),
-        (
-            "Data set",
-            f"{dataset['name']}: {dataset['train_images']:,} training and "
-            f"{dataset['test_images']:,} test images, {dataset['classes']} classes",
-        ),
-        ("  fingerprint", dataset["fingerprint"]),
-        ("  normalised", normalisation(dataset)),
-        ("Mixup shares", span),
-        ("Size on disk", f"{bytes_text(facts['bytes'])} in {facts['files']:,} files"),
-    ]
-
-
-def teacher_normalised(teacher: Facts) -> list[tuple[str, str]]:
-    """A teacher's own normalisation, where it has one."""
-    own = teacher.get("normalisation")
-    return [("  normalised", normalisation(own))] if own else []
-
-
-def normalisation(facts: Facts) -> str:
-    """Mean and standard deviation of pixel/255."""
-    mean, std = (" ".join(f"{x:.4g}" for x in facts[name]) for name in ("mean", "std"))
-    return f"mean {mean}, std {std}"
-
-
-def accuracy(teacher: Facts) -> str:
-    """The teacher's accuracy in percent."""
-    top1 = teacher["top1_accuracy"]
-    return "not known" if top1 is None else f"{top1:.2%}"
-
-
-def recipe_text(key: str) -> Callable[[Facts], str]:
-    """How a fact of the recipe is shown; of the clean group a dash."""
-
-    def text(group: Facts) -> str:
-        value = group["recipe"] and group["recipe"][key]
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return "-" if value is None else f"{value}"
-
-    return text
-
-
-def error_text(key: str, form: str = ".3g") -> Callable[[Facts], str]:
-    """How a measured error is shown: a dash where nothing was lost."""
-    return lambda group: (
-        f"{group['measured_error'][key]:{form}}" if key in group["measured_error"] else "-"
-    )
-
-
-def row_bytes(kind: str) -> Callable[[Facts], str]:
-    """How the bytes of a row are shown."""
-    return lambda group: (
-        f"{group['bytes_per_row'][kind]:,.1f}" if kind in group["bytes_per_row"] else "-"
-    )
-
-
-GROUP_ROWS: dict[str, Callable[[Facts], str]] = {
-    "Complete": lambda group: "yes" if group["complete"] else "NO",
-    "Views": lambda group: str(group["views"] or "-"),
-    "Drawn": recipe_text("draw"),
-    "Padding, pixels": recipe_text("pad"),
-    "Flips": recipe_text("flip"),
-    "Mixup alpha": recipe_text("alpha"),
-    "Seed": recipe_text("seed"),
-    "Logits": lambda group: group["dtype"],
-    "Codec": lambda group: group["codec_name"],
-    "Lossy": lambda group: "yes" if group["lossy"] else "no",
-    "  KL at T=1, nats": error_text("kl_t1"),
-    "  KL at T=4, nats": error_text("kl_t4"),
-    "  top-1 changed": error_text("top1_disagreement", ".2%"),
-    "  largest difference": error_text("max_abs_difference"),
-    "  mean difference": error_text("mean_abs_difference"),
-    "Features": lambda group: str(group["feature_dim"] or "none"),
-    "Bytes a row: logits": row_bytes("logits"),
-    "  features": row_bytes("features"),
-    "  plan": row_bytes("plan"),
-    "Size": lambda group: bytes_text(group["bytes"]),
-    "Forward pass": lambda group: group["precision"],
-    "Tolerance": lambda group: f"{group['tolerance']:g}",
-    "Plan": lambda group: (group["plan_sha256"] or "-")[:12],
-    "Manifest": lambda group: group["digest"][:12],
-}
+        print_table(header, [line(facts, bool(stale)) for facts, stale in found], labels=3)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 import secrets
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.core.files import PREPARED
-from pipeline.core.machine import Machine
 from stages.shared.options import path_option
 from stages.shared.progress import ProgressDisplay
 from stages.shared.tables import bytes_text, print_table, shown
@@ -25,8 +24,10 @@ from stages.store.common import (
 if TYPE_CHECKING:
     from pipeline.tools.recompute import Recomputed
     from pipeline.tools.verdict import Verdict
+    from pipeline.tools.verify import Problem
 
 _SHOWN_PROBLEMS = 20
+HEADER = ("Group", "Rows", "Largest", "Mean", "Tolerance", "Top-1 changed", "Features", "Verdict")
 
 
 @click.command()
@@ -77,64 +78,34 @@ def verify(
     that it is the version of this commit. With --teacher, random rows are recomputed from the stored
     plan and compared.
     """
-    from pipeline.tools.verdict import judge_store, judge_with_teacher
+    from pipeline.tools.verdict import judge_store
 
     if teacher is None and (rows, tolerance, seed) != (None, None, None):
         raise click.UsageError("--rows, --tolerance and --seed go with --teacher CHECKPOINT")
     # Of rows that are known beforehand a forger would make just these right.
     seed = secrets.randbits(32) if seed is None else seed
-    if teacher is None:
-        verdict = judge_store(store, deep=deep)
-    else:
-        machine, content = Machine(data_root="", device=device), params_beside(params, prepared)
-        with ProgressDisplay("groups", quiet=as_json) as display:
-            verdict = judge_with_teacher(
-                store,
-                teacher,
-                prepared,
-                content,
-                machine,
-                display,
-                deep=deep,
-                rows=rows or 1000,
-                seed=seed,
-                tolerance=tolerance,
-            )
+    recheck = {
+        **{"teacher": teacher, "prepared": prepared, "device": device, "seed": seed},
+        **{"rows": rows or 1000, "tolerance": tolerance},
+        "content": params_beside(params, prepared),
+    }
+    with ProgressDisplay("groups", quiet=as_json) as display:
+        verdict = judge_store(
+            store, deep=deep, recheck=None if teacher is None else recheck, display=display
+        )
     if as_json:
-        print_verdict(store, deep, verdict, seed)
+        print_json({"store": str(store), "deep": deep, **verdict.to_json(seed)})
     else:
         report(store, deep, verdict, seed)
     sys.exit(0 if verdict.good else 1)
 
 
-def print_verdict(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
-    """Print everything as JSON."""
-    print_json(
-        {
-            "store": str(store),
-            "good": verdict.good,
-            "deep": deep,
-            "problems": [asdict(problem) for problem in verdict.problems],
-            "recomputed": [asdict(group) for group in verdict.recomputed],
-            "seed": seed if verdict.recomputed else None,
-            "images": verdict.images or None,
-        }
-    )
-
-
 def report(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
     """Print what is wrong, and how it is mended; else what was checked."""
-    problems, facts = verdict.problems, verdict.facts
-    if problems:
-        word = "problem" if len(problems) == 1 else "problems"
-        click.echo(f"{shown(str(store))}: BAD, {len(problems)} {word}")
-        for problem in problems[:_SHOWN_PROBLEMS]:
-            click.echo(f"  {shown(problem.path or '.')}: {problem.what}")
-        if len(problems) > _SHOWN_PROBLEMS:
-            click.echo(f"  and {len(problems) - _SHOWN_PROBLEMS} more (--json lists all)")
-        for hint in dict.fromkeys(problem.hint for problem in problems):
-            click.echo(f"To mend it: {hint}")
+    if verdict.problems:
+        report_problems(store, verdict.problems)
         return
+    facts = verdict.facts
     checked = (
         "the sha256 of every file" if deep else "CRCs, plans and metadata (--deep: every hash)"
     )
@@ -146,17 +117,19 @@ def report(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
         click.echo(
             f"\nRecomputed with the teacher (random rows, --seed {seed}) from {shown(verdict.images)}:"
         )
-        header = (
-            "Group",
-            "Rows",
-            "Largest",
-            "Mean",
-            "Tolerance",
-            "Top-1 changed",
-            "Features",
-            "Verdict",
-        )
-        print_table(header, [recomputed_row(group) for group in verdict.recomputed])
+        print_table(HEADER, [recomputed_row(group) for group in verdict.recomputed])
+
+
+def report_problems(store: Path, problems: Sequence["Problem"]) -> None:
+    """Print what is wrong, and how it is mended."""
+    word = "problem" if len(problems) == 1 else "problems"
+    click.echo(f"{shown(str(store))}: BAD, {len(problems)} {word}")
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        click.echo(f"  {shown(problem.path or '.')}: {problem.what}")
+    if len(problems) > _SHOWN_PROBLEMS:
+        click.echo(f"  and {len(problems) - _SHOWN_PROBLEMS} more (--json lists all)")
+    for hint in dict.fromkeys(problem.hint for problem in problems):
+        click.echo(f"To mend it: {hint}")
 
 
 def recomputed_row(group: "Recomputed") -> tuple[str, ...]:

@@ -28,9 +28,9 @@ from store_samples import (
 from pipeline.core.files import canonical_json
 from pipeline.store.format import errors
 from pipeline.store.format.check import is_complete, read_manifest
-from pipeline.store.format.chunks import all_finite
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
+from pipeline.store.format.trust import all_finite
 from pipeline.store.read import ViewGroup, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -443,8 +443,17 @@ def test_names_of_stray_files_reach_no_terminal(store: Path) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_readers_do_without_zarr() -> None:
-    code = "import sys, pipeline.tools.verify; sys.exit('zarr' in sys.modules)"
+def test_metadata_that_change_after_opening_are_not_looked_at(store: Path) -> None:
+    """Zarr gets the layout's, whatever the file says by then."""
+    group = open_plain(store)
+    path = store / "plain/logits/zarr.json"
+    content = json.loads(path.read_bytes())
+    path.write_bytes(canonical_json({**content, "data_type": "uint16", "shape": [5, 1, 1]}))
+    assert np.array_equal(group.logits(2), outputs("plain", 2, IMAGES, CLASSES))
+
+
+def test_manifests_are_shown_without_zarr() -> None:
+    code = "import sys, pipeline.tools.describe; sys.exit('zarr' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

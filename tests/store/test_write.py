@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifest_samples import with_crc
 from store_samples import (
     CLASSES,
     DATASET,
@@ -58,7 +59,7 @@ def write_infinity(path: Path) -> None:
     values = np.zeros(spec.chunks, spec.dtype)
     values.flat[0] = np.inf
     path.unlink()
-    path.write_bytes(unfinished.encode(spec, values))
+    path.write_bytes(with_crc(values.tobytes()))
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {

@@ -33,6 +33,7 @@ from pipeline.store.format.layout import (
 )
 from pipeline.store.format.manifest import DatasetInfo, Manifest
 from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest
+from pipeline.views.params import CLEAN
 
 _ROOT_BYTES = 2**16
 
@@ -80,7 +81,7 @@ def root_errors(folder: Path) -> Iterator[StoreError]:
     for name in sorted(names - {METADATA, *GROUPS}):
         yield ExtraFileError(folder, name, "does not belong to a store")
     if METADATA not in names:
-        if "clean" in names:
+        if CLEAN in names:
             yield MissingFileError(folder, METADATA, "missing", mend=WHOLE)
         return
     expected = root_metadata()

@@ -1,8 +1,8 @@
 """Codecs: how logits and features are stored, and how an array's numbers become a file's bytes.
 
 Whatever the codec, the last four bytes of a file are the CRC-32C of all before them, so that a
-flipped bit never reads as a number. Zarr itself encodes (`encode`); decoding is done here, where
-sizes are checked before anything is allocated. What lossy codecs do to logits is in `lossy`.
+flipped bit never reads as a number. Zarr encodes and decodes; what lossy codecs do to logits is in
+`lossy`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import google_crc32c
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.params import checked
@@ -130,25 +129,15 @@ def crc32c(data: Any) -> int:
     return int(google_crc32c.value(data))
 
 
-def decompress(codec: Codec, data: bytes, values: NDArray[Any]) -> None:
-    """Decode the bytes of a chunk (without its CRC) into a C-contiguous array of its shape.
+def frame_bytes(data: bytes) -> int | None:
+    """What a zstd frame says that it holds (RFC 8878, 3.1.1.1); None where it does not say.
 
-    Raises ValueError where they are not of that codec or do not fill the array exactly; nothing
-    larger than `values` is ever allocated.
+    Asked before Zarr decompresses, which allocates whatever a frame asks for; numcodecs has no
+    function that tells.
+
+    Args:
+        data: the frame, or its first 18 bytes.
     """
-    from numcodecs import zstd  # takes as long as all else that `decant check` imports
-
-    assert codec.level is not None, "chunks without compression are read straight into memory"
-    if (size := _frame_bytes(data)) != values.nbytes:
-        raise ValueError(f"a frame of {size} bytes, expected {values.nbytes}")
-    try:
-        zstd.decompress(data, values.reshape(-1).view(np.uint8))
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _frame_bytes(data: bytes) -> int | None:
-    """What a zstd frame says that it holds (RFC 8878, 3.1.1.1); None where it does not say."""
     if data[:4] != _ZSTD_MAGIC or len(data) < 5:
         return None
     descriptor = data[4]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.core.errors import DecantError
+from pipeline.views.params import CLEAN, GROUPS
 
 _FETCH = (
     "`dvc pull {part}`, or, where no DVC remote has it, compute it with `dvc repro dump@{name}`"
@@ -39,7 +40,7 @@ class StoreError(DecantError):
         template = self.mend if mend is None else mend
         # A group is fetched alone: whoever reads one does not want the others.
         group = path.partition("/")[0]
-        part = store / group if group in ("clean", "plain", "mixed") else store
+        part = store / group if group in (CLEAN, *GROUPS) else store
         self.hint = template.format(store=store, part=part, name=store.name.removesuffix(".zarr"))
         shown = str(store / path)
         if not shown.isprintable():  # a stray file's name must not reach the terminal as it is

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from pipeline.store.format.errors import (
@@ -19,8 +20,6 @@ from pipeline.store.format.errors import (
     StoreError,
     WrongSizeError,
 )
-
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def _look(store: Path, path: str) -> Found:
 
 
 @contextlib.contextmanager
-def open_sized(store: Path, path: str, size: int) -> Iterator[int]:
-    """Open a regular file of exactly `size` bytes; gives its descriptor.
+def open_sized(store: Path, path: str, size: int) -> Iterator[BufferedReader]:
+    """Open a regular file of exactly `size` bytes.
 
     Raises MissingFileError, LinkError, WrongSizeError, or DamagedFileError where reading fails.
     """
@@ -92,47 +91,24 @@ def open_sized(store: Path, path: str, size: int) -> Iterator[int]:
             raise LinkError(store, path, "not a regular file")
         if facts.st_size != size:
             raise WrongSizeError(store, path, f"{facts.st_size} bytes, expected {size}")
-        yield handle
+        with open(handle, "rb", closefd=False) as file:
+            yield file
     except OSError as error:
         raise DamagedFileError(store, path, f"cannot be read ({error.strerror})") from error
     finally:
         os.close(handle)
 
 
-def check_sized(store: Path, path: str, size: int) -> None:
-    """Raise what `open_sized` raises, without reading."""
-    with open_sized(store, path, size):
-        pass
-
-
-def read_into(handle: int, buffers: list[memoryview]) -> bool:
-    """Fill the buffers from a file in turn; False where it ends before they are full."""
-    offset = 0
-    while buffers:
-        count = os.preadv(handle, buffers, offset)
-        if count == 0:
-            return False
-        offset += count
-        while buffers and count >= len(buffers[0]):
-            count -= len(buffers.pop(0))
-        if count:
-            buffers[0] = buffers[0][count:]
-    return True
-
-
 def read_file(store: Path, path: str, size: int) -> bytes:
     """The bytes of a file of exactly `size` bytes; errors as for `open_sized`."""
-    with open_sized(store, path, size) as handle:
-        data = bytearray(size)
-        if not read_into(handle, [memoryview(data)] if size else []):
-            raise WrongSizeError(store, path, f"ends before its {size} bytes")
-        return bytes(data)
+    with open_sized(store, path, size) as file:
+        data = file.read(size)
+    if len(data) != size:
+        raise WrongSizeError(store, path, f"ends before its {size} bytes")
+    return data
 
 
 def hash_file(store: Path, path: str, size: int) -> str:
     """sha256 (hex) of a file of exactly `size` bytes; errors as for `open_sized`."""
-    digest = hashlib.sha256()
-    with open_sized(store, path, size) as handle:
-        while block := os.read(handle, _BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    with open_sized(store, path, size) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,11 +17,12 @@ import numpy as np
 from pipeline.core.files import canonical_json
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.lossy import Part, logit_parts
+from pipeline.views.params import CLEAN
 from pipeline.views.params import GROUPS as VIEW_GROUPS
 from pipeline.views.plans import PLAN_ARRAYS, PLAN_DTYPES
 
 SCHEMA = 1
-GROUPS = ("clean", *VIEW_GROUPS)
+GROUPS = (CLEAN, *VIEW_GROUPS)
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"
 METADATA = "zarr.json"
@@ -81,9 +82,10 @@ class ArraySpec:
         """What pads the last chunk of an axis."""
         return _FILL[self.dtype.kind]
 
-    def indices(self) -> Iterator[Index]:
-        """Position of every chunk in the grid."""
-        return itertools.product(*map(range, self.grid))
+    def indices(self, lead: Index = ()) -> Iterator[Index]:
+        """Position of every chunk in the grid, or of those at one place of the leading axis."""
+        axes = [*((place,) for place in lead), *map(range, self.grid[len(lead) :])]
+        return itertools.product(*axes)
 
     def file(self, index: Index) -> str:
         """Path of a chunk's file inside the group."""
@@ -91,31 +93,26 @@ class ArraySpec:
 
     def metadata(self) -> bytes:
         """The array's `zarr.json`."""
-        return canonical_json(self._metadata())
-
-    def chunk_metadata(self) -> bytes:
-        """The metadata of an array that is a single chunk of this one."""
-        return canonical_json({**self._metadata(), "shape": list(self.chunks)})
-
-    def _metadata(self) -> dict[str, Any]:
-        fill = self.fill
-        return {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": list(self.shape),
-            "data_type": self.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.chunks)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "fill_value": "NaN" if isinstance(fill, float) else fill,
-            "codecs": self.codec.chain(self.dtype),
-            "attributes": {},
-            "dimension_names": list(self.dimensions),
-        }
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(self.chunks)}}
+        return canonical_json(
+            {
+                "zarr_format": 3,
+                "node_type": "array",
+                "shape": list(self.shape),
+                "data_type": self.dtype.name,
+                "chunk_grid": grid,
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+                "fill_value": "NaN" if isinstance(self.fill, float) else self.fill,
+                "codecs": self.codec.chain(self.dtype),
+                "attributes": {},
+                "dimension_names": list(self.dimensions),
+            }
+        )
 
 
 def group_arrays(shape: GroupShape) -> dict[str, ArraySpec]:
     """The arrays of a group by path, the plan's first."""
-    if shape.group == "clean":
+    if shape.group == CLEAN:
         counts = {"train": shape.train_images, "test": shape.test_images}
         specs = [spec for split, count in counts.items() for spec in _clean(shape, split, count)]
     else:
@@ -126,7 +123,7 @@ def group_arrays(shape: GroupShape) -> dict[str, ArraySpec]:
 def metadata_files(group: str, arrays: dict[str, ArraySpec]) -> dict[str, bytes]:
     """Every `zarr.json` inside a group, by path."""
     folders = {METADATA: canonical_json(_node({}))}
-    if group == "clean":
+    if group == CLEAN:
         folders |= {f"{split}/{METADATA}": canonical_json(_node({})) for split in SPLITS}
     return folders | {f"{path}/{METADATA}": spec.metadata() for path, spec in arrays.items()}
 

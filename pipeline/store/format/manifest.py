@@ -4,18 +4,24 @@ The types say which values are possible; they are checked when a manifest is par
 (`manifest_text`), which may come from anyone, and before anything is computed (`check_header`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    TypeAdapter,
+    ValidationError,
+)
 
-from pipeline.core.dataset import Normalisation, class_name_problem
+from pipeline.core.dataset import ImageData, Normalisation, class_name_problem
 from pipeline.core.files import canonical_json
-from pipeline.core.params import STRICT, Fraction, read
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import GroupShape
+from pipeline.views.params import CLEAN, PLAIN, GroupName
 from pipeline.views.plans import ViewRecipe
 
 # Largest absolute difference of a logit that a recomputation may show: half a unit of float16's last
@@ -26,14 +32,15 @@ TOLERANCE = 0.02
 TF32_TOLERANCE = 0.1
 
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="a sha256 in hexadecimal")]
-Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$", description="letters, digits and . _ + -"),
-]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
-Deviation = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# What a training was given: parameters, and at most sections of them, however deep others nest JSON.
+_Value = str | int | float | bool | None
+Facts = Mapping[str, _Value | list[_Value] | Mapping[str, _Value | list[_Value]]]
+_EXACT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class DatasetInfo:
     normalisation, per channel, of pixel / 255.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = _EXACT
 
     name: Name
     fingerprint: Digest
@@ -53,7 +60,7 @@ class DatasetInfo:
     classes: Width
     class_names: tuple[str, ...]
     mean: tuple[float, float, float]
-    std: tuple[Deviation, Deviation, Deviation]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.classes:
@@ -65,29 +72,7 @@ class DatasetInfo:
                 raise ValueError(f"class_names: {name[:200]!a} {problem}")
 
 
-class _Split(Protocol):
-    @property
-    def labels(self) -> Any: ...
-
-
-class _ImageData(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def mean(self) -> tuple[float, float, float]: ...
-    @property
-    def std(self) -> tuple[float, float, float]: ...
-    @property
-    def train(self) -> _Split: ...
-    @property
-    def test(self) -> _Split: ...
-
-
-def describe_dataset(data: _ImageData) -> DatasetInfo:
+def describe_dataset(data: ImageData) -> DatasetInfo:
     """What a store records of a prepared data set."""
     return DatasetInfo(
         name=data.name,
@@ -109,12 +94,12 @@ class TeacherInfo:
     students see the data set's.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = _EXACT
 
     name: Name
     network: str
     weights_sha256: Digest | None
-    training: Mapping[str, Any]
+    training: Facts
     top1_accuracy: Fraction | None
     normalisation: Normalisation | None = None
 
@@ -130,24 +115,24 @@ class Header:
     float32 forward pass.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = _EXACT
 
-    group: Literal["clean", "plain", "mixed"]
+    group: GroupName
     dataset: DatasetInfo
     teacher: TeacherInfo
     recipe: ViewRecipe | None
     batch_size: Count | None
     precision: Name
-    tolerance: Annotated[float, Field(ge=0)]
+    tolerance: NonNegativeFloat
     dtype: Literal["float16"] = "float16"
     codec: Codec = field(default_factory=Codec)
     lossy: bool = False
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if (self.recipe is None) != (self.group == "clean"):
+        if (self.recipe is None) != (self.group == CLEAN):
             raise ValueError("recipe: plain and mixed views have one, the clean group has none")
-        if self.recipe is not None and (self.recipe.alpha is None) != (self.group == "plain"):
+        if self.recipe is not None and (self.recipe.alpha is None) != (self.group == PLAIN):
             raise ValueError("recipe: mixed views have an alpha, plain ones have none")
         if self.codec.lossy and not self.lossy:
             raise ValueError(f"lossy: the codec {self.codec.name} is lossy, and so is the group")
@@ -160,11 +145,11 @@ class Header:
 class FileFacts:
     """Size in bytes and sha256 of a file; of a chunk also the CRC-32C that ends it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = _EXACT
 
     size: Annotated[int, Field(ge=0, le=2**40)]
     sha256: Digest
-    crc32c: Annotated[int, Field(ge=0, le=2**32 - 1)] | None
+    crc32c: Annotated[int, Field(ge=0, lt=2**32)] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +162,7 @@ class Manifest:
     `digest` is the sha256 of the canonical JSON of all the rest.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = _EXACT
 
     schema: int
     header: Header
@@ -232,9 +217,27 @@ def header_facts(header: Header) -> dict[str, Any]:
     return facts
 
 
+_HEADER = TypeAdapter(Header)
+_SHOWN_PROBLEMS = 5
+
+
+def parse_header(raw: str | bytes) -> Header:
+    """A header from JSON. Raises ValueError, saying what is wrong."""
+    try:
+        return _HEADER.validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise ValueError(problems_text(error)) from None
+
+
+def problems_text(error: ValidationError) -> str:
+    """What is wrong with JSON, in a line: the first few problems, each after its key's path."""
+    problems = [
+        ".".join(map(str, found["loc"])) + f": {found['msg']}"
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return "; ".join(problem[:200] for problem in problems[:_SHOWN_PROBLEMS])
+
+
 def check_header(header: Header) -> None:
     """Raise ValueError where a header could not be read back from a manifest."""
-    problems: list[str] = []
-    read(Header, json.loads(canonical_json(header_facts(header))), "header", problems)
-    if problems:
-        raise ValueError("\n".join(problems))
+    parse_header(canonical_json(header_facts(header)))

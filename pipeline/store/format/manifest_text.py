@@ -1,7 +1,7 @@
 """The text of a manifest: canonical JSON with a digest of its own, and its strict parsing.
 
-A manifest may come from anyone. Every type and limit is checked, and that the files it lists are
-exactly those of the layout that it claims, so that no name or size is ever taken from it.
+A manifest may come from anyone. Every type and limit is checked (pydantic, strict), and that the files it
+lists are exactly those of the layout that it claims, so that no name or size is ever taken from it.
 """
 
 import hashlib
@@ -12,16 +12,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.core.files import canonical_json
-from pipeline.core.params import read
 from pipeline.store.format.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.format.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
-from pipeline.store.format.manifest import FileFacts, Header, Manifest, group_shape, header_facts
+from pipeline.store.format.manifest import (
+    FileFacts,
+    Header,
+    Manifest,
+    group_shape,
+    header_facts,
+    problems_text,
+)
+from pipeline.views.params import CLEAN
 
 MAX_MANIFEST_BYTES = 2**22
 MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
-_MOST_NESTED = 20
-_SHOWN_PROBLEMS = 5
+_MANIFEST = TypeAdapter(Manifest)
 # An array of more than this is not compressed to less than a 1000th, unless somebody means harm:
 # what is small may be, such as features that are zero everywhere.
 _SMALL_BYTES = 2**28
@@ -81,7 +89,10 @@ def parse_manifest(raw: bytes, store: Path, group: str) -> Manifest:
         raise ManifestError(store, path, f"not canonical JSON ({error})") from error
     if not canonical or content.get("digest") != digest:
         raise ManifestError(store, path, "has been changed or damaged: its digest does not match")
-    manifest = _parse_fields(content, store, path)
+    try:
+        manifest = _MANIFEST.validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise ManifestError(store, path, f"malformed: {problems_text(error)}") from None
     if manifest.group != group:
         raise ManifestError(store, path, f"belongs to the group {manifest.group}")
     _check_limits(manifest, store, path)
@@ -101,39 +112,11 @@ def _parse_json(raw: bytes, store: Path, path: str) -> dict[str, Any]:
         raise ManifestError(store, path, f"not JSON ({str(error)[:200]})") from error
     if not isinstance(content, dict):
         raise ManifestError(store, path, "not a JSON object")
-    if _depth(content) > _MOST_NESTED:
-        raise ManifestError(store, path, f"nested more than {_MOST_NESTED} deep")
     return content
 
 
-def _depth(content: Any) -> int:
-    """How deep a JSON value is nested; a plain one is 0 deep."""
-    depth, level = 0, [content]
-    while level := [
-        inner
-        for value in level
-        if isinstance(value, dict | list)
-        for inner in (value.values() if isinstance(value, dict) else value)
-    ]:
-        depth += 1
-    return depth
-
-
-def _parse_fields(content: dict[str, Any], store: Path, path: str) -> Manifest:
-    problems: list[str] = []
-    try:
-        manifest = read(Manifest, content, "manifest", problems)
-    except (OverflowError, RecursionError) as error:
-        problems.append(str(error))
-    if problems:
-        shown = "; ".join(problem[:200] for problem in problems[:_SHOWN_PROBLEMS])
-        raise ManifestError(store, path, f"malformed: {shown}")
-    assert isinstance(manifest, Manifest)
-    return manifest
-
-
 def _check_limits(manifest: Manifest, store: Path, path: str) -> None:
-    if (manifest.views == 0) != (manifest.group == "clean"):
+    if (manifest.views == 0) != (manifest.group == CLEAN):
         raise ManifestError(store, path, f"{manifest.views} views in the group {manifest.group}")
     for spec in group_arrays(manifest.shape).values():
         size = math.prod(spec.shape[spec.lead :]) * spec.dtype.itemsize

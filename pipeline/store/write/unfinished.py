@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
 from pipeline.core.files import TEMPORARY, canonical_json, durable_write
-from pipeline.store.format.chunks import all_finite, read_array
 from pipeline.store.format.codecs import CRC_BYTES
 from pipeline.store.format.errors import (
     IncompleteStoreError,
@@ -45,11 +46,19 @@ from pipeline.store.format.manifest import (
     header_facts,
 )
 from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
+from pipeline.store.format.trust import TrustedStore, all_finite
 from pipeline.store.write.difference import Difference, measure, merge
-from pipeline.store.write.encode import encode
 
 _MANIFEST_BYTES_A_FILE = 200  # no entry is longer
 _MEND_TEACHER = "look at the teacher's training (did it diverge?) and train it again"
+
+
+class DurableStore(TrustedStore):
+    """A group's files as Zarr writes them: whole, on the disk, and only where their bytes change."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a chunk. Raises StorageError where the file system refuses."""
+        _write_changed(self._folder / self._group / key, value.to_bytes())
 
 
 class UnfinishedGroup(ABC):
@@ -66,6 +75,9 @@ class UnfinishedGroup(ABC):
         self._check_count()
         self._manifest: Manifest | None = None
         self._claim()
+        self._sizes: dict[str, FileFacts] = {}  # of what is read back: no manifest lists it yet
+        files = LocalStore(self._root)
+        self._store = DurableStore(files, folder, header.group, self._arrays, self._sizes)
 
     def finish(self, *, measured_error: Mapping[str, float] | None = None) -> Manifest:
         """Check and hash every file, then write the manifest, the last file of all.
@@ -139,29 +151,22 @@ class UnfinishedGroup(ABC):
 
     def _write(self, spec: ArraySpec, lead: Index, values: NDArray[Any]) -> None:
         """Write all images at one place of the leading axis; values [views, N, ...] or [N, ...]."""
-        size = spec.chunks[spec.lead]
-        for number in range(spec.grid[spec.lead]):
-            rows = slice(number * size, (number + 1) * size)
+        array, size = self._store.array(spec.path), spec.chunks[spec.lead]
+        views = tuple(slice(spec.chunks[0] * place, None) for place in lead)
+        for number in range(spec.grid[spec.lead]):  # not all at once: each is encoded in memory
+            rows = slice(number * size, min((number + 1) * size, spec.shape[spec.lead]))
             part = values[(*(slice(None) for _ in lead), rows)]
-            chunk = np.full(spec.chunks, spec.fill, spec.dtype)
-            chunk[tuple(map(slice, part.shape))] = part
-            index = (*lead, number, *(0 for _ in spec.shape[spec.lead + 1 :]))
-            _write_changed(self._root / spec.file(index), encode(spec, chunk))
+            place = tuple(slice(view.start, view.start + len(part)) for view in views)
+            array[(*place, rows)] = part
 
     def _read(self, spec: ArraySpec, lead: Index) -> NDArray[Any] | None:
         """What `_write` wrote; None where it is missing or unreadable."""
-        files = {}
-        for index in spec.indices():
-            if index[: spec.lead] == lead:
-                path = spec.file(index)
-                try:
-                    size = (self._root / path).stat().st_size
-                except FileNotFoundError:
-                    return None
-                files[path] = FileFacts(size=size, sha256="", crc32c=None)
         try:
-            return read_array(self.folder, self.header.group, spec, lead, files)
-        except StoreError:
+            for path in map(spec.file, spec.indices(lead)):
+                size = (self._root / path).stat().st_size
+                self._sizes[path] = FileFacts(size=size, sha256="", crc32c=None)
+            return self._store.read(spec.path, lead)
+        except (FileNotFoundError, StoreError):
             return None
 
     def _write_outputs(

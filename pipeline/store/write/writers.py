@@ -18,6 +18,7 @@ from pipeline.store.format.errors import StaleWorkError
 from pipeline.store.format.layout import METADATA, PLAN_VIEWS_PER_CHUNK, SPLITS, ArraySpec
 from pipeline.store.format.manifest import Header
 from pipeline.store.write.unfinished import UnfinishedGroup
+from pipeline.views.params import CLEAN
 from pipeline.views.plans import View, check_view
 
 
@@ -35,7 +36,7 @@ class GroupWriter(UnfinishedGroup):
     def __init__(
         self, folder: Path, header: Header, plan: Sequence[View], *, feature_dim: int | None
     ) -> None:
-        assert header.group != "clean", "CleanWriter writes the clean group"
+        assert header.group != CLEAN, "CleanWriter writes the clean group"
         super().__init__(folder, header, len(plan), feature_dim)
         self._check_plan(plan)
         self._prepare(plan)
@@ -80,7 +81,7 @@ class GroupWriter(UnfinishedGroup):
             raise ValueError("a group has at least one view")
         recipe = self.header.recipe
         assert recipe is not None
-        assert self.header.group != "clean"
+        assert self.header.group != CLEAN
         for v, view in enumerate(plan):
             problems = check_view(self.header.group, view, recipe.pad)
             for spec in self._plan_specs() if not problems else []:
@@ -133,7 +134,7 @@ class CleanWriter(UnfinishedGroup):
     """
 
     def __init__(self, folder: Path, header: Header, *, feature_dim: int | None) -> None:
-        assert header.group == "clean", "GroupWriter writes views"
+        assert header.group == CLEAN, "GroupWriter writes views"
         super().__init__(folder, header, 0, feature_dim)
         self._write_metadata()
 
