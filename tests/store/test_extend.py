@@ -25,6 +25,8 @@ class Runs:
 
     def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess:
         self.commands.append(command)
+        if not self.code and "stages.dvc.inside" in command:
+            Path(command[3]).write_text("{}", encoding="ascii")  # nothing is wrong afterwards
         return subprocess.CompletedProcess(command, self.code)
 
 
@@ -52,7 +54,9 @@ def changed_lines() -> dict[str, str]:
 
 def test_one_group_is_extended_and_dumped(runs: Runs) -> None:
     text = run("data/stores/resnet20.zarr", "--views", "12", "--group", "plain")
-    assert runs.commands[0] == [sys.executable, "-m", "dvc", "repro", "dump@resnet20"]
+    (command,) = runs.commands
+    assert command[:3] == [sys.executable, "-m", "stages.dvc.inside"]
+    assert command[-2:] == ['["dump@resnet20"]', "dump@resnet20"]
     # The first one that looks like it is resnet20's; the same line of resnet20-mixup stays.
     line = "    plain: {views: 8, draw: stratified, features: true}"
     assert changed_lines() == {line: line.replace("8", "12")}
