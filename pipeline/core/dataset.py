@@ -105,10 +105,12 @@ class ImageData:
         trained elsewhere. Raises `DatasetError` where it is malformed.
         """
         problems: list[str] = []
-        found = read(Normalisation | None, teacher.get("normalisation"), "normalisation", problems)
+        normalisation = read(
+            Normalisation | None, teacher.get("normalisation"), "normalisation", problems
+        )
         if problems:
             raise DatasetError(f"the teacher {teacher.get('name')}: {'; '.join(problems)}")
-        return self.normalised(found)
+        return self.normalised(normalisation)
 
     def __str__(self) -> str:
         return f"{self.name}, normalised with {self.normalisation}"
@@ -180,11 +182,11 @@ def load_prepared(folder: Path) -> ImageData:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(folder / "dataset.json", f"entry missing or malformed: {error}") from error
-    found = fingerprint(data.train, data.test, data.class_names)
-    if found != data.fingerprint:
+    digest = fingerprint(data.train, data.test, data.class_names)
+    if digest != data.fingerprint:
         raise _damaged(
             folder,
-            f"its images, labels or class names have changed (fingerprint {found[:12]}..., "
+            f"its images, labels or class names have changed (fingerprint {digest[:12]}..., "
             f"recorded {data.fingerprint[:12]}...)",
         )
     return data
@@ -272,10 +274,10 @@ def _channels(values: Any) -> Channels:
 
 
 def _deviations(values: Any) -> Channels:
-    found = _channels(values)
-    if min(found) <= 0:
+    channels = _channels(values)
+    if min(channels) <= 0:
         raise ValueError(f"deviations {values}")
-    return found
+    return channels
 
 
 def _evaluated_on(value: Any) -> Literal["test", "validation"]:

@@ -142,10 +142,10 @@ def class_sizes(params: DatasetParams, root: Path) -> tuple[list[int], list[int]
     if params.name != "imagefolder":
         train, test = CLASS_SIZES[params.name]
         return list(train), None if test is None else list(test)
-    found = imagefolder.find_images(root, params.test_fraction)
+    images = imagefolder.find_images(root, params.test_fraction)
     sizes = [
-        None if part is None else np.bincount(part.labels, minlength=len(found.class_names))
-        for part in (found.train, found.test)
+        None if part is None else np.bincount(part.labels, minlength=len(images.class_names))
+        for part in (images.train, images.test)
     ]
     assert sizes[0] is not None
     return sizes[0].tolist(), None if sizes[1] is None else sizes[1].tolist()

@@ -87,8 +87,8 @@ def compare_folders(
                 differences.append(Difference(unit, "", f"only in {folder}"))
     common = sorted(ours.keys() & theirs.keys())
     for name in common:
-        found = _compare_file(name, ours[name], theirs[name], tolerance)
-        differences += (d for d in found if not _is_ignored(d.path, d.place, ignore))
+        of_file = _compare_file(name, ours[name], theirs[name], tolerance)
+        differences += (d for d in of_file if not _is_ignored(d.path, d.place, ignore))
     return Comparison(differences, only, len(common))
 
 
@@ -102,7 +102,7 @@ def _files(folder: Path, ignore: Sequence[str]) -> dict[str, Path]:
     return {
         name: path
         for name, path in names.items()
-        if not path.name.endswith(TIMING) and not _is_ignored(name, "", ignore)
+        if not path.name.endswith((TIMING, ".gitignore")) and not _is_ignored(name, "", ignore)
     }
 
 

@@ -93,19 +93,22 @@ def recompute(
     for name in store.groups:
         rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
         if name == CLEAN:
-            found = list(_clean_rows(store, network, data, device, rng, rows, batch_size))
+            recomputed = list(_clean_rows(store, network, data, device, rng, rows, batch_size))
             manifest = store.clean.manifest
         else:
             group = store.group(name)
-            found = list(_view_rows(group, network, data, device, rng, rows, batch_size))
+            recomputed = list(_view_rows(group, network, data, device, rng, rows, batch_size))
             manifest = group.manifest
-        yield _compare(manifest, found, tolerance)
+        yield _compare(manifest, recomputed, tolerance)
 
 
-def _compare(manifest: Manifest, found: list[_Rows], tolerance: float | None) -> Recomputed:
+def _compare(manifest: Manifest, recomputed: list[_Rows], tolerance: float | None) -> Recomputed:
     header = manifest.header
     stated = manifest.measured_error.get("max_abs_difference", math.inf)
-    stored, now = _joined([rows.logits for rows in found]), _joined([r.logits_now for r in found])
+    stored, now = (
+        _joined([rows.logits for rows in recomputed]),
+        _joined([r.logits_now for r in recomputed]),
+    )
     if tolerance is not None:
         allowed = np.full_like(now, tolerance)
     else:
@@ -115,9 +118,9 @@ def _compare(manifest: Manifest, found: list[_Rows], tolerance: float | None) ->
     apart = np.abs(stored - now)
     judged = _judged(header.codec, stored)
     max_features, features_good = None, True
-    features = [rows.features for rows in found if rows.features is not None]
+    features = [rows.features for rows in recomputed if rows.features is not None]
     if features:
-        features_now = _joined([rows.features_now for rows in found])
+        features_now = _joined([rows.features_now for rows in recomputed])
         max_features = float(np.abs(_joined(features) - features_now).max())
         margin = _tolerance(header, features_now, math.inf) if tolerance is None else tolerance
         features_good = max_features <= margin

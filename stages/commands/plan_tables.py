@@ -61,10 +61,10 @@ def show_kinds(plan: "Plan") -> None:
     ]
     header = ("Stage", "Stages", "Done", "FLOPs", "Time", "Still to do", "Writes")
     print_wide(header, rows, labels=1)
-    found = [stage.state for stage in plan.stages]
+    states = [stage.state for stage in plan.stages]
     for state, meaning in STATES.items():
-        if state in ("elsewhere", "changed") and state in found:
-            console.print(f"{found.count(state)} stages: {meaning}.")
+        if state in ("elsewhere", "changed") and state in states:
+            console.print(f"{states.count(state)} stages: {meaning}.")
 
 
 def show_stores(plan: "Plan") -> None:

@@ -39,8 +39,8 @@ def check_replaceable(params_path: Path, source: Path) -> None:
     """
     if not params_path.exists():
         return
-    found = load_yaml(params_path)
-    if not any(found == load_yaml(path) for path in (source, *PROFILES.glob("*.yaml"))):
+    content = load_yaml(params_path)
+    if not any(content == load_yaml(path) for path in (source, *PROFILES.glob("*.yaml"))):
         raise ValueError(
             f"{params_path} has changes of your own, which {source} would replace: keep a copy (in "
             f"{PROFILES}/, say, under a name of its own), or give --force"

@@ -158,7 +158,7 @@ def listing_of(root: Path, digest: str) -> dict[tuple[str, ...], str] | None:
     if not listing.is_file():
         return None
     try:
-        return {PurePosixPath(one["relpath"]).parts: one["md5"] for one in read_listing(listing)}
+        return {PurePosixPath(file["relpath"]).parts: file["md5"] for file in read_listing(listing)}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None  # damaged, as if it were not there; DVC fetches it anew
 

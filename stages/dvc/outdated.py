@@ -19,7 +19,7 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         lacks: what `lacking` found.
         targets: stages; none: all.
     """
-    found = [str(PREPARED)] if PREPARED in lacks and PREPARED.exists() else []
+    paths = [str(PREPARED)] if PREPARED in lacks and PREPARED.exists() else []
     students = lock.params.get("students") or {}
     for name, entry in students.items():
         store = entry.get("store") if isinstance(entry, dict) else None
@@ -27,9 +27,9 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         wanted = not targets or {"train_student", "evaluate", stage} & set(targets)
         # Also for students that are done: DVC would take what is here for a change, and train again.
         if wanted and isinstance(store, str) and _is_outdated(store):
-            found.append(str(STORES / store))
+            paths.append(str(STORES / store))
     # A teacher always: from an old one here, DVC would dump again.
-    found += [
+    paths += [
         name
         for path, name in lacks.items()
         if name.startswith(("train_", "evaluate"))
@@ -42,7 +42,7 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         and path.exists()
         and lock.state(name) == "done"
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))
 
 
 def _is_outdated(name: str) -> bool:
@@ -55,7 +55,7 @@ def _is_outdated(name: str) -> bool:
     if not group and partial_error(folder, versions):
         return True
     try:
-        manifests = [read_manifest(folder, one) for one in groups]
+        manifests = [read_manifest(folder, name) for name in groups]
     except StoreError:
         return False  # damaged: the student's stage tells it
     return any(version_error(folder, manifest, versions) for manifest in manifests)

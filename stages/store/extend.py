@@ -35,12 +35,12 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     groups = extended(content, name, views, group)
     students = readers(content, name, groups)
     text = params_path.read_bytes().decode("utf-8")
-    for one in groups:
-        text = with_views(text, name, one, views)
+    for chosen in groups:
+        text = with_views(text, name, chosen, views)
     durable_write(params_path, text.encode("utf-8"))
-    for one in groups:
-        before = content["dumps"][name][one]["views"]
-        click.echo(f"{params_path}: dumps.{name}.{one}.views: {before} -> {views}")
+    for chosen in groups:
+        before = content["dumps"][name][chosen]["views"]
+        click.echo(f"{params_path}: dumps.{name}.{chosen}.views: {before} -> {views}")
     if students:
         click.echo(
             f"Students of {' and '.join(groups)} views will be trained again by the next "
@@ -64,21 +64,21 @@ def extended(content: dict[str, Any], name: str, views: int, group: str | None) 
     if name not in dumps:
         names = ", ".join(dumps) or "none"
         raise ParamsError([f"dumps.{shown(name)}: no such store; valid names: {names}"])
-    dumped = [one for one in GROUPS if dumps[name].get(one) is not None]
+    dumped = [key for key in GROUPS if dumps[name].get(key) is not None]
     if group is not None and group not in dumped:
-        what = "is not dumped yet: write its entry into the parameter file first"
-        raise ParamsError([f"dumps.{name}.{group}: {what}"])
+        problem = "is not dumped yet: write its entry into the parameter file first"
+        raise ParamsError([f"dumps.{name}.{group}: {problem}"])
     chosen = dumped if group is None else [group]
-    counts = {one: dumps[name][one].get("views") for one in chosen}
+    counts = {key: dumps[name][key].get("views") for key in chosen}
     if problems := [
-        f"dumps.{name}.{one}.views: {count!r} is no number of views; mend the parameter file"
-        for one, count in counts.items()
+        f"dumps.{name}.{key}.views: {count!r} is no number of views; mend the parameter file"
+        for key, count in counts.items()
         if type(count) is not int
     ]:
         raise ParamsError(problems)
-    more: list[str] = [one for one in chosen if counts[one] < views]
+    more: list[str] = [key for key in chosen if counts[key] < views]
     if not more:
-        there = ", ".join(f"{count} {one}" for one, count in counts.items())
+        there = ", ".join(f"{count} {key}" for key, count in counts.items())
         raise ParamsError(
             [
                 f"{name} has {there} views: name more than that (to have fewer, edit the parameter "
