@@ -169,7 +169,9 @@ def train(store, student, reference):
     return first_refusal(epochs, student, reference)
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(4200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [150, pytest.param(4200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_no_damage_passes(tmp_path, count):
     rng = random.Random(count)
     told, refused, harmless = Counter(), 0, 0
@@ -292,7 +294,9 @@ def as_dvc_leaves_it(rng, store):
             shutil.copy2(kept, path)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [12, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_no_good_store_is_blamed(tmp_path, monkeypatch, count):
     rng = random.Random(count)
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # no test of what survives a power cut
