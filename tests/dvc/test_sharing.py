@@ -35,6 +35,7 @@ def add_a_student_and_send_it_back(team, first):
     return second
 
 
+@pytest.mark.slow
 def test_a_teammate_adds_a_student_without_teacher_or_raw_data(tmp_path):
     team = Team(tmp_path)
     first = publish_first_results(team, "train_student@plain")

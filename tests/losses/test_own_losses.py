@@ -58,6 +58,7 @@ def test_a_loss_in_own_is_found_and_trained_again_where_it_changes(dumped):
     assert train(dumped) == first, "the work of the first one is kept"
 
 
+@pytest.mark.slow
 def test_what_a_loss_imports_from_own_counts_too(dumped):
     first = train(dumped)
     mine, shared = dumped.folder / "own/losses/mine.py", dumped.folder / "own/losses/shared.py"

@@ -77,6 +77,7 @@ def test_what_an_edit_makes_stale_is_what_the_docs_say(project):
     assert project.status() == set()
 
 
+@pytest.mark.slow
 def test_another_student_parameter_reruns_that_student_and_the_evaluation(project):
     project.edit("students/plain/seed", 6)
     assert project.status() == {"check", "train_student@plain", "evaluate"}
