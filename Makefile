@@ -52,7 +52,7 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/pip install --quiet -c constraints.txt uv
 	$(LOWEST)/bin/python tests/lowest_versions.py $(LOWEST)/constraints.txt
-	$(LOWEST)/bin/pip install --quiet -c $(LOWEST)/constraints.txt -e ".[parquet,ssh]" hypothesis pytest pytest-timeout pytest-xdist
+	$(LOWEST)/bin/pip install --quiet -c $(LOWEST)/constraints.txt -e ".[parquet,remote,ssh]" hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
 clean:

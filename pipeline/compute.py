@@ -32,7 +32,14 @@ ROOMS = {
     "train_baseline": (*_TRAINING, "hard_labels"),
     "dump": (*_ALL, "dump", "results/record.py", "store/format", "store/write"),
     "features": ("models", "views"),
-    "train_student": (*_TRAINING, "distill", "losses", "store/format", "store/read.py"),
+    "train_student": (
+        *_TRAINING,
+        "distill",
+        "losses",
+        "store/format",
+        "store/read.py",
+        "store/remote",
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = ("torch", "torchvision")
 TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
-EXTRAS = ("parquet", "ssh")
+EXTRAS = ("parquet", "remote", "ssh")
 
 
 def main(target: Path) -> None:

@@ -29,6 +29,13 @@ class Machine:
     workers: int = Field(
         default=0, ge=0, description="networks that train at the same time on a CPU; 0: one a core"
     )
+    cache_folder: str | None = Field(
+        default=None,
+        description="folder for views of remote stores, shared by projects; null: in the user's cache",
+    )
+    cache_gigabytes: float = Field(
+        default=20.0, ge=1, description="of views of remote stores that are kept, in 1e9 bytes"
+    )
 
     @property
     def raw(self) -> Path:

@@ -5,13 +5,17 @@ have the manifest's hashes, and the view's own CRC is right and the one that the
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from zarr.abc.store import Store as ZarrStore
 from zarr.storage import LocalStore
 
+from pipeline.core.machine import Machine
+from pipeline.store.format.address import Address, Place
 from pipeline.store.format.check import (
     content_errors,
     dataset_error,
@@ -24,6 +28,7 @@ from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, g
 from pipeline.store.format.lossy import decode_logits, logit_parts
 from pipeline.store.format.manifest import DatasetInfo, Manifest
 from pipeline.store.format.trust import TrustedStore
+from pipeline.store.remote.cache import Cache
 from pipeline.views.params import CLEAN, Group
 from pipeline.views.params import GROUPS as VIEW_GROUPS
 from pipeline.views.plans import PLAN_ARRAYS, View, check_view
@@ -34,12 +39,12 @@ Half = NDArray[np.float16]
 class _GroupReader:
     """What the clean group and the groups of views share; holds no open file and no numbers."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Place, manifest: Manifest, cache: Cache | None = None) -> None:
         self.folder = folder
         self.name = manifest.group
         self.manifest = manifest
         self._specs = group_arrays(manifest.shape)
-        files = LocalStore(folder / self.name, read_only=True)
+        files = _files(folder, manifest, cache)
         self._store = TrustedStore(files, folder, self.name, self._specs, manifest.files)
 
     @property
@@ -158,10 +163,16 @@ class CleanGroup(_GroupReader):
 class Store:
     """An opened store: the groups that were asked for."""
 
-    def __init__(self, folder: Path, manifests: dict[str, Manifest]) -> None:
+    def __init__(
+        self, folder: Place, manifests: dict[str, Manifest], cache: Cache | None = None
+    ) -> None:
         self.folder = folder
-        self._views = {g: ViewGroup(folder, m) for g, m in manifests.items() if g in VIEW_GROUPS}
-        self._clean = CleanGroup(folder, manifests[CLEAN]) if CLEAN in manifests else None
+        self._views = {
+            group: ViewGroup(folder, manifest, cache)
+            for group, manifest in manifests.items()
+            if group in VIEW_GROUPS
+        }
+        self._clean = CleanGroup(folder, manifests[CLEAN], cache) if CLEAN in manifests else None
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -180,27 +191,64 @@ class Store:
         return self._views[name]
 
 
-def open_store(folder: Path, *, groups: Sequence[str], dataset: DatasetInfo | None = None) -> Store:
+def open_store(
+    place: Path | str,
+    *,
+    groups: Sequence[str],
+    dataset: DatasetInfo | None = None,
+    address: Address | None = None,
+    cache: Cache | None = None,
+) -> Store:
     """Open the named groups of a store and check all but the views themselves.
 
-    `dataset`, if given, is the one that the store has to belong to. Groups that are not named are
-    not looked at; they may be damaged or absent. Raises a StoreError that names the file and the
-    command that mends it; ValueError for a group that no store has.
+    Groups that are not named are not looked at; they may be damaged or absent. Raises a StoreError that
+    names the file and the command that mends it; DecantError for what is no address, or where the extra
+    `remote` is not installed; ValueError for a group that no store has.
+
+    Args:
+        place: a folder, or an address (s3://, gs://, https://, http://) at which the store is read in place.
+        dataset: the one that the store has to belong to.
+        address: where the views are read, of a pinned store, whose folder holds metadata and manifests.
+        cache: where views of a remote store are kept; None: with the bound and place of `Machine`.
     """
     for group in groups:
         if group not in GROUPS:
             raise ValueError(f"groups: expected some of {', '.join(GROUPS)}, found {group!r}")
-    for error in root_errors(folder):
-        raise error
-    manifests = {group: read_manifest(folder, group) for group in groups}
+    pinned = address is not None
+    if isinstance(place, str) and "://" in place:
+        address = Address.parse(place)
+        manifests = _fetched_manifests(address, groups)
+    else:
+        folder = Path(place)
+        for error in root_errors(folder):
+            raise error
+        manifests = {group: read_manifest(folder, group) for group in groups}
+        for manifest in manifests.values():
+            for error in chain(
+                presence_errors(folder, manifest, pinned=pinned),
+                content_errors(folder, manifest, deep=False, pinned=pinned),
+            ):
+                raise error
+    where = folder if address is None else address
     for manifest in manifests.values():
-        if dataset is not None and (mismatch := dataset_error(folder, manifest, dataset)):
+        if dataset is not None and (mismatch := dataset_error(where, manifest, dataset)):
             raise mismatch
-        for error in presence_errors(folder, manifest):
-            raise error
-        for error in content_errors(folder, manifest, deep=False):
-            raise error
-    return Store(folder, manifests)
+    return Store(where, manifests, cache)
+
+
+def _files(place: Place, manifest: Manifest, cache: Cache | None) -> ZarrStore:
+    """The files of a group, as they lie there."""
+    if isinstance(place, Path):
+        return LocalStore(place / manifest.group, read_only=True)
+    from pipeline.store.remote.files import RemoteFiles  # needs the extra `remote`
+
+    return RemoteFiles(place, manifest, cache or Cache.of(Machine(data_root="")))
+
+
+def _fetched_manifests(address: Address, groups: Sequence[str]) -> dict[str, Manifest]:
+    from pipeline.store.remote.files import fetch_manifests  # needs the extra `remote`
+
+    return fetch_manifests(address, groups)
 
 
 def _checked_split(split: str) -> str:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from pipeline.store.format.address import Place
 from pipeline.store.format.errors import (
     WHOLE,
     DamagedFileError,
@@ -94,13 +95,19 @@ def root_errors(folder: Path) -> Iterator[StoreError]:
         yield error
     else:
         if data != expected:
-            yield _root_error(folder, data)
+            yield root_error(folder, data)
 
 
-def presence_errors(folder: Path, manifest: Manifest) -> Iterator[StoreError]:
-    """Files that are missing, extra, of another size, or that are linked folders or worse."""
+def presence_errors(
+    folder: Path, manifest: Manifest, *, pinned: bool = False
+) -> Iterator[StoreError]:
+    """Files that are missing, extra, of another size, or that are linked folders or worse.
+
+    Of a `pinned` store, which is read elsewhere, the metadata alone are here.
+    """
     group = manifest.group
-    expected: dict[str, int | None] = {path: facts.size for path, facts in manifest.files.items()}
+    files = manifest.metadata if pinned else manifest.files
+    expected: dict[str, int | None] = {path: facts.size for path, facts in files.items()}
     expected[MANIFEST] = None  # its digest was checked when it was read
     folders = {str(parent) for path in expected for parent in PurePosixPath(path).parents}
     found = scan(folder, group, folders)
@@ -118,13 +125,19 @@ def presence_errors(folder: Path, manifest: Manifest) -> Iterator[StoreError]:
             yield WrongSizeError(folder, where, f"{size} bytes, expected {wanted}")
 
 
-def content_errors(folder: Path, manifest: Manifest, *, deep: bool) -> Iterator[StoreError]:
-    """Files whose sha256 is not the manifest's: of metadata and plan, or (`deep`) of all."""
+def content_errors(
+    folder: Path, manifest: Manifest, *, deep: bool, pinned: bool = False
+) -> Iterator[StoreError]:
+    """Files whose sha256 is not the manifest's: of metadata and plan, or (`deep`) of all.
+
+    Of a `pinned` store: of the metadata.
+    """
     arrays = group_arrays(manifest.shape).values()
     values = {
         path for spec in arrays if spec.role == "values" for path in map(spec.file, spec.indices())
     }
-    for path, facts in sorted(manifest.files.items()):
+    files = manifest.metadata if pinned else manifest.files
+    for path, facts in sorted(files.items()):
         if path in values and not deep:
             continue
         where = f"{manifest.group}/{path}"
@@ -138,7 +151,7 @@ def content_errors(folder: Path, manifest: Manifest, *, deep: bool) -> Iterator[
             yield kind(folder, where, "its bytes are not those of the manifest")
 
 
-def dataset_error(folder: Path, manifest: Manifest, dataset: DatasetInfo) -> StoreError | None:
+def dataset_error(folder: Place, manifest: Manifest, dataset: DatasetInfo) -> StoreError | None:
     """Why a store does not belong to a data set; None if it does."""
     ours, theirs = dataset, manifest.header.dataset
     if ours == theirs:
@@ -183,7 +196,8 @@ def _check_folder(folder: Path, group: str) -> None:
         raise LinkError(folder, group, "not a folder; only files of a store may be links")
 
 
-def _root_error(folder: Path, data: bytes) -> StoreError:
+def root_error(folder: Place, data: bytes) -> StoreError:
+    """Why a store's own `zarr.json` is not what it should be."""
     try:
         schema = json.loads(data)["attributes"]["decant"]["schema"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,9 +1,9 @@
 """Everything that can be wrong with a store, each with the command that mends it."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from pipeline.core.errors import DecantError
+from pipeline.store.format.address import Address, Place
 from pipeline.views.params import CLEAN, GROUPS
 
 _FETCH = (
@@ -19,25 +19,32 @@ WHOLE = (
     "`dvc pull {store}`, or, where no DVC remote has it, compute it with `dvc repro dump@{name}`"
 )
 _REPEAT = "run `dvc repro dump@{name}`"
+# Of a store that is read in place nothing can be mended here.
+_ELSEWHERE = (
+    "ask who keeps the store for the files of this version, or take the version that is there now: "
+    "`decant store pin NAME {store}`"
+)
 
 
 class StoreError(DecantError):
     """A store that cannot be used.
 
     Attributes:
-        store: the store's folder.
+        store: the store's folder, or its address where it is read in place.
         path: the offending file or folder inside it ("" for the store itself).
         what: what is wrong with it.
         hint: how to mend it.
     """
 
     mend: ClassVar[str] = _RESTORE
+    remote_mend: ClassVar[str] = _ELSEWHERE
 
-    def __init__(self, store: Path, path: str, what: str, mend: str | None = None) -> None:
+    def __init__(self, store: Place, path: str, what: str, mend: str | None = None) -> None:
         if not what.isprintable():  # a stranger's manifest must not write to the terminal either
             what = ascii(what)
         self.store, self.path, self.what = store, path, what
-        template = self.mend if mend is None else mend
+        usual = self.remote_mend if isinstance(store, Address) else self.mend
+        template = usual if mend is None else mend
         # A group is fetched alone: whoever reads one does not want the others.
         group = path.partition("/")[0]
         part = store / group if group in (CLEAN, *GROUPS) else store
@@ -111,6 +118,7 @@ class LinkError(StoreError):
 class LimitError(StoreError):
     """Sizes beyond anything that a store holds."""
 
+    remote_mend = "do not use this store unless you trust its source"
     mend = "do not use this store unless you trust its source; " + _REPEAT + " to make your own"
 
 
@@ -121,6 +129,7 @@ class DatasetMismatchError(StoreError):
         "`dvc pull --force data/prepared` brings the data set of the commit, or `dvc repro "
         "dump@{name}` dumps the teacher on this one"
     )
+    remote_mend = "`dvc pull --force data/prepared` brings the data set of the commit"
 
 
 class StaleStoreError(StoreError):
@@ -147,3 +156,20 @@ class IncompleteStoreError(StoreError):
     """Views that are still to be computed."""
 
     mend = _REPEAT + " again; it goes on from there"
+
+
+class ChangedStoreError(StoreError):
+    """A store that is another one at its address than when it was pinned, or opened."""
+
+
+class UnreachableError(StoreError):
+    """A server that does not answer, or not with the object."""
+
+    remote_mend = (
+        "check the address, the network and, for a bucket, that your credentials are in the environment "
+        "(docs/sharing.md), then run the same command again: finished work is kept"
+    )
+
+
+class ForbiddenError(UnreachableError):
+    """A server that wants other credentials."""

@@ -184,6 +184,11 @@ class Manifest:
         return group_shape(self.header, self.views, self.feature_dim)
 
     @property
+    def metadata(self) -> dict[str, FileFacts]:
+        """The files that hold no numbers: Zarr's metadata."""
+        return {path: facts for path, facts in self.files.items() if facts.crc32c is None}
+
+    @property
     def total_bytes(self) -> int:
         """Bytes of all files of the group, without the manifest."""
         return sum(facts.size for facts in self.files.values())

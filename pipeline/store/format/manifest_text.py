@@ -9,12 +9,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.files import canonical_json
+from pipeline.store.format.address import Place
 from pipeline.store.format.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.format.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
 from pipeline.store.format.manifest import (
@@ -70,7 +70,7 @@ def write_manifest(
     return canonical_json({**content, "digest": _digest(content)})
 
 
-def parse_manifest(raw: bytes, store: Path, group: str) -> Manifest:
+def parse_manifest(raw: bytes, store: Place, group: str) -> Manifest:
     """Check a group's manifest and return it.
 
     Raises SchemaError for a schema other than ours, ManifestError for damage, contradictions and
@@ -105,7 +105,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
-def _parse_json(raw: bytes, store: Path, path: str) -> dict[str, Any]:
+def _parse_json(raw: bytes, store: Place, path: str) -> dict[str, Any]:
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -115,7 +115,7 @@ def _parse_json(raw: bytes, store: Path, path: str) -> dict[str, Any]:
     return content
 
 
-def _check_limits(manifest: Manifest, store: Path, path: str) -> None:
+def _check_limits(manifest: Manifest, store: Place, path: str) -> None:
     if (manifest.views == 0) != (manifest.group == CLEAN):
         raise ManifestError(store, path, f"{manifest.views} views in the group {manifest.group}")
     for spec in group_arrays(manifest.shape).values():
@@ -126,7 +126,7 @@ def _check_limits(manifest: Manifest, store: Path, path: str) -> None:
     _check_size("logits", 2 * rows * dataset.classes, store, path)  # more than is stored, in topk
 
 
-def _check_ratios(manifest: Manifest, store: Path, path: str) -> None:
+def _check_ratios(manifest: Manifest, store: Place, path: str) -> None:
     """Little files claim no gigabytes: what a view takes is allocated when it is read."""
     dataset = manifest.header.dataset
     stored: dict[str, int] = {}
@@ -141,19 +141,19 @@ def _check_ratios(manifest: Manifest, store: Path, path: str) -> None:
         _check_ratio("logits", 2 * rows * dataset.classes, kept, _MAX_TOP_RATIO, store, path)
 
 
-def _check_ratio(name: str, size: int, stored: int, ratio: int, store: Path, path: str) -> None:
+def _check_ratio(name: str, size: int, stored: int, ratio: int, store: Place, path: str) -> None:
     if size > _SMALL_BYTES and size > ratio * stored:
         what = f"{name} holds {size:,} bytes of numbers out of {stored:,} bytes of files"
         raise LimitError(store, path, what)
 
 
-def _check_size(name: str, size: int, store: Path, path: str) -> None:
+def _check_size(name: str, size: int, store: Place, path: str) -> None:
     if size > MAX_ARRAY_BYTES:
         what = f"{name} takes {size:,} bytes a view, at most {MAX_ARRAY_BYTES:,} are read"
         raise LimitError(store, path, what)
 
 
-def _check_files(manifest: Manifest, store: Path, path: str) -> None:
+def _check_files(manifest: Manifest, store: Place, path: str) -> None:
     """The files that are listed are those of the layout, with sizes that it allows."""
     arrays = group_arrays(manifest.shape)
     metadata = metadata_files(manifest.group, arrays)

@@ -6,7 +6,6 @@ CRC are the manifest's. What would be large is seen to be there, in that size, b
 
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +16,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
+from pipeline.core.errors import DecantError
+from pipeline.store.format.address import Place
 from pipeline.store.format.codecs import CRC_BYTES, crc32c, frame_bytes
 from pipeline.store.format.errors import (
     DamagedFileError,
@@ -39,7 +40,7 @@ class TrustedStore(WrapperStore[Store]):
 
     Args:
         store: the files as they lie there, keys being paths inside the group.
-        folder: of the whole store , for messages, and `group` the group's name.
+        folder: of the whole store (or its address), for messages, and `group` the group's name.
         arrays: the arrays of the group, by path.
         files: the facts of every chunk that is read; CRC None: any that is the file's own.
 
@@ -50,7 +51,7 @@ class TrustedStore(WrapperStore[Store]):
     def __init__(
         self,
         store: Store,
-        folder: Path,
+        folder: Place,
         group: str,
         arrays: Mapping[str, ArraySpec],
         files: Mapping[str, FileFacts],
@@ -85,7 +86,7 @@ class TrustedStore(WrapperStore[Store]):
         buffer = default_buffer_prototype().nd_buffer.from_numpy_array(out)
         try:
             self.array(spec.path).get_basic_selection(place, out=buffer)
-        except StoreError:
+        except DecantError:
             raise
         except (ValueError, RuntimeError) as error:
             what = f"cannot be decompressed ({error})"

@@ -58,6 +58,7 @@ class DurableStore(TrustedStore):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a chunk. Raises StorageError where the file system refuses."""
+        assert isinstance(self._folder, Path), "nothing is written elsewhere"
         _write_changed(self._folder / self._group / key, value.to_bytes())
 
 
