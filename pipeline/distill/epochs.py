@@ -154,7 +154,7 @@ def views_read(group: ViewGroup, views: int | None) -> int:
     if views is not None and views > group.views:
         raise ValueError(
             f"views: {views} are asked for, but {group.folder / group.name} has {group.views}; raise "
-            f"dumps.{group.folder.stem}.{group.name}.views and run `dvc repro`"
+            f"dumps.{group.folder.stem}.{group.name}.views where it is dumped and run `dvc repro` there"
         )
     return group.views if views is None else views
 

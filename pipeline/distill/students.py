@@ -14,10 +14,13 @@ from pipeline.distill.epochs import StoreViews, store_augmentation, teacher_fact
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.results.record import MethodFacts
+from pipeline.store.format.address import pinned_address
 from pipeline.store.format.check import read_manifest
+from pipeline.store.format.errors import mended_as
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.store.format.version import partial_error, version_error
 from pipeline.store.read import Store, open_store
+from pipeline.store.remote.cache import Cache
 from pipeline.training.jobs import Job, resolve_training
 from pipeline.training.replicates import train_and_publish
 
@@ -62,20 +65,29 @@ def open_stores(
     the present commit.
     """
     return {
-        (teacher, groups): _open(stores, teacher, groups, describe_dataset(data))
+        (teacher, groups): _open(stores, teacher, groups, describe_dataset(data), content)
         for teacher, groups in dict.fromkeys(store_key(content, name) for name in names)
     }
 
 
-def _open(stores: Path, teacher: str, groups: tuple[str, ...], dataset: DatasetInfo) -> Store:
+def _open(
+    stores: Path,
+    teacher: str,
+    groups: tuple[str, ...],
+    dataset: DatasetInfo,
+    content: dict[str, Any],
+) -> Store:
     folder, versions = stores / f"{teacher}.zarr", VERSIONS / f"{teacher}.zarr"
     ours = stores == STORES
-    if ours and len(groups) > 1 and (missing := partial_error(folder, versions)):
-        raise missing
-    for group in groups if ours else ():
-        if stale := version_error(folder, read_manifest(folder, group), versions):
-            raise stale
-    return open_store(folder, groups=groups, dataset=dataset)
+    address = pinned_address(content, teacher) if ours else None
+    with mended_as(address):
+        if ours and len(groups) > 1 and (missing := partial_error(folder, versions)):
+            raise missing
+        for group in groups if ours else ():
+            if stale := version_error(address or folder, read_manifest(folder, group), versions):
+                raise stale
+    cache = None if address is None else Cache.of(load_machine(content))
+    return open_store(folder, groups=groups, dataset=dataset, address=address, cache=cache)
 
 
 def student_job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:

@@ -16,6 +16,7 @@ from pipeline.models.catalogue import MODELS, canonical_name, check_size, smalle
 from pipeline.paper.published import check_dataset
 from pipeline.planning.parameters import ENTRIES, TRAINED, ParameterFile
 from pipeline.raw.imagefolder import find_images
+from pipeline.store.format.address import PINNED, Address
 from pipeline.training.params import TrainingParams
 
 SECTIONS: dict[str, Any] = {field.name: field.type for field in fields(ParameterFile)}
@@ -64,11 +65,14 @@ class Checker:
         self._dumps()
         for name, student in self._valid("students").items():
             self._student(f"students.{name}", student)
+        self._remote_stores()
         self._evaluation()
 
     def _section(self, name: str, kind: Any) -> Any:
         """A section, or of one with entries those that could be read."""
         value = self.content.get(name)
+        if name not in self.content and name == PINNED:
+            return {}
         if name not in self.content:
             self.problems.append(f"{name}: missing section; expected {describe(kind)}")
         elif name not in ENTRIES or not isinstance(value, Mapping):
@@ -128,14 +132,24 @@ class Checker:
                     f"dumps.{name}: plain and mixed are both null; dump one of them"
                 )
 
+    def _remote_stores(self) -> None:
+        """Addresses without secrets, under names that no dump has; what lies there, the stage tells."""
+        for name, address in self._valid(PINNED).items():
+            self._attempt(f"{PINNED}.{name}", Address.parse, address)
+            if name in self._names("dumps"):
+                self.problems.append(
+                    f"{PINNED}.{name}: `dumps` has a store of that name; drop either"
+                )
+
     def _student(self, where: str, student: StudentParams) -> None:
         methods, dumps = self._valid("methods"), self._valid("dumps")
         if student.method not in self._names("methods"):
             names = ", ".join(self._names("methods"))
             self.problems.append(f"{where}.method: no {student.method}; valid names: {names}")
         if student.teacher not in dumps:
-            if student.teacher not in self._names("dumps"):
-                names = ", ".join(self._names("dumps"))
+            valid = [*self._names("dumps"), *self._names(PINNED)]
+            if student.teacher not in valid:
+                names = ", ".join(valid)
                 text = f"no dump of a teacher {student.teacher}; valid names: {names}"
                 self.problems.append(f"{where}.store: {text}")
             return

@@ -19,15 +19,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.core.dataset_params import DatasetParams
+from pipeline.core.files import STORES
 from pipeline.core.params import read, section
-from pipeline.distill.params import StudentParams
+from pipeline.distill.params import StudentParams, groups_of
 from pipeline.dump.params import DumpParams, Precision
 from pipeline.evaluation.params import VScoreParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
+from pipeline.models.catalogue import MODELS
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.raw import imagefolder
+from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import CRC_BYTES, Codec
+from pipeline.store.format.errors import StoreError
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
 from pipeline.training.params import TrainingParams, source_key
 from pipeline.views.params import CLEAN, GROUPS
@@ -245,9 +249,9 @@ class Costs:
         evaluations = math.ceil(epochs / training.evaluate_every) + 1
         teacher, live, teacher_precision = None, 0, StageCost.teacher_precision
         if isinstance(entry, StudentParams):
-            teacher = self.teachers[entry.teacher].network
-            live = epochs * counts.train * self.network(teacher).forward_flops
-            teacher_precision = self.dumps[entry.teacher].precision
+            teacher, teacher_precision = self._teacher(entry)
+            if teacher is not None:
+                live = epochs * counts.train * self.network(teacher).forward_flops
         key = source_key(f"{kind.removeprefix('train_')}s.{name}", entry.training, "precision")
         logits = 4 * counts.test * counts.classes
         features = kept * (2 * network.feature_dim + 4)
@@ -265,6 +269,22 @@ class Costs:
             teacher_precision=teacher_precision,
             out_bytes=entry.replicates * (network.state_bytes + logits + features),
         )
+
+    def _teacher(self, student: StudentParams) -> tuple[str | None, Precision]:
+        """A student's teacher and the precision of its store; of a pinned one as the manifest says.
+
+        None where that cannot be told: what a stranger's manifest names is not looked for in code.
+        """
+        if student.teacher in self.dumps:
+            return self.teachers[student.teacher].network, self.dumps[student.teacher].precision
+        try:
+            folder = STORES / f"{student.teacher}.zarr"
+            header = read_manifest(folder, groups_of(student.share)[0]).header
+        except StoreError:
+            return None, StageCost.teacher_precision
+        network = header.teacher.network
+        precision: Precision = "bfloat16" if header.precision == "bfloat16" else "float32"
+        return network if network in MODELS else None, precision
 
     def _dump(self, name: str, dump: DumpParams) -> StageCost:
         network = self.network(self.teachers[name].network)

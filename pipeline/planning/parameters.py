@@ -30,6 +30,7 @@ ENTRIES: dict[str, Any] = {
     "baselines": BaselineParams,
     "dumps": DumpParams,
     "students": StudentParams,
+    "remote_stores": str,
 }
 TRAINED = ("teachers", "baselines", "students")
 
@@ -48,6 +49,10 @@ class ParameterFile:
     dumps: dict[Entry, DumpParams] = Field(description="stores, each under its teacher's name")
     students: dict[Entry, StudentParams] = Field(description="networks trained from a store")
     evaluation: EvaluationParams
+    remote_stores: dict[Entry, str] = Field(
+        default_factory=dict,
+        description="addresses of stores that are read in place, by name; `decant store pin` writes them",
+    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -23,7 +23,12 @@ from pipeline.store.format.check import (
     read_manifest,
     root_errors,
 )
-from pipeline.store.format.errors import DamagedFileError, GroupMissingError, PlanError
+from pipeline.store.format.errors import (
+    DamagedFileError,
+    GroupMissingError,
+    PlanError,
+    mended_as,
+)
 from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
 from pipeline.store.format.lossy import decode_logits, logit_parts
 from pipeline.store.format.manifest import DatasetInfo, Manifest
@@ -214,26 +219,30 @@ def open_store(
     for group in groups:
         if group not in GROUPS:
             raise ValueError(f"groups: expected some of {', '.join(GROUPS)}, found {group!r}")
-    pinned = address is not None
     if isinstance(place, str) and "://" in place:
         address = Address.parse(place)
         manifests = _fetched_manifests(address, groups)
     else:
-        folder = Path(place)
-        for error in root_errors(folder):
-            raise error
-        manifests = {group: read_manifest(folder, group) for group in groups}
-        for manifest in manifests.values():
-            for error in chain(
-                presence_errors(folder, manifest, pinned=pinned),
-                content_errors(folder, manifest, deep=False, pinned=pinned),
-            ):
-                raise error
-    where = folder if address is None else address
+        with mended_as(address):
+            manifests = _checked_manifests(Path(place), groups, pinned=address is not None)
+    where = Path(place) if address is None else address
     for manifest in manifests.values():
         if dataset is not None and (mismatch := dataset_error(where, manifest, dataset)):
             raise mismatch
     return Store(where, manifests, cache)
+
+
+def _checked_manifests(folder: Path, groups: Sequence[str], *, pinned: bool) -> dict[str, Manifest]:
+    for error in root_errors(folder):
+        raise error
+    manifests = {group: read_manifest(folder, group) for group in groups}
+    for manifest in manifests.values():
+        for error in chain(
+            presence_errors(folder, manifest, pinned=pinned),
+            content_errors(folder, manifest, deep=False, pinned=pinned),
+        ):
+            raise error
+    return manifests
 
 
 def _files(place: Place, manifest: Manifest, cache: Cache | None) -> ZarrStore:
@@ -248,7 +257,7 @@ def _files(place: Place, manifest: Manifest, cache: Cache | None) -> ZarrStore:
 def _fetched_manifests(address: Address, groups: Sequence[str]) -> dict[str, Manifest]:
     from pipeline.store.remote.files import fetch_manifests  # needs the extra `remote`
 
-    return fetch_manifests(address, groups)
+    return {group: manifest for group, (manifest, _) in fetch_manifests(address, groups).items()}
 
 
 def _checked_split(split: str) -> str:

@@ -1,6 +1,6 @@
 """How two stores differ: in what their manifests state, in their plans, and in their logits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pipeline.store.format.layout import GROUPS, SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
 from pipeline.store.write.difference import Difference, measure, merge
+from pipeline.tools.pin import pin_of
 from pipeline.views.params import CLEAN
 
 Facts = dict[str, Any]
@@ -37,10 +38,11 @@ def compare_stores(first: Path, second: Path, *, views: int | None = None) -> Fa
     return {"first": str(first), "second": str(second), "same": same, "groups": groups}
 
 
-def open_all(path: Path) -> Store:
-    """Open every group of a store that is there."""
-    present = [group for group in GROUPS if (path / group).exists()]
-    return open_store(path, groups=present or GROUPS)
+def open_all(path: Path, groups: Sequence[str] = ()) -> Store:
+    """Open some groups of a store, or every one that is there; of a pinned one where it lies."""
+    present = groups or [group for group in GROUPS if (path / group).exists()]
+    address, cache = pin_of(path)
+    return open_store(path, groups=present or GROUPS, address=address, cache=cache)
 
 
 def _compare_group(name: str, first: Store, second: Store, views: int | None) -> Facts:

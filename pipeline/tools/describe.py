@@ -7,10 +7,11 @@ from typing import Any
 
 from pipeline.core.files import STORES, VERSIONS
 from pipeline.store.format.check import presence_errors, read_manifest, root_errors
-from pipeline.store.format.errors import GroupMissingError, StaleStoreError, StoreError
+from pipeline.store.format.errors import GroupMissingError, StaleStoreError, StoreError, as_pinned
 from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, group_arrays
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.format.version import version_error
+from pipeline.tools.pin import pin_of
 from pipeline.views.params import CLEAN, MIXED, PLAIN
 
 Facts = dict[str, Any]
@@ -21,10 +22,11 @@ _SHARES = {(PLAIN,): (0.0, 0.0), (MIXED,): (1.0, 1.0), (PLAIN, MIXED): (0.0, 1.0
 def describe_store(folder: Path) -> Facts:
     """Facts of a store, ready for JSON.
 
-    Keys: `store` and `name`; `complete` (every group that is there is, as far as names and sizes
-    tell) and `problems` (what is wrong, with the command that mends it); `shares` (the lowest and
-    the highest mixup share that a student can have); `bytes` and `files` on disk; `dataset` and
-    `teacher`, of the first group; `groups` (see `describe_group`). Nothing is read but manifests.
+    Keys: `store` and `name`; `address` of a pinned store, at which it is read (else None); `complete`
+    (every group that is there is, as far as names and sizes tell) and `problems` (what is wrong, with
+    the command that mends it); `shares` (the lowest and the highest mixup share that a student can have);
+    `bytes` and `files` on disk, or at the address; `dataset` and `teacher`, of the first group; `groups`
+    (see `describe_group`). Nothing is read but manifests.
 
     Raises StoreMissingError where there is no store.
     """
@@ -34,6 +36,7 @@ def describe_store(folder: Path) -> Facts:
 
 
 def _describe(folder: Path) -> Facts:
+    address, _ = pin_of(folder)
     problems = list(root_errors(folder))
     manifests: dict[str, Manifest] = {}
     groups: Facts = {}
@@ -47,10 +50,12 @@ def _describe(folder: Path) -> Facts:
             problems.append(error)
             groups[group] = {"complete": False}
             continue
-        found = list(presence_errors(folder, manifest))
+        found = list(presence_errors(folder, manifest, pinned=address is not None))
         groups[group] = {"complete": not found, **describe_group(manifest)}
         groups[group]["bytes"] += (folder / group / MANIFEST).stat().st_size
         problems += found
+    if address is not None:
+        problems = [as_pinned(problem, address) for problem in problems]
     headers = [manifest.header for manifest in manifests.values()]
     disagreements = sorted(
         name
@@ -60,6 +65,7 @@ def _describe(folder: Path) -> Facts:
     return {
         "store": str(folder),
         "name": folder.name.removesuffix(".zarr"),
+        "address": address,
         "complete": not problems,
         "problems": [str(problem) for problem in problems],
         "groups_disagree_on": disagreements,
@@ -127,6 +133,6 @@ def stale_groups(store: Path) -> list[StaleStoreError]:
             manifest = read_manifest(store, group)
         except StoreError:
             continue
-        if error := version_error(store, manifest, VERSIONS / store.name):
+        if error := version_error(pin_of(store)[0] or store, manifest, VERSIONS / store.name):
             stale.append(error)
     return stale

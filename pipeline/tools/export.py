@@ -23,7 +23,7 @@ from pipeline.core.errors import DecantError
 from pipeline.core.files import canonical_json, durable_write
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
-from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
+from pipeline.store.read import CleanGroup, Store, ViewGroup
 from pipeline.tools.compare import open_all
 from pipeline.tools.npz import npz_bytes
 from pipeline.views.params import CLEAN
@@ -112,7 +112,7 @@ def export_files(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DecantError(f"{out}: there is something already; name a new folder")
-    opened = open_store(store, groups=groups) if groups else open_all(store)
+    opened = open_all(store, groups)
     written: list[Path] = []
     export_store(opened, form, out, written.append)
     return list(opened.groups), written

@@ -19,6 +19,7 @@ from pipeline.store.format.manifest import describe_dataset
 from pipeline.store.read import open_store
 from pipeline.tools.describe import describe_store, stale_groups
 from pipeline.tools.foreign import read_foreign
+from pipeline.tools.pin import pin_of
 from pipeline.tools.recompute import Recomputed, recompute
 from pipeline.tools.verify import Problem, problem, verify_store
 from pipeline.views.predict import place
@@ -109,7 +110,14 @@ def compare_rows(
     store: Path, facts: dict[str, Any], data: ImageData, options: Recheck
 ) -> Iterator[Recomputed]:
     """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
-    opened = open_store(store, groups=list(facts["groups"]), dataset=describe_dataset(data))
+    address, cache = pin_of(store)
+    opened = open_store(
+        store,
+        groups=list(facts["groups"]),
+        dataset=describe_dataset(data),
+        address=address,
+        cache=cache,
+    )
     path, network = load_teacher(options.teacher, facts["teacher"], data)
     digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
     if stated is not None and digest != stated:

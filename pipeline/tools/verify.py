@@ -4,13 +4,28 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.sync import sync
+
+from pipeline.store.format.address import Address, Place
 from pipeline.store.format.check import content_errors, presence_errors, read_manifest, root_errors
-from pipeline.store.format.errors import GroupMissingError, PlanError, StoreError
+from pipeline.store.format.errors import (
+    GroupMissingError,
+    PlanError,
+    StoreError,
+    UnreachableError,
+    as_pinned,
+    mended_as,
+)
 from pipeline.store.format.layout import GROUPS, SPLITS
 from pipeline.store.format.manifest import Manifest
 from pipeline.store.read import CleanGroup, ViewGroup
+from pipeline.store.remote.cache import GIGABYTE, Cache
+from pipeline.tools.pin import pin_of
 from pipeline.views.params import CLEAN
 
 
@@ -41,7 +56,7 @@ def verify_store(
     Checked are presence and sizes, the hashes of manifest, metadata and plans, the CRC of every
     chunk, that logits and features are finite and that plans are possible; `deep` hashes every
     file. Checked are the groups that are there, unless `groups` names them. Of each file the first
-    problem is told.
+    problem is told. All of a pinned store of the project is fetched, and hashed.
     """
     problems: list[Problem] = []
     told: set[str] = set()
@@ -59,6 +74,10 @@ def problem(error: StoreError) -> Problem:
 
 
 def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[StoreError]:
+    address, _ = pin_of(folder)
+    if address is not None:
+        yield from _pinned_errors(folder, address)
+        return
     yield from root_errors(folder)
     if groups is None:
         groups = [group for group in GROUPS if os.path.lexists(folder / group)]
@@ -79,17 +98,62 @@ def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[
                 yield error
 
 
-def _reads(folder: Path, manifest: Manifest) -> Iterator[Callable[[], object]]:
+def _pinned_errors(folder: Path, address: Address) -> Iterator[StoreError]:
+    """What is wrong with a store that is read in place: all of it is fetched, and nothing kept."""
+    from pipeline.store.remote.files import RemoteFiles  # needs the extra `remote`
+
+    local = list(root_errors(folder))
+    groups = [group for group in GROUPS if (folder / group).exists()]
+    if not groups and folder.is_dir():
+        local.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
+    yield from (as_pinned(error, address) for error in local)
+    with TemporaryDirectory() as name:
+        cache = Cache(Path(name), GIGABYTE)
+        for group in groups:
+            try:
+                with mended_as(address):
+                    manifest = read_manifest(folder, group)
+                files = RemoteFiles(address, manifest, cache)
+                sync(files.check_unchanged())
+            except StoreError as error:
+                yield error
+                continue
+            for found in chain(
+                presence_errors(folder, manifest, pinned=True),
+                content_errors(folder, manifest, deep=True, pinned=True),
+            ):
+                yield as_pinned(found, address)
+            metadata = (partial(_fetched, files, path) for path in manifest.metadata)
+            reads: Iterator[Callable[[], object]] = chain(
+                metadata, _reads(address, manifest, cache)
+            )
+            for read in reads:
+                try:
+                    read()
+                except UnreachableError as error:
+                    yield error
+                    return
+                except StoreError as error:
+                    yield error
+
+
+def _fetched(files: ZarrStore, path: str) -> None:
+    sync(files.getsize(path))
+
+
+def _reads(
+    folder: Place, manifest: Manifest, cache: Cache | None = None
+) -> Iterator[Callable[[], object]]:
     """Everything that training can read from a group."""
     if manifest.group == CLEAN:
-        clean = CleanGroup(folder, manifest)
+        clean = CleanGroup(folder, manifest, cache)
         for split in SPLITS:
             yield partial(clean.logits, split)
             yield partial(clean.labels, split)
             if manifest.feature_dim is not None:
                 yield partial(clean.features, split)
         return
-    views = ViewGroup(folder, manifest)
+    views = ViewGroup(folder, manifest, cache)
     for v in range(views.views):
         yield partial(views.plan, v)
         yield partial(views.logits, v)

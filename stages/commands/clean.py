@@ -17,6 +17,7 @@ from pipeline.core.files import (
     WorkFolderBusyError,
     in_git,
 )
+from pipeline.store.format.address import PINNED
 from stages.dvc.lock import Lock
 from stages.dvc.upstream import SECTIONS, in_caches
 from stages.shared.options import console, load_params, stage_options
@@ -72,10 +73,12 @@ def own_bytes(folder: Path) -> int:
 def leftovers(content: Mapping[str, Any]) -> Iterator[Path]:
     """Results on this disk whose entry the parameter file does not have."""
     for folder, section in RESULTS.items():
-        names = content.get(section)
+        names = set(content.get(section) or ())
+        if section == "dumps":  # and stores that are pinned under the same folders
+            names |= set(content.get(PINNED) or ())
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             is_result = path.is_dir() and not path.name.startswith(".")
-            if is_result and path.name.removesuffix(".zarr") not in (names or ()):
+            if is_result and path.name.removesuffix(".zarr") not in names:
                 yield path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.core.files import STORES
 from stages.dvc.lock import DONE, Lock, digest_of
-from stages.dvc.upstream import SECTIONS, entries, lacking
+from stages.dvc.upstream import SECTIONS, entries, is_pinned, lacking
 
 GOAL = "evaluate"
 
@@ -90,7 +90,8 @@ def needs(stage: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Path | N
         yield f"train_teacher@{name}", None
     elif kind == "train_student":
         store = str(entries(params, "students").get(name, {}).get("store"))
-        yield store_stage(store), STORES / store
+        if not is_pinned(params, store):
+            yield store_stage(store), STORES / store
     elif kind == GOAL:
         for section, stage in SECTIONS.items():
             if section != "dumps":

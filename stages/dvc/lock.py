@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pipeline.core.files import VERSIONS, WORK, durable_write
+from pipeline.core.files import STORES, VERSIONS, WORK, durable_write
 from pipeline.core.params import load_yaml
+from pipeline.store.format.address import PINNED
 
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {
@@ -78,7 +79,7 @@ class Lock:
     def _unchanged(self, dep: Mapping[str, Any]) -> bool:
         """Whether an input is the recorded one: what git has by its bytes, results by what made them."""
         path = PurePosixPath(dep["path"])
-        if path.is_relative_to(VERSIONS):
+        if path.is_relative_to(VERSIONS) or self._is_pinned(path):
             return digest_of(self.root / path) == str(dep["md5"])
         for parent in (path, *path.parents):
             if str(parent) in self._outs:
@@ -90,6 +91,11 @@ class Lock:
         if str(path) in NETWORKS:
             return self._all_unchanged(path, str(dep["md5"]))
         return digest_of(self.root / path) == str(dep["md5"])
+
+    def _is_pinned(self, path: PurePosixPath) -> bool:
+        """Whether a path is of a store that is read in place; an old dump of that name is no matter."""
+        names = self.params.get(PINNED) or {}
+        return any(path.is_relative_to(STORES / f"{name}.zarr") for name in names)
 
     def _all_unchanged(self, folder: PurePosixPath, digest: str) -> bool:
         """Whether a folder of results, one for each entry of its section, is the recorded one."""

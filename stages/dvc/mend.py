@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import StoreError
 from pipeline.store.format.layout import GROUPS
+from pipeline.tools.pin import pin_of
 from pipeline.tools.verify import Problem, verify_store
 from stages.dvc.command import run_dvc
 from stages.dvc.upstream import cache_folder
@@ -32,6 +33,11 @@ def mend_store(store: Path, tell: Callable[[str], None]) -> list[Problem]:
     `tell` is told what is done, in lines. Raises ValueError, and changes nothing, where there is
     something that does not belong to the store: DVC would delete that.
     """
+    if address := pin_of(store)[0]:
+        raise ValueError(
+            f"{store}: read in place at {address}; `decant store verify {store}` says what is wrong there, "
+            f"`git checkout {store}` brings back what is here"
+        )
     problems = verify_store(store, deep=True)
     if not problems:
         tell(f"{store}: good, nothing to mend")

@@ -8,6 +8,7 @@ from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import StoreError
 from pipeline.store.format.version import partial_error, version_error
 from stages.dvc.lock import Lock
+from stages.dvc.upstream import is_pinned
 
 
 def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:
@@ -26,7 +27,9 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         stage = f"train_student@{name}"
         wanted = not targets or {"train_student", "evaluate", stage} & set(targets)
         # Also for students that are done: DVC would take what is here for a change, and train again.
-        if wanted and isinstance(store, str) and _is_outdated(store):
+        if not (wanted and isinstance(store, str)) or is_pinned(lock.params, store):
+            continue
+        if _is_outdated(store):
             paths.append(str(STORES / store))
     # A teacher always: from an old one here, DVC would dump again.
     paths += [

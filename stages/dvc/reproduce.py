@@ -6,12 +6,15 @@ from typing import Any
 
 import click
 
+from pipeline.core.files import STORES
 from pipeline.planning.checker import check_all
 from pipeline.raw.changes import raw_changes
+from pipeline.store.format.address import PINNED
 from stages.dvc.clone import GOAL, stages_of
 from stages.dvc.clone_plan import prepare, show_dry
 from stages.dvc.command import reproduce_and_look
 from stages.dvc.lock import Lock, digest_of
+from stages.dvc.upstream import entries, is_pinned
 from stages.shared.options import console, load_params, printable, tell
 
 PARAMS = Path("params.yaml")
@@ -58,6 +61,7 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
     """
     lock = Lock(Path.cwd(), load_params(params_path))
     goals = stages_of(_targets(arguments), lock)
+    check_pins(lock.params, goals)
     options: list[str] = []
     if Path("dvc.lock").exists() and not {"-f", "--force"} & set(arguments):
         options = [
@@ -72,6 +76,20 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
     if looked_at:
         check_made(status)
     return _modified(SUMMARY) != before
+
+
+def check_pins(params: Mapping[str, Any], goals: Sequence[str]) -> None:
+    """Raise ValueError where a student that is asked for reads a pinned store that is not here."""
+    for name, student in entries(params, "students").items():
+        store = str(student.get("store"))
+        wanted = {GOAL, f"train_student@{name}"} & set(goals) and is_pinned(params, store)
+        if wanted and not (STORES / store).exists():
+            teacher = store.partition("/")[0].removesuffix(".zarr")
+            address = entries(params, PINNED)[teacher]
+            raise ValueError(
+                f"{STORES / store}: not here; it is read at {address}: `git checkout {STORES}` brings its "
+                f"manifests where git has them, else `decant store pin {teacher} {address}`"
+            )
 
 
 def _modified(path: Path) -> int | None:

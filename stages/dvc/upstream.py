@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import in_git
+from pipeline.store.format.address import PINNED
 from stages.dvc.command import run_dvc
 from stages.dvc.lock import Lock, read_listing
 
@@ -35,6 +36,11 @@ def entries(params: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The entries of a section; none where there is no such section."""
     value = params.get(section)
     return value if isinstance(value, dict) else {}
+
+
+def is_pinned(params: Mapping[str, Any], store: str) -> bool:
+    """Whether a store, as a student names it (`T.zarr/plain`), is read in place: no stage makes it."""
+    return store.partition("/")[0].removesuffix(".zarr") in entries(params, PINNED)
 
 
 def lacking(lock: Lock) -> dict[Path, str]:

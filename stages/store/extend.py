@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core.files import durable_write
 from pipeline.core.params import ParamsError, load_yaml
+from pipeline.store.format.address import PINNED
 from pipeline.views.params import GROUPS
 from stages.shared.options import stage_options
 from stages.shared.tables import shown
@@ -61,6 +62,8 @@ def extended(content: dict[str, Any], name: str, views: int, group: str | None) 
     dumps = content.get("dumps") or {}
     if not isinstance(dumps, dict):
         raise ParamsError(["dumps: expected a mapping"])
+    if name in (content.get(PINNED) or {}):
+        raise ParamsError([f"{PINNED}.{name}: read in place; views are added where it is dumped"])
     if name not in dumps:
         names = ", ".join(dumps) or "none"
         raise ParamsError([f"dumps.{shown(name)}: no such store; valid names: {names}"])

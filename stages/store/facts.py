@@ -15,6 +15,8 @@ def line(facts: Facts, stale: bool) -> tuple[str, ...]:
     views = [str(groups.get(name, {}).get("views", "-")) for name in GROUPS]
     codecs = {group["codec"]["name"] for name, group in groups.items() if "codec" in group}
     state = "complete" if facts["complete"] else "NOT complete"
+    if facts["address"] and facts["complete"]:
+        state = "in place"
     if stale:
         state = "STALE"
     teacher, dataset = facts["teacher"], facts["dataset"]
@@ -36,6 +38,7 @@ def origin(facts: Facts) -> list[tuple[str, str]]:
     span = "none: it holds no views" if shares is None else f"{shares[0]:g}"
     if shares is not None and shares[0] != shares[1]:
         span += f" to {shares[1]:g}"
+    size = "Size there" if facts["address"] else "Size on disk"
     return [
         ("Teacher", f"{teacher['name']} ({teacher['network']}), top-1 {accuracy(teacher)}"),
         ("  trained with", "mixup" if mixup else "no mixup"),
@@ -49,7 +52,8 @@ def origin(facts: Facts) -> list[tuple[str, str]]:
         ("  fingerprint", dataset["fingerprint"]),
         ("  normalised", normalisation(dataset)),
         ("Mixup shares", span),
-        ("Size on disk", f"{bytes_text(facts['bytes'])} in {facts['files']:,} files"),
+        *([("Read in place", facts["address"])] if facts["address"] else []),
+        (size, f"{bytes_text(facts['bytes'])} in {facts['files']:,} files"),
     ]
 
 

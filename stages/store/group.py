@@ -1,4 +1,4 @@
-"""`decant store`: inspect, verify, compare, mend, extend, export and import stores."""
+"""`decant store`: inspect, pin, verify, compare, mend, extend, export and import stores."""
 
 import click
 
@@ -8,6 +8,7 @@ from stages.shared.lazy import LazyGroup
 COMMANDS = {
     "info": ("stages.store.info", "info", "Show what a store holds and where it comes from."),
     "ls": ("stages.store.info", "list_stores", "List all stores of the workspace."),
+    "pin": ("stages.store.pin", "pin", "Read a store in place, from a bucket or a web server."),
     "verify": ("stages.store.verify", "verify", "Find everything that is wrong with a store."),
     "mend": ("stages.store.mend", "mend", "Fetch damaged and missing files of a store anew."),
     "diff": ("stages.store.diff", "diff", "Show how two stores differ."),
@@ -23,7 +24,7 @@ COMMANDS = {
 
 @click.command(cls=LazyGroup, lazy=COMMANDS)
 def store() -> None:
-    """Inspect, verify, compare, mend, extend, export and import teachers' stores.
+    """Inspect, pin, verify, compare, mend, extend, export and import teachers' stores.
 
     STORE is a folder, or the name of a store below data/stores.
     """

@@ -75,8 +75,8 @@ def verify(
 
     Checked are presence and sizes, the hashes of manifests, metadata and plans, the CRC of every
     file, that all numbers are finite and that plans are possible; of a store of the project also
-    that it is the version of this commit. With --teacher, random rows are recomputed from the stored
-    plan and compared.
+    that it is the version of this commit. All of a pinned store is fetched, and hashed. With
+    --teacher, random rows are recomputed from the stored plan and compared.
     """
     from pipeline.tools.verdict import judge_store
 
@@ -107,7 +107,11 @@ def report(store: Path, deep: bool, verdict: "Verdict", seed: int) -> None:
         return
     facts = verdict.facts
     checked = (
-        "the sha256 of every file" if deep else "CRCs, plans and metadata (--deep: every hash)"
+        f"the sha256 of every file, fetched from {facts['address']}"
+        if facts["address"]
+        else "the sha256 of every file"
+        if deep
+        else "CRCs, plans and metadata (--deep: every hash)"
     )
     click.echo(
         f"{shown(str(store))}: good ({', '.join(facts['groups'])}; {facts['files']:,} files, "

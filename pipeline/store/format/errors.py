@@ -1,5 +1,7 @@
 """Everything that can be wrong with a store, each with the command that mends it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 from pipeline.core.errors import DecantError
@@ -53,6 +55,24 @@ class StoreError(DecantError):
         if not shown.isprintable():  # a stray file's name must not reach the terminal as it is
             shown = ascii(shown)
         super().__init__(f"{shown}: {what}. To mend it: {self.hint}")
+
+
+def as_pinned(error: StoreError, address: Address) -> StoreError:
+    """The error of a pinned store's folder, which git and `decant store pin` mend."""
+    again = f"`decant store pin {{name}} {address.replace('{', '{{').replace('}', '}}')}`"
+    mend = f"`git checkout {{store}}` where git has it, or pin it again: {again}"
+    return type(error)(error.store, error.path, error.what, mend)
+
+
+@contextlib.contextmanager
+def mended_as(address: Address | None) -> Iterator[None]:
+    """Have the errors of a store's folder say how they are mended if it is pinned to an address."""
+    try:
+        yield
+    except StoreError as error:
+        if address is None or isinstance(error.store, Address):
+            raise
+        raise as_pinned(error, address) from error
 
 
 class StoreMissingError(StoreError):
@@ -136,6 +156,10 @@ class StaleStoreError(StoreError):
     """A store of another version than the one of the project's commit."""
 
     mend = _FETCH
+    remote_mend = (
+        "`git checkout` of data/stores and data/versions brings both of one commit, or pin what is there "
+        "now: `decant store pin NAME {store}`"
+    )
 
 
 class NonFiniteError(StoreError):

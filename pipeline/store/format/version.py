@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import canonical_json, durable_write
+from pipeline.store.format.address import Place
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import WHOLE, GroupMissingError, StaleStoreError
 from pipeline.store.format.layout import METADATA
@@ -52,7 +53,7 @@ def write_versions(store: Path, groups: Iterable[str], folder: Path) -> None:
         (folder / name).unlink()
 
 
-def version_error(store: Path, manifest: Manifest, folder: Path) -> StaleStoreError | None:
+def version_error(store: Place, manifest: Manifest, folder: Path) -> StaleStoreError | None:
     """Why a store's group is not the one of this commit; None where it is, or where nothing is known.
 
     `folder` holds the versions of the store's groups.

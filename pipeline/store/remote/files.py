@@ -16,12 +16,14 @@ from pipeline.store.format.check import root_error
 from pipeline.store.format.errors import (
     ChangedStoreError,
     DamagedFileError,
+    ForbiddenError,
     GroupMissingError,
     MetadataError,
     MissingFileError,
+    StoreError,
     WrongSizeError,
 )
-from pipeline.store.format.layout import MANIFEST, METADATA, root_metadata
+from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, root_metadata
 from pipeline.store.format.manifest import FileFacts, Manifest
 from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest
 from pipeline.store.remote.cache import Cache
@@ -95,7 +97,7 @@ class RemoteFiles(ObjectStore[Any]):
         """Raise ChangedStoreError where another manifest, or none, is at the address now."""
         ours = self._manifest
         try:
-            theirs = (await _manifest(self.store, self._address, ours.group)).digest
+            theirs = (await _manifest(self.store, self._address, ours.group))[0].digest
         except GroupMissingError:
             theirs = ""
         if theirs == ours.digest:
@@ -105,13 +107,16 @@ class RemoteFiles(ObjectStore[Any]):
         raise ChangedStoreError(self._address, ours.group, what)
 
 
-def fetch_manifests(address: Address, groups: Iterable[str]) -> dict[str, Manifest]:
-    """The manifests of a store's groups, checked; the store's own metadata are checked too.
+def fetch_manifests(
+    address: Address, groups: Iterable[str] | None = None
+) -> dict[str, tuple[Manifest, bytes]]:
+    """The manifests of a store's groups (None: of all that are there), checked, each with its text.
 
-    Raises a StoreError; GroupMissingError for a group that is not there.
+    The store's own metadata are checked too. Raises a StoreError; GroupMissingError for a group that is
+    not there, or where none is.
     """
 
-    async def fetch_all() -> dict[str, Manifest]:
+    async def fetch_all() -> dict[str, tuple[Manifest, bytes]]:
         client = connect(address)
         try:
             data = await fetch(client, address, METADATA, MAX_MANIFEST_BYTES)
@@ -119,14 +124,23 @@ def fetch_manifests(address: Address, groups: Iterable[str]) -> dict[str, Manife
             data = root_metadata()
         if data != root_metadata():
             raise root_error(address, data)
-        return {group: await _manifest(client, address, group) for group in groups}
+        found: dict[str, tuple[Manifest, bytes]] = {}
+        failed: StoreError | None = None
+        for group in GROUPS if groups is None else groups:
+            try:
+                found[group] = await _manifest(client, address, group)
+            except (GroupMissingError, ForbiddenError) as error:  # S3 may forbid what is not there
+                failed = error if failed is None or isinstance(error, ForbiddenError) else failed
+        if failed is not None and (groups is not None or not found):
+            raise failed
+        return found
 
     return sync(fetch_all())
 
 
-async def _manifest(client: Any, address: Address, group: str) -> Manifest:
+async def _manifest(client: Any, address: Address, group: str) -> tuple[Manifest, bytes]:
     try:
         raw = await fetch(client, address, f"{group}/{MANIFEST}", MAX_MANIFEST_BYTES)
     except MissingFileError as error:
         raise GroupMissingError(address, group, "no such group at this address") from error
-    return parse_manifest(raw, address, group)
+    return parse_manifest(raw, address, group), raw
