@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,13 +173,15 @@ def _write_many(target: Path, data: bytes, count: int) -> None:
         (target / str(number)).write_bytes(data[number * size : (number + 1) * size])
 
 
-def table(measured: dict[str, Measured]) -> Table:
+def table(
+    measured: dict[str, Measured], texts: Mapping[str, str] = TEXTS, title: str = "The store"
+) -> Table:
     """Figure, measured, quartiles."""
-    shown = Table(title="The store's benchmarks", title_justify="left")
+    shown = Table(title=title, title_justify="left")
     shown.add_column("figure")
     for name in ("ratio", "quartiles"):
         shown.add_column(name, justify="right")
-    for key, text in TEXTS.items():
+    for key, text in texts.items():
         result = measured[key]
         spread = f"{result.low:.3g} - {result.high:.3g}"
         shown.add_row(text, f"{result.value:.3g}", spread)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmarks import remote
 from benchmarks import store as benchmark
 from benchmarks.setting import BATCH, Setting, random_images, write_store
 
@@ -41,6 +42,16 @@ def test_what_is_pulled_is_what_was_pushed(tmp_path):
     ]
     shared.pull()
     assert (shared.project / "data").read_bytes() == b"numbers"
+
+
+def test_remote_reading_is_measured_against_local(tmp_path):
+    pytest.importorskip("obstore")
+    out = tmp_path / "remote.json"
+    result = CliRunner().invoke(remote.main, ["--quick", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert content["ratios"].keys() == remote.TEXTS.keys()
+    assert all(ratio > 0 for ratio in content["ratios"].values())
 
 
 @pytest.mark.slow
