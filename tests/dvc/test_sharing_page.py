@@ -87,7 +87,8 @@ def test_every_block_of_the_page(tmp_path):
     if find_sshd() is not None:
         run_over_ssh(walk, tmp_path)
     rest = [kind for kind, _ in BLOCKS[len(walk.done) :]]
-    assert rest == ([] if find_sshd() else ["ssh"])
+    # Those of remote stores are run by tests/store/test_remote_pin.py.
+    assert rest == [*([] if find_sshd() else ["ssh"]), "remote", "remote"]
 
 
 def run_over_ssh(walk, folder):
@@ -123,7 +124,7 @@ def test_every_other_command_of_the_page_is_one_that_a_message_names_or_a_block_
 
 def test_the_page_names_kinds_of_blocks_that_the_walk_knows():
     fences = re.findall(r"^```(\S.*)$", PAGE, re.MULTILINE)
-    assert {"bash first", "bash second", "bash ssh", "yaml"} == set(fences)
+    assert {"bash first", "bash second", "bash ssh", "bash remote", "yaml"} == set(fences)
     assert len(BLOCKS) == len([fence for fence in fences if fence.startswith("bash")])
     done = subprocess.run(
         ["bash", "-n"], input="".join(b for _, b in BLOCKS), text=True, check=False

@@ -4,13 +4,14 @@ import contextlib
 import json
 import re
 import shutil
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from project_samples import Project, new_project, small_params
+from project_samples import ROOT, Project, new_project, small_params
 from remote_servers import http_server, s3_server
 from safetensors.numpy import load_file
 from store_samples import CODECS, DATASET, make_store, tree
@@ -259,6 +260,23 @@ def test_check_knows_pinned_stores():
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert "PSST" not in str(caught.value)
+
+
+def test_the_blocks_of_the_page_on_sharing(server, tmp_path):
+    page = (ROOT / "docs/sharing.md").read_text()
+    pin, share = re.findall(r"^```bash remote\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    project = new_project(tmp_path / "clone", small_params())
+    for line in pin.replace("https://stores.example.org/resnet20.zarr", server.url()).splitlines():
+        if line.startswith("decant store"):
+            project.decant(*line.split()[1:])
+    git = {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "EMAIL": "a@localhost"}
+    subprocess.run(["bash", "-euc", share], cwd=project.folder, env=project.env | git, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=project.folder, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert f"{PINNED}/plain/manifest.json" in listed
+    assert f"{PINNED}/mixed/logits/zarr.json" in listed
+    assert {f"{VERSIONS}/{group}" for group in ("clean", "plain", "mixed")} <= set(listed)
 
 
 @pytest.fixture(scope="module")
