@@ -4,8 +4,9 @@ No number of a store reaches a caller unless its group's manifest is intact, its
 have the manifest's hashes, and the view's own CRC is right and the one that the manifest lists.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from pipeline.store.format.errors import (
     DamagedFileError,
     GroupMissingError,
     PlanError,
+    StoreError,
     mended_as,
 )
 from pipeline.store.format.layout import GROUPS, PLAN_VIEWS_PER_CHUNK, SPLITS, group_arrays
@@ -101,15 +103,29 @@ class ViewGroup(_GroupReader):
         """The plan of view `v`. Raises PlanError where no view can have such values."""
         self._check_number(v)
         block, place = divmod(v, PLAN_VIEWS_PER_CHUNK)
-        plans = {name: self._read(name, (block,)) for name in PLAN_ARRAYS[self._group]}
-        return self._view(plans, place, v)
+        return self._view(self._read_plans((block,)), place, v)
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
         """The plans of all views: the group's PLAN_ARRAYS, each [V, N, ...]. Raises PlanError."""
-        plans = {name: self._read(name) for name in PLAN_ARRAYS[self._group]}
+        plans = self._read_plans(())
         for v in range(self.views):
             self._view(plans, v, v)
         return plans
+
+    def plan_errors(self) -> Iterator[StoreError]:
+        """What is wrong with the plans, view by view; each file of them is read once."""
+        for block in range(ceil(self.views / PLAN_VIEWS_PER_CHUNK)):
+            try:
+                plans = self._read_plans((block,))
+            except StoreError as error:
+                yield error
+                continue
+            first = block * PLAN_VIEWS_PER_CHUNK
+            for v in range(first, min(first + PLAN_VIEWS_PER_CHUNK, self.views)):
+                try:
+                    self._view(plans, v - first, v)
+                except PlanError as error:
+                    yield error
 
     def logits(self, v: int, out: Half | None = None) -> Half:
         """The teacher's logits in view `v`: f2 [N, C], in data-set order.
@@ -131,6 +147,9 @@ class ViewGroup(_GroupReader):
     @property
     def _group(self) -> Group:
         return cast(Group, self.name)
+
+    def _read_plans(self, lead: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+        return {name: self._read(name, lead) for name in PLAN_ARRAYS[self._group]}
 
     def _check_number(self, v: int) -> None:
         if not 0 <= v < self.views:

@@ -1,7 +1,7 @@
 """Verifying a store: every problem of every group, found without trusting any of it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -91,11 +91,24 @@ def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[
             continue
         yield from presence_errors(folder, manifest)
         yield from content_errors(folder, manifest, deep=deep)
-        for read in _reads(folder, manifest):
-            try:
-                read()
-            except StoreError as error:
-                yield error
+        yield from _read_errors(folder, manifest)
+
+
+def _read_errors(
+    place: Place, manifest: Manifest, cache: Cache | None = None
+) -> Iterator[StoreError]:
+    """What is wrong with what training can read from a group."""
+    if manifest.group != CLEAN:
+        yield from ViewGroup(place, manifest, cache).plan_errors()
+    yield from _raised(_reads(place, manifest, cache))
+
+
+def _raised(reads: Iterable[Callable[[], object]]) -> Iterator[StoreError]:
+    for read in reads:
+        try:
+            read()
+        except StoreError as error:
+            yield error
 
 
 def _pinned_errors(folder: Path, address: Address) -> Iterator[StoreError]:
@@ -124,17 +137,10 @@ def _pinned_errors(folder: Path, address: Address) -> Iterator[StoreError]:
             ):
                 yield as_pinned(found, address)
             metadata = (partial(_fetched, files, path) for path in manifest.metadata)
-            reads: Iterator[Callable[[], object]] = chain(
-                metadata, _reads(address, manifest, cache)
-            )
-            for read in reads:
-                try:
-                    read()
-                except UnreachableError as error:
-                    yield error
+            for found in chain(_raised(metadata), _read_errors(address, manifest, cache)):
+                yield found
+                if isinstance(found, UnreachableError):
                     return
-                except StoreError as error:
-                    yield error
 
 
 def _fetched(files: ZarrStore, path: str) -> None:
@@ -144,7 +150,7 @@ def _fetched(files: ZarrStore, path: str) -> None:
 def _reads(
     folder: Place, manifest: Manifest, cache: Cache | None = None
 ) -> Iterator[Callable[[], object]]:
-    """Everything that training can read from a group."""
+    """All logits, features and labels of a group."""
     if manifest.group == CLEAN:
         clean = CleanGroup(folder, manifest, cache)
         for split in SPLITS:
@@ -155,7 +161,6 @@ def _reads(
         return
     views = ViewGroup(folder, manifest, cache)
     for v in range(views.views):
-        yield partial(views.plan, v)
         yield partial(views.logits, v)
         if manifest.feature_dim is not None:
             yield partial(views.features, v)
