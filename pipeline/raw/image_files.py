@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, YCBCRSUBSAMPLING, TiffImageFile
 
 from pipeline.core.dataset import DatasetError, Images
 
@@ -121,11 +122,27 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             "it has more than 8 bits a channel, and the value of white is unknown; convert it to 8 bits "
             "first"
         )
+    if _is_misread(image):
+        raise ValueError(
+            "it is an uncompressed TIFF of YCbCr, which this version of Pillow misreads; convert it to "
+            "RGB first"
+        )
     image.load()
     upright = _upright(image)
     if "transparency" in upright.info:
         upright = upright.convert("RGBA")
     return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether it is an uncompressed TIFF of YCbCr that Pillow takes for other pixels, often in silence.
+
+    Before version 13 it reads four bytes a pixel where three lie, and no version knows of subsampling.
+    """
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) != 6:
+        return False
+    is_raw = any(tile[0] == "raw" for tile in image.tile)
+    return is_raw and (image.mode != "YCbCr" or image.tag_v2.get(YCBCRSUBSAMPLING) != (1, 1))
 
 
 def _upright(image: Image.Image) -> Image.Image:

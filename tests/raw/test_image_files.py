@@ -4,6 +4,8 @@ import random
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +195,6 @@ def test_every_mode_becomes_rgb(tmp_path):
         "LA.png": (Image.fromarray(np.dstack([grey, grey // 2])), (200, 200, 200)),
         "CMYK.tif": (Image.new("CMYK", (8, 8), (255, 0, 0, 0)), (0, 255, 255)),
         "RGBA.webp": (Image.new("RGBA", (8, 8), (10, 20, 30, 255)), None),
-        "YCbCr.tif": (Image.new("RGB", (8, 8), (90, 90, 90)).convert("YCbCr"), (90, 90, 90)),
     }
     for name, (picture, expected) in files.items():
         picture.save(tmp_path / name)
@@ -202,6 +203,25 @@ def test_every_mode_becomes_rgb(tmp_path):
     header = b"P6 8 8 65535\n"  # 16 bits a channel, of which 8 are kept
     (tmp_path / "deep.ppm").write_bytes(header + deep.astype(">u2").tobytes())
     assert np.isin(read_images([tmp_path / "deep.ppm"], 8), (0xAA, 0xAB)).all()
+
+
+def test_ycbcr_is_read_right_or_refused(tmp_path):
+    """Uncompressed, some versions of Pillow read past the end: into what a program may write there."""
+    picture = Image.new("RGB", (8, 8), (90, 90, 90)).convert("YCbCr")
+    for name in ("lzw", "jpeg"):
+        picture.save(tmp_path / f"{name}.tif", compression=name.replace("lzw", "tiff_lzw"))
+        assert (read_images([tmp_path / f"{name}.tif"], 8) == 90).all()
+    picture.save(tmp_path / "raw.tif")
+    picture.save(tmp_path / "coarse.tif", tiffinfo={TiffImagePlugin.YCBCRSUBSAMPLING: (2, 2)})
+    refused = pytest.raises(
+        UnreadableImagesError, match=r"uncompressed TIFF of YCbCr.*to RGB first"
+    )
+    for name in ("raw.tif", "coarse.tif"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(bytes(1000))
+        is_read = name == "raw.tif" and int(version("pillow").split(".")[0]) >= 13
+        with nullcontext() if is_read else refused:
+            assert (read_images([tmp_path / name], 8) == 90).all()
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
