@@ -130,7 +130,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
 
 def _costs(timings: pd.DataFrame) -> pd.DataFrame:
     """A row a network, of a row a replicate."""
-    texts = timings[list(COST_TEXTS)].fillna(MISSING).map(str).groupby(timings["name"], sort=False)
+    texts = timings[list(COST_TEXTS)].map(_cost_text).groupby(timings["name"], sort=False)
     listed = texts.agg(_listed)
     numbers = timings.astype(dict.fromkeys(COST_NUMBERS, float)).groupby("name", sort=False)
     return pd.DataFrame(

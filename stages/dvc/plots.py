@@ -20,6 +20,7 @@ from pipeline.report.theme import CONFIG, INK
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;\nwindow.vega = vega;\nwindow.vegaLite = vegaLite;\n"
 DVC = Path(__file__).resolve().parents[2] / ".dvc"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # of all versions that Altair 6 may name
 
 
 def network_curves() -> Any:
@@ -70,7 +71,8 @@ def vscore_bars() -> Any:
 
 def template(chart: Any) -> str:
     """A chart with DVC's places for rows and title in it."""
-    content = chart.to_dict() | {"config": CONFIG, "title": "<DVC_METRIC_TITLE>"}
+    facts = {"$schema": SCHEMA, "config": CONFIG, "title": "<DVC_METRIC_TITLE>"}
+    content = chart.to_dict() | facts
     assert content["data"] == {"name": "rows"}
     content["data"] = {"values": "<DVC_METRIC_DATA>"}
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
