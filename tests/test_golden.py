@@ -187,6 +187,8 @@ def write_again(store, folder):
             features = None if group.feature_dim is None else group.features(v)
             views.write_view(v, dense.logits(v), features)
         views.finish()
+    for path in folder.glob(".*"):  # what an interrupted dump goes on from, no part of a store
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
@@ -194,9 +196,8 @@ def test_encoding_the_same_logits_gives_the_same_bytes(codec, tmp_path):
     store = in_schema_1(f"stores/{codec}.zarr")
     write_again(store, tmp_path)
     stated = read_manifest(store, "plain").header.versions
-    files = {name: data for name, data in tree(tmp_path).items() if not name.startswith(".")}
     if stated.get("numcodecs") in (None, version("numcodecs")):
-        assert files == tree(store)
+        assert tree(tmp_path) == tree(store)
     else:  # another zstd may compress to other bytes, never to other numbers
         facts = wanted(GOLDEN / "schema-1")["stores"][codec]
         for group in VIEWS:
