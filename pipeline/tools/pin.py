@@ -106,10 +106,10 @@ def with_address(text: str, name: str, address: str) -> str:
         line, column = section.lc.key(next(iter(section)))
         lines.insert(line, " " * column + entry.lstrip())
     result = "".join(lines)
-    expected = YAML(typ="safe").load(text)
+    expected = YAML(typ="safe", pure=True).load(text)
     expected[PINNED] = {**(expected.get(PINNED) or {}), name: str(address)}
     with contextlib.suppress(Exception):  # what is no YAML any more is not the expected one either
-        if YAML(typ="safe").load(result) == expected:
+        if YAML(typ="safe", pure=True).load(result) == expected:
             return result
     where = f"{PINNED}.{name}"
     raise ParamsError(

@@ -98,9 +98,9 @@ def with_views(text: str, name: str, group: str, views: int) -> str:
     lines = text.splitlines(keepends=True)
     changed = re.sub(r"^\d+", str(views), lines[line][column:])
     result = "".join([*lines[:line], lines[line][:column] + changed, *lines[line + 1 :]])
-    expected = YAML(typ="safe").load(text)
+    expected = YAML(typ="safe", pure=True).load(text)
     expected["dumps"][name][group]["views"] = views
-    if YAML(typ="safe").load(result) != expected:  # an alias, or digits with underscores
+    if YAML(typ="safe", pure=True).load(result) != expected:  # an alias, or digits with underscores
         where = f"dumps.{name}.{group}.views"
         raise ParamsError([f"{where}: cannot be changed where it is written; edit it by hand"])
     return result
