@@ -11,10 +11,8 @@ images, so that whoever has it trains on exactly what the teacher saw::
 import hashlib
 import json
 import math
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -204,27 +202,6 @@ def read_class_names(folder: Path) -> tuple[str, tuple[str, ...]]:
     return str(facts.get("name")), tuple(str(name) for name in names)
 
 
-def composed(name: str) -> str:
-    """A name with its accents in one spelling (NFC): editors and file systems differ in it."""
-    return unicodedata.normalize("NFC", name)
-
-
-def class_name_problem(name: str) -> str | None:
-    """Why no store takes this name of a class; None where stores take it.
-
-    Letters that cannot be seen make two names look like one, on the screen and in params.yaml.
-    """
-    if len(name) > 200:
-        return "has more than 200 letters"
-    for letter in name:
-        if "\ud800" <= letter <= "\udfff":  # how Python shows bytes that are not UTF-8
-            return "is not UTF-8"
-        if not letter.isprintable():
-            shown = unicodedata.name(letter, "a control character").lower()
-            return f"holds a letter that cannot be seen, U+{ord(letter):04X} ({shown})"
-    return None
-
-
 def _damaged(path: Path, what: str) -> DatasetError:
     return DatasetError(
         f"{path}: {what}. Make the prepared data set again (`dvc repro prepare`) or pull it "
@@ -286,28 +263,3 @@ def _evaluated_on(value: Any) -> Literal["test", "validation"]:
     if value == "validation":
         return "validation"
     raise TypeError(f"evaluated_on: {value!r}")
-
-
-def class_numbers(
-    names: Sequence[str], class_names: Sequence[str], where: str = "evaluation.vscore.groups"
-) -> list[int]:
-    """Numbers of the named classes.
-
-    Raises ValueError listing names that the data set does not have, after `where` they were given.
-    """
-    numbers = {composed(name): number for number, name in enumerate(class_names)}
-    unknown = [name for name in names if composed(name) not in numbers]
-    if unknown:
-        shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-        near = [close for name in unknown for close in get_close_matches(name, class_names, n=1)]
-        hint = f"did you mean {', '.join(map(_visibly, near))}? " if near else ""
-        raise ValueError(
-            f"{where}: the data set has no class {', '.join(map(_visibly, unknown))}; {hint}Its "
-            f"{len(class_names)} classes: {shown}"
-        )
-    return [numbers[composed(name)] for name in names]
-
-
-def _visibly(name: str) -> str:
-    """A name as it is, or quoted where it differs from another in what cannot be seen."""
-    return name if name.isprintable() and name == name.strip() else ascii(name)

@@ -89,6 +89,17 @@ def durable_write(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def write_changed(path: Path, data: bytes) -> None:
+    """Write a file unless it holds these bytes; one that does keeps its links and its time.
+
+    Raises StorageError where the file system refuses.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+    durable_write(path, data)
+
+
 class WorkFolder:
     """The folder in which one computation keeps its resumable work; a context manager.
 

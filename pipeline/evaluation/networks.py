@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compute import ROOMS, code_digest, pick_device, set_up, versions
-from pipeline.core.dataset import ImageData, class_numbers
+from pipeline.core.class_names import class_numbers
+from pipeline.core.dataset import ImageData
 from pipeline.core.files import WORK
 from pipeline.core.machine import Machine, load_machine
 from pipeline.core.params import section

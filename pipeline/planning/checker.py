@@ -5,7 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset import DatasetError, class_numbers, read_class_names
+from pipeline.core.class_names import class_numbers
+from pipeline.core.dataset import DatasetError, read_class_names
 from pipeline.core.dataset_params import CLASS_NAMES, DatasetParams
 from pipeline.core.files import PREPARED
 from pipeline.core.names import load

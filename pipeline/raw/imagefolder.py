@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.dataset import DatasetError, Labels, class_name_problem, composed
+from pipeline.core.class_names import class_name_problem, composed
+from pipeline.core.dataset import DatasetError, Labels
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = frozenset(

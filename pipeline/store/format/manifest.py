@@ -17,7 +17,8 @@ from pydantic import (
     ValidationError,
 )
 
-from pipeline.core.dataset import ImageData, Normalisation, class_name_problem
+from pipeline.core.class_names import class_name_problem
+from pipeline.core.dataset import ImageData, Normalisation
 from pipeline.core.files import canonical_json
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import GroupShape

@@ -4,13 +4,10 @@ Every file is complete or absent whenever the process is killed. What is there a
 so the bytes depend on neither the order of the views nor on how often the work was interrupted.
 """
 
-import contextlib
 import hashlib
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from pipeline.core.files import TEMPORARY, canonical_json, durable_write
+from pipeline.core.files import TEMPORARY, canonical_json, write_changed
 from pipeline.store.format.codecs import CRC_BYTES
 from pipeline.store.format.errors import (
     IncompleteStoreError,
@@ -47,7 +44,8 @@ from pipeline.store.format.manifest import (
 )
 from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
 from pipeline.store.format.trust import TrustedStore, all_finite
-from pipeline.store.write.difference import Difference, measure, merge
+from pipeline.store.write.codec_errors import CodecErrors
+from pipeline.store.write.difference import measure
 
 _MANIFEST_BYTES_A_FILE = 200  # no entry is longer
 _MEND_TEACHER = "look at the teacher's training (did it diverge?) and train it again"
@@ -59,7 +57,7 @@ class DurableStore(TrustedStore):
     async def set(self, key: str, value: Buffer) -> None:
         """Write a chunk. Raises StorageError where the file system refuses."""
         assert isinstance(self._folder, Path), "nothing is written elsewhere"
-        _write_changed(self._folder / self._group / key, value.to_bytes())
+        write_changed(self._folder / self._group / key, value.to_bytes())
 
 
 class UnfinishedGroup(ABC):
@@ -73,6 +71,8 @@ class UnfinishedGroup(ABC):
         self.feature_dim = feature_dim
         self._root = folder / header.group
         self._arrays = group_arrays(group_shape(header, views, feature_dim))
+        errors = folder / f".{header.group}-error"
+        self._codec_errors = CodecErrors(errors, lossy=header.codec.lossy)
         self._check_count()
         self._manifest: Manifest | None = None
         self._claim()
@@ -95,11 +95,11 @@ class UnfinishedGroup(ABC):
             self.header,
             views=self.views,
             feature_dim=self.feature_dim,
-            measured_error={**self._measured_error(), **(measured_error or {})},
+            measured_error={**self._codec_errors.total(self._parts()), **(measured_error or {})},
             files=dict(self._facts()),
         )
         self._manifest = parse_manifest(raw, self.folder, self.header.group)
-        _write_changed(self._root / MANIFEST, raw)
+        write_changed(self._root / MANIFEST, raw)
         return self._manifest
 
     def files(self) -> dict[str, Path]:
@@ -125,26 +125,22 @@ class UnfinishedGroup(ABC):
     def _parts(self) -> list[str]:
         """Names of all that is written in one go: views or splits."""
 
-    def _beside(self, name: str) -> Path:
-        """A file beside the group, in the work folder alone: it is never published."""
-        return self.folder / f".{self.header.group}-{name}.json"
-
     def _claim(self) -> None:
         """Make the folder ours: no leftovers of a kill, and no work of another header in it."""
         for leftover in self._root.rglob(TEMPORARY + "*"):
             leftover.unlink()
-        header = self._beside("header")
+        header = self.folder / f".{self.header.group}-header.json"  # in the work folder alone
         raw = canonical_json(header_facts(self.header))
         if header.exists() and header.read_bytes() != raw:
             what = "holds work of another teacher, recipe or version"
             raise StaleWorkError(self.folder, self.header.group, what)
-        _write_changed(header, raw)
+        write_changed(header, raw)
 
     def _write_metadata(self) -> None:
         metadata = metadata_files(self.header.group, self._arrays)
         for path, data in metadata.items():
-            _write_changed(self._root / path, data)
-        _write_changed(self.folder / METADATA, root_metadata())
+            write_changed(self._root / path, data)
+        write_changed(self.folder / METADATA, root_metadata())
 
     def _discard_manifest(self) -> None:
         """A group that is about to change is not finished any more."""
@@ -193,25 +189,10 @@ class UnfinishedGroup(ABC):
             arrays["features"] = self._half("features", spec.shape[spec.lead :], features, part)
         if codec.lossy:
             read_back = {key.removeprefix("logits"): array for key, array in arrays.items()}
-            facts = asdict(measure(half, decode_logits(codec, read_back, classes)))
-            _write_changed(self._beside(f"error/{part}"), canonical_json(facts))
+            error = measure(half, decode_logits(codec, read_back, classes))
+            self._codec_errors.record(part, error)
         for name, array in arrays.items():
             self._write(self._arrays[prefix + name], lead, array[np.newaxis] if lead else array)
-
-    def _error_of(self, part: str) -> Difference | None:
-        """What the codec was measured to cost in a part; None where that was not recorded."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Difference(**json.loads(self._beside(f"error/{part}").read_bytes()))
-        return None
-
-    def _is_measured(self, part: str) -> bool:
-        return not self.header.codec.lossy or self._error_of(part) is not None
-
-    def _measured_error(self) -> dict[str, float]:
-        if not self.header.codec.lossy:
-            return {}
-        found = map(self._error_of, self._parts())
-        return merge(error for error in found if error is not None).facts()
 
     def _half(
         self, name: str, expected: tuple[int, ...], values: NDArray[Any], where: str
@@ -240,11 +221,3 @@ class UnfinishedGroup(ABC):
 def _file_facts(data: bytes, *, chunk: bool) -> FileFacts:
     crc = int.from_bytes(data[-CRC_BYTES:], "little") if chunk else None
     return FileFacts(size=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32c=crc)
-
-
-def _write_changed(path: Path, data: bytes) -> None:
-    """Write a file unless it holds these bytes; one that does keeps its links and its time."""
-    with contextlib.suppress(OSError):
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
-            return
-    durable_write(path, data)

@@ -47,7 +47,7 @@ class GroupWriter(UnfinishedGroup):
         return [
             v
             for v in range(self.views)
-            if not self._is_measured(f"view {v}")
+            if not self._codec_errors.has(f"view {v}")
             or any(self._read(spec, (v,)) is None for spec in specs)
         ]
 
@@ -143,7 +143,7 @@ class CleanWriter(UnfinishedGroup):
         return [
             split
             for split in SPLITS
-            if not self._is_measured(split)
+            if not self._codec_errors.has(split)
             or any(
                 self._read(spec, ()) is None
                 for path, spec in self._arrays.items()
