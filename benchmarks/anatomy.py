@@ -36,7 +36,7 @@ from benchmarks.setting import (
 from benchmarks.steps import TEACHERS
 from pipeline.compute import set_up
 from pipeline.models.registry import build
-from pipeline.planning.cost import TRAINING_PASSES, network_cost
+from pipeline.training.cost import TRAINING_PASSES, network_cost
 
 WARM_UP = 3
 WIDTH = 130  # characters of the tables

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pipeline.core.params import checked, section
 
+JOBS_VARIABLE = "DECANT_JOBS"
+
 
 @checked
 class Machine:
@@ -49,12 +51,27 @@ class Machine:
 
     def processes(self, jobs: int) -> int:
         """How many of the jobs run at the same time on a CPU."""
-        return max(1, min(jobs, self.workers or self.cores))
+        return max(1, min(jobs, asked_jobs() or self.workers or self.cores))
+
+    def streams(self, most: int) -> int:
+        """How many networks train at the same time on a GPU, if they fit; at most `most`."""
+        return min(most, asked_jobs() or most)
 
 
 def load_machine(content: dict[str, Any]) -> Machine:
     """The `machine` section."""
     return section(content, Machine, "machine")
+
+
+def asked_jobs() -> int | None:
+    """The environment variable DECANT_JOBS, which goes before `workers`; None where it is not set.
+
+    Raises ValueError where it is no positive whole number.
+    """
+    text = os.environ.get(JOBS_VARIABLE) or None
+    if text is not None and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"{JOBS_VARIABLE}: {text!r} is not a number of networks; give 1 or more")
+    return None if text is None else int(text)
 
 
 def available_cores() -> int:

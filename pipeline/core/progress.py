@@ -1,6 +1,6 @@
 """Progress of long work, as it is told to whoever shows it: a terminal, a notebook, nobody."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,9 @@ Report = Callable[[Tick], None]
 
 class Display(Protocol):
     """Who is told what a stage does."""
+
+    def expect(self, costs: Mapping[str, float], at_once: int) -> None:
+        """Announce jobs that will be shown: what each costs, in one unit, and how many run at a time."""
 
     def show(self, tick: Tick) -> None:
         """Bring a job's progress up to date."""

@@ -1,6 +1,7 @@
 """Entries of `students` as jobs: which loss, and which views of which store."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.store.format.version import partial_error, version_error
 from pipeline.store.read import Store, open_store
 from pipeline.store.remote.cache import Cache
 from pipeline.training.jobs import Job, resolve_training
-from pipeline.training.replicates import train_and_publish
+from pipeline.training.work import train_and_publish
 
 StoreKey = tuple[str, tuple[str, ...]]  # teacher, groups
 
@@ -42,32 +43,32 @@ def train_students(
     `Trainer`.
     """
     data = load_dataset(prepared, content)
-    opened = open_stores(outputs, content, data, stores)
-    jobs = {
-        out: student_job(name, content, data, opened[store_key(content, name)])
-        for name, out in outputs.items()
-    }
+    job = student_jobs(content, data, stores)
+    jobs = {out: job(name) for name, out in outputs.items()}
     train_and_publish(jobs, data, load_machine(content), display, graph=graph)
+
+
+def student_jobs(content: dict[str, Any], data: ImageData, stores: Path) -> Callable[[str], Job]:
+    """What makes entries of `students` into jobs, by their names; it opens each store once.
+
+    Raises StoreError as `open_store` does, and for a store below data/stores that is not the version of
+    the present commit.
+    """
+
+    @cache
+    def opened(teacher: str, groups: tuple[str, ...]) -> Store:
+        return _open(stores, teacher, groups, describe_dataset(data), content)
+
+    def job(name: str) -> Job:
+        return student_job(name, content, data, opened(*store_key(content, name)))
+
+    return job
 
 
 def store_key(content: dict[str, Any], name: str) -> StoreKey:
     """The teacher of a student, and the groups of its store that the student reads."""
     params = section(content, StudentParams, "students", name)
     return params.teacher, groups_of(params.share)
-
-
-def open_stores(
-    names: Iterable[str], content: dict[str, Any], data: ImageData, stores: Path
-) -> dict[StoreKey, Store]:
-    """Open the stores that students read, each once.
-
-    Raises StoreError as `open_store` does, and for a store below data/stores that is not the version of
-    the present commit.
-    """
-    return {
-        (teacher, groups): _open(stores, teacher, groups, describe_dataset(data), content)
-        for teacher, groups in dict.fromkeys(store_key(content, name) for name in names)
-    }
 
 
 def _open(

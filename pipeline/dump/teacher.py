@@ -1,13 +1,17 @@
 """A teacher of params.yaml and the prepared data in, its store out."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.compute import open_work, pick_device, precision_warning, set_up
+from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
+from pipeline.core.files import WorkFolder
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display, Tick
@@ -18,7 +22,7 @@ from pipeline.models.network import Network
 from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.results.record import WEIGHTS, Record, read_record
-from pipeline.store.format.manifest import header_facts
+from pipeline.store.format.manifest import Header, header_facts
 from pipeline.store.format.version import write_versions
 from pipeline.views.params import CLEAN, Augmentation, GroupName
 from pipeline.views.predict import place
@@ -30,6 +34,81 @@ class Dumped:
 
     groups: list[GroupName]
     kept: list[GroupName]
+
+
+class Dump:
+    """A teacher and what is to be dumped of it; its network is loaded when it is needed.
+
+    Args:
+        name: of an entry of `dumps`.
+        content: the whole parameter file.
+        folder: of the trained teacher.
+
+    Raises a DecantError for a mistake of the user's.
+    """
+
+    def __init__(self, name: str, content: dict[str, Any], data: ImageData, folder: Path) -> None:
+        self.name, self.data, self.folder = name, data, folder
+        self.machine = load_machine(content)
+        self.device = pick_device(self.machine)
+        self.params = section(content, DumpParams, "dumps", name)
+        self.augmentation = section(content, Augmentation, "augmentation")
+        self.record = read_record(folder)
+
+    def header(self, group: GroupName) -> Header:
+        """What the manifest of a group states."""
+        teacher = teacher_info(self.record, self.data)
+        return group_header(group, self.params, self.augmentation, self.data, teacher, self.device)
+
+    def work(self, group: GroupName) -> WorkFolder:
+        """The folder in which a group is computed."""
+        views = None if group == CLEAN else self.params.group(group)
+        facts = {
+            "header": header_facts(self.header(group)),
+            "features": views is None or views.features,
+            "own_network": own_code_sha256(self.record.network),
+        }
+        return open_work("dump", facts, self.device)
+
+    def compute(
+        self, group: GroupName, work: WorkFolder, show: Callable[[Tick], None]
+    ) -> dict[str, Path]:
+        """Compute what is missing of a group in its work folder, which is open; see `dump_group`.
+
+        Raises StoreError for unfinished work that cannot be used.
+        """
+        header, label = self.header(group), part_label(self.name, group)
+        return dump_group(
+            self.as_asked if header.precision == self.params.precision else self.exact,
+            header,
+            self.params,
+            self.data,
+            self.device,
+            work.path,
+            lambda done, total: show(Tick(label, done, total)),
+            exact=self.exact,
+        )
+
+    @cached_property
+    def exact(self) -> Network:
+        """The teacher in float32."""
+        return ready(self._network, self.data.train.images.shape[1:3], "float32")
+
+    @cached_property
+    def as_asked(self) -> Network:
+        """The teacher in the dump's precision."""
+        return ready(self._network, self.data.train.images.shape[1:3], self.params.precision)
+
+    @cached_property
+    def _network(self) -> Network:
+        set_up(self.device, self.machine.threads)
+        network = load_teacher(self.folder, self.record, len(self.data.class_names))
+        return place(network, self.device)
+
+
+def part_label(name: str, group: str) -> str:
+    """A group of a dump in messages."""
+    return f"{name} {group}"
 
 
 def dump_teacher(
@@ -55,45 +134,27 @@ def dump_teacher(
 
     Raises ValueError for a mistake of the user's, StoreError for unfinished work that cannot be used.
     """
-    machine = load_machine(content)
-    params = section(content, DumpParams, "dumps", name)
-    augmentation = section(content, Augmentation, "augmentation")
-    data = load_dataset(prepared, content)
-    device = pick_device(machine)
-    set_up(device, machine.threads)
-    if warning := precision_warning({f"dumps.{name}.precision": params.precision}, device):
+    dump = Dump(name, content, load_dataset(prepared, content), folder)
+    asked = {f"dumps.{name}.precision": dump.params.precision}
+    if warning := precision_warning(asked, dump.device):
         display.tell(warning)
-    record = read_record(folder)
-    network = place(load_teacher(folder, record, len(data.class_names)), device)
-    size = data.train.images.shape[1:3]
-    exact, as_asked = ready(network, size, "float32"), ready(network, size, params.precision)
-    groups = groups_of(params)
+    groups = groups_of(dump.params)
     files: dict[str, Path] = {}
-    computed: set[str] = {CLEAN}  # is not told of
+    shown: set[str] = set()
+
+    def show(tick: Tick) -> None:
+        shown.add(tick.job)
+        display.show(tick)
+
     with ExitStack() as stack:
         for group in groups:
-            teacher = teacher_info(record, data)
-            header = group_header(group, params, augmentation, data, teacher, device)
-            views = None if group == CLEAN else params.group(group)
-            facts = {
-                "header": header_facts(header),
-                "features": views is None or views.features,
-                "own_network": own_code_sha256(record.network),
-            }
-            work = stack.enter_context(open_work("dump", facts, device))
-
-            def show(done: int, total: int, group: str = group) -> None:
-                computed.add(group)
-                display.show(Tick(f"{name} {group}", done, total))
-
-            teaching = as_asked if header.precision == params.precision else exact
-            files |= dump_group(
-                teaching, header, params, data, device, work.path, show, exact=exact
-            )
+            work = stack.enter_context(dump.work(group))
+            files |= dump.compute(group, work, show)
         work.publish(files, target)
     if versions is not None:
         write_versions(target, groups, versions)
-    return Dumped(groups, [group for group in groups if group not in computed])
+    kept: list[GroupName] = [g for g in groups if g != CLEAN and part_label(name, g) not in shown]
+    return Dumped(groups, kept)
 
 
 def load_teacher(folder: Path, record: Record, classes: int) -> Network:

@@ -13,7 +13,7 @@ from pipeline.hard_labels.epochs import HardLabels, hard_label_loss, read_weight
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.registry import build
 from pipeline.training.jobs import Job, resolve_training
-from pipeline.training.replicates import train_and_publish
+from pipeline.training.work import train_and_publish
 from pipeline.views.params import Augmentation
 
 ENTRIES: dict[str, type[TeacherParams] | type[BaselineParams]] = {

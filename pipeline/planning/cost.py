@@ -1,8 +1,7 @@
 """What the entries of a params.yaml cost: floating-point operations and bytes, before anything runs.
 
-Operations (FLOPs) are those of convolutions and matrix products, two for each multiply-add; the rest
-of a network adds a few percent. A backward pass takes twice the forward pass. How long that takes is
-for a measured rate to say (`pipeline.planning.rate`). Bytes follow from the layout of the files.
+How long operations take is for a measured rate to say (`pipeline.planning.rate`). Bytes follow from the
+layout of the files.
 
 Not here: what a report costs (minutes), and the time to read, augment and write.
 """
@@ -10,13 +9,10 @@ Not here: what a report costs (minutes), and the time to read, augment and write
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import STORES
@@ -26,17 +22,14 @@ from pipeline.dump.params import DumpParams, Precision
 from pipeline.evaluation.params import VScoreParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.catalogue import MODELS
-from pipeline.models.network import Network
-from pipeline.models.registry import build
 from pipeline.raw import imagefolder
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.errors import StoreError
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
+from pipeline.training.cost import TRAINING_PASSES, NetworkCost, network_cost
 from pipeline.training.params import TrainingParams, source_key
 from pipeline.views.params import CLEAN, GROUPS
-
-TRAINING_PASSES = 3  # forward, and twice as much backward
 
 # Images of each class: training set, and test set where the data set has its own.
 CLASS_SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
@@ -44,15 +37,6 @@ CLASS_SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "cifar10": ((5000,) * 10, (1000,) * 10),
     "cifar100": ((500,) * 100, (100,) * 100),
 }
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """One network: operations of a forward pass of one image, bytes of its weights, feature width."""
-
-    forward_flops: int
-    state_bytes: int
-    feature_dim: int
 
 
 @dataclass(frozen=True)
@@ -101,25 +85,6 @@ class StageCost:
     def flops(self) -> int:
         """Operations of all replicates."""
         return self.replicates * (self.training_flops + self.view_flops + self.forward_flops)
-
-
-@cache
-def network_cost(name: str, num_classes: int, image_size: int) -> NetworkCost:
-    """Build a network without memory for its weights, and count. Raises ValueError as `build` does."""
-    with torch.device("meta"):
-        network = build(name, num_classes).eval()
-    return NetworkCost(
-        forward_flops=count_flops(network, image_size),
-        state_bytes=sum(t.numel() * t.element_size() for t in network.state_dict().values()),
-        feature_dim=network.feature_dim,
-    )
-
-
-def count_flops(network: Network, image_size: int) -> int:
-    """Operations of a forward pass of one image, of a network on the meta device in eval mode."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 3, image_size, image_size, device="meta"))
-    return int(counter.get_total_flops())
 
 
 def count_images(params: DatasetParams, root: Path) -> ImageCounts:
@@ -196,12 +161,11 @@ class Costs:
 
     Args:
         content: a whole parameter file that has been checked.
-        root: the folder of raw data (see `count_images`).
+        counts: the images of its data set (see `count_images`).
     """
 
-    def __init__(self, content: Mapping[str, Any], root: Path) -> None:
-        self.content = content
-        self.counts = count_images(section(content, DatasetParams, "dataset"), root)
+    def __init__(self, content: Mapping[str, Any], counts: ImageCounts) -> None:
+        self.content, self.counts = content, counts
         self.teachers = section(content, dict[str, TeacherParams], "teachers")
         self.baselines = section(content, dict[str, BaselineParams], "baselines")
         self.dumps = section(content, dict[str, DumpParams], "dumps")

@@ -13,7 +13,7 @@ import torch
 from pipeline.dump.ready import ready
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
-from pipeline.planning.cost import TRAINING_PASSES, network_cost
+from pipeline.training.cost import TRAINING_PASSES, network_cost
 from pipeline.training.params import TrainingParams
 from pipeline.training.trainer import Trainer
 from pipeline.views.batches import ImageBank, ViewBatches

@@ -109,7 +109,7 @@ class Replicate:
     @property
     def label(self) -> str:
         """Its name in progress messages."""
-        return f"{self.job.name} #{self.number}"
+        return f"{self.job.kind} {self.job.name} #{self.number}"
 
 
 def replicates_of(job: Job, work: WorkFolder) -> list[Replicate]:

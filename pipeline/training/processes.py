@@ -9,10 +9,13 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pipeline.core.errors import DecantError, is_mistake
 from pipeline.core.progress import Report, Tick
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.05
 
@@ -21,31 +24,48 @@ class WorkerError(DecantError):
     """What went wrong in a process that shared the work."""
 
 
+@dataclass(frozen=True)
+class _Done:
+    """The message that ends an item."""
+
+    item: int
+    result: Any
+
+
 def run_in_processes(
-    work: Callable[[Sequence[int], Report], None],
-    items: Sequence[int],
+    work: Callable[[int, Report], T],
+    items: int,
     processes: int,
     report: Report,
+    on_done: Callable[[int, T], None] = lambda item, result: None,
 ) -> None:
-    """Call `work(some of the items, report)` in each of several processes.
+    """Call `work(item, report)` for the items 0, 1, ..., each in the next process that is free.
 
     Forking shares the memory of what is there and spares each process the import of torch; nothing
-    may have been computed yet that starts a pool of threads. The first error ends all processes and
-    is raised as a WorkerError.
+    may have been computed yet that starts a pool of threads. `on_done(item, result)` is called here as
+    each item ends. The first error ends all processes and is raised as a WorkerError.
     """
     context = multiprocessing.get_context("fork")
     queue: Any = context.SimpleQueue()
+    following = context.Value("l", 0)
     parent = os.getpid()
 
-    def send(tick: Tick) -> None:
+    def send(message: Any) -> None:
         if os.getppid() != parent:  # the stage was killed: leave no orphan that holds its lock
             os._exit(1)
-        queue.put(tick)
+        queue.put(message)
 
-    def run(mine: Sequence[int]) -> None:
+    def take() -> int:
+        with following.get_lock():
+            item = int(following.value)
+            following.value += 1
+            return item
+
+    def run() -> None:
         try:
-            work(mine, send)
-            queue.put(None)
+            while (item := take()) < items:
+                send(_Done(item, work(item, send)))
+            send(None)
         except Exception as error:
             # A message always crosses between processes; not every exception can be unpickled.
             text = str(error) if is_mistake(error) else traceback.format_exc()
@@ -53,19 +73,20 @@ def run_in_processes(
         except KeyboardInterrupt:
             queue.put(KeyboardInterrupt())
 
-    shares = [items[start::processes] for start in range(processes)]
-    workers = [context.Process(target=run, args=(mine,), daemon=True) for mine in shares]
+    workers = [context.Process(target=run, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     try:
-        _follow(queue, workers, report)
+        _follow(queue, workers, report, on_done)
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
 
 
-def _follow(queue: Any, workers: Sequence[Any], report: Report) -> None:
+def _follow(
+    queue: Any, workers: Sequence[Any], report: Report, on_done: Callable[[int, Any], None]
+) -> None:
     """Pass on what the processes report until all have ended."""
     running = len(workers)
     while running:
@@ -74,6 +95,8 @@ def _follow(queue: Any, workers: Sequence[Any], report: Report) -> None:
             running -= 1
         elif isinstance(message, Tick):
             report(message)
+        elif isinstance(message, _Done):
+            on_done(message.item, message.result)
         else:
             raise message
 

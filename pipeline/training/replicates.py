@@ -6,10 +6,8 @@ replicate ends with the same weights, whatever is trained beside it.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,23 +15,20 @@ from torch import Tensor
 
 from pipeline.compute import (
     describe_device,
-    open_work,
-    pick_device,
     precision_warning,
     set_up,
     versions,
 )
 from pipeline.core.dataset import ImageData
-from pipeline.core.files import WorkFolder
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Report, Tick
 from pipeline.models.network import Network
 from pipeline.models.registry import build
-from pipeline.results.record import RECORD
 from pipeline.results.samples import sample_rows
-from pipeline.training.jobs import Job, Replicate, replicates_of
+from pipeline.training.cost import TRAINING_PASSES, network_cost
+from pipeline.training.jobs import Replicate
 from pipeline.training.loop import OnStep
-from pipeline.training.outs import CHECKPOINT, publish, write_replicate
+from pipeline.training.outs import CHECKPOINT, write_replicate
 from pipeline.training.processes import run_in_processes
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
 from pipeline.training.trainer import Curves, TestSet, Trainer
@@ -44,44 +39,7 @@ from pipeline.views.predict import clean_bank, place
 TICK_SECONDS = 0.25
 
 Bank = Callable[[Augmentation], ImageBank]
-
-
-def train_and_publish(
-    jobs: Mapping[Path, Job],
-    data: ImageData,
-    machine: Machine,
-    display: Display,
-    *,
-    graph: bool = True,
-) -> None:
-    """Train the missing replicates of all jobs, then write each job's record and publish its folder.
-
-    Args:
-        jobs: folder to publish -> job.
-        graph: see `Trainer`.
-    """
-    device = pick_device(machine)
-    with ExitStack() as stack:
-        opened: dict[Path, WorkFolder] = {}
-        works: dict[Path, WorkFolder] = {}
-        missing: dict[Path, Replicate] = {}
-        for out, job in jobs.items():
-            folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
-            if folder.path not in opened:  # entries may differ in their names only
-                opened[folder.path] = stack.enter_context(folder)
-            works[out] = opened[folder.path]
-            for replicate in replicates_of(job, folder):
-                if not (replicate.folder / RECORD).exists():
-                    missing.setdefault(replicate.folder, replicate)
-        run_replicates(list(missing.values()), data, device, machine, display, graph=graph)
-        for out, job in jobs.items():
-            display.tell(publish(job, works[out], data, out))
-            reused = sum(r.folder not in missing for r in replicates_of(job, works[out]))
-            if reused:
-                display.tell(
-                    f"{job.kind} {job.name}: {reused} of {job.replicates} were trained before (kept in "
-                    f"{works[out].path}); to train them again, run `decant clean` first"
-                )
+Ended = Callable[[int, str | None], None]  # the index of a replicate, and what went wrong with it
 
 
 def run_replicates(
@@ -92,31 +50,68 @@ def run_replicates(
     display: Display,
     *,
     graph: bool = True,
-) -> None:
-    """Train replicates, several at a time: on a CPU in processes, on a GPU on streams."""
+    on_end: Callable[[Replicate], None] = lambda replicate: None,
+) -> list[str]:
+    """Train replicates, several at a time: on a CPU in processes, on a GPU on streams.
+
+    `on_end` is called for each when its results are written. Returns what went wrong, a line for each
+    that a mistake of the user's ended; other errors end all.
+    """
     set_up(device, machine.threads)
     if not replicates:
-        return
+        return []
     trained = [r.job for r in replicates if r.job.weights is None]
     warning = precision_warning({j.precision_key: j.training.precision for j in trained}, device)
     if warning:
         display.tell(warning)
-    processes = 1 if device.type == "cuda" else machine.processes(len(replicates))
-    if processes > 1:
+    on_cpu = device.type == "cpu"
+    at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
+    if on_cpu and at_once > 1:
         # A forked process has no threads of its parent's pool and would wait for them forever.
         torch.set_num_threads(1)
+    costs = relative_costs(replicates, data)
+    display.expect({r.label: cost for r, cost in zip(replicates, costs, strict=True)}, at_once)
+    # The longest first: then no core waits for the last one.
+    order = sorted(range(len(replicates)), key=lambda index: -costs[index])
+    replicates = [replicates[index] for index in order]
     # Before any process is forked, so that all of them share one copy of the images.
     train = training_function(replicates, data, device, display.tell, graph=graph)
+    failures: dict[int, str] = {}
 
-    def work(chosen: Sequence[int], report: Report) -> None:
+    def ended(index: int, failure: str | None) -> None:
+        if failure is None:
+            on_end(replicates[index])
+        else:
+            failures[index] = failure
+            if len(replicates) > 1:  # the others go on
+                display.tell(failure)
+
+    def work(index: int, report: Report) -> str | None:
         torch.set_num_threads(machine.threads)
-        train(chosen, report)
+        failed: list[str | None] = []
+        train([index], report, lambda index, failure: failed.append(failure))
+        return failed[0]
 
-    everything = range(len(replicates))
-    if processes > 1:
-        run_in_processes(work, everything, processes, display.show)
+    if on_cpu and at_once > 1:
+        run_in_processes(work, len(replicates), at_once, display.show, ended)
     else:
-        train(everything, display.show, MOST_AT_ONCE if device.type == "cuda" else 1)
+        train(range(len(replicates)), display.show, ended, 1 if on_cpu else at_once)
+    return [failures[index] for index in sorted(failures)]
+
+
+def relative_costs(replicates: Sequence[Replicate], data: ImageData) -> list[float]:
+    """What each replicate costs beside the others: operations where they can be counted, else epochs."""
+    classes, size = len(data.class_names), data.train.images.shape[1]
+    epochs = [r.job.training.epochs if r.job.weights is None else 1 for r in replicates]
+    images = len(data.train.labels)
+    try:
+        flops = [network_cost(r.job.network, classes, size).forward_flops for r in replicates]
+    except Exception:  # a network of the user's, which cannot be run without numbers
+        return [float(count) for count in epochs]
+    return [
+        float(TRAINING_PASSES * count * images * operations)
+        for count, operations in zip(epochs, flops, strict=True)
+    ]
 
 
 def training_function(
@@ -129,8 +124,9 @@ def training_function(
 ) -> Callable[..., None]:
     """Put the images on the device, once for all replicates; returns a function that trains some of them.
 
-    The function takes the indices of the replicates, a callback for progress and how many to train at a
-    time. It continues from their checkpoints and writes their results. `tell` gets each message once.
+    The function takes the indices of the replicates, a callback for progress, one for each that ends
+    (its index, and what went wrong or None) and how many to train at a time. It continues from their
+    checkpoints and writes their results. `tell` gets each message once.
     """
     test = TestSet(clean_bank(data.test.images, data.mean, data.std, device), data.test.labels)
     tell_once = cache(tell)
@@ -143,17 +139,35 @@ def training_function(
         if job.weights is None:
             bank(job.augmentation)
 
-    def train(chosen: Sequence[int], report: Report, at_once: int = 1) -> None:
+    def train(chosen: Sequence[int], report: Report, ended: Ended, at_once: int = 1) -> None:
         lanes = []
-        for replicate in (replicates[index] for index in chosen):
+        for index in chosen:
+            replicate = replicates[index]
             replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                lanes.append(_lane(replicate, data, bank, test, report, tell_once, graph=graph))
+                lane = _lane(replicate, data, bank, test, report, tell_once, graph=graph)
+                lanes.append(_told(lane, replicate, partial(ended, index)))
             else:
                 _write_given(replicate, data, device, report)
+                ended(index, None)
         fit_together(lanes, device, at_once=at_once)
 
     return train
+
+
+def _told(lane: Lane, replicate: Replicate, ended: Callable[[str | None], None]) -> Lane:
+    """The lane, whose end is told."""
+    write = lane.on_end
+
+    def end(trainer: Trainer, at_once: int) -> None:
+        write(trainer, at_once)
+        ended(None)
+
+    def fail(error: Exception) -> None:
+        ended(f"{replicate.label}: {error}")
+
+    lane.on_end, lane.on_mistake = end, fail
+    return lane
 
 
 def _lane(
@@ -225,7 +239,7 @@ def _write_given(
     def count(images: int) -> None:
         nonlocal done
         done += images
-        report(Tick(job.name, done, total))
+        report(Tick(replicate.label, done, total))
 
     timing = _timing(replicate, began, 0, device, {})
     write_replicate(replicate, network, Curves(), timing, data, test, count)

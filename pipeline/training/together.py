@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from pipeline.core.errors import is_mistake
 from pipeline.training.loop import OnStep, fit_stepwise
 from pipeline.training.trainer import TestSet, Trainer
 
@@ -37,6 +38,8 @@ class Lane:
         start: builds the trainer; called when the network's turn comes.
         on_end: called after the last epoch, with the trainer and the largest number of networks that
             were trained at the same time, this one included.
+        on_mistake: called with an error that is the user's (a loss that became NaN, say), which then ends
+            this network alone; none: every error is raised.
 
     `test`, `checkpoint` and `on_step` are those of `fit`.
     """
@@ -46,6 +49,7 @@ class Lane:
     checkpoint: Path | None = None
     on_step: OnStep = lambda trainer, loss: None
     on_end: Callable[[Trainer, int], None] = lambda trainer, at_once: None
+    on_mistake: Callable[[Exception], None] | None = None
     at_once: int = field(default=1, init=False)
 
     def begin(self, device: torch.device) -> None:
@@ -74,6 +78,15 @@ class Lane:
 
     def advance(self) -> bool:
         """Queue the next step and return True, or end the training and return False."""
+        try:
+            return self._advance()
+        except Exception as error:
+            if self.on_mistake is None or not is_mistake(error):
+                raise
+            self.on_mistake(error)
+            return False
+
+    def _advance(self) -> bool:
         with self.on_stream():
             for _ in self._steps:
                 if self._stream is not None:
@@ -130,8 +143,8 @@ def fit_together(
     """Train all networks, at most `at_once` at a time and as many as fit into the device's memory.
 
     The memory of a network is measured when it has begun. Another one begins while there is room for
-    the largest so far, or when one has ended. Steps are queued in turn. An error stops all networks;
-    each continues from its own checkpoint the next time.
+    the largest so far, or when one has ended. Steps are queued in turn. An error that no network takes for
+    its own stops all; each continues from its own checkpoint the next time.
     """
     memory = memory or Memory(device)
     waiting, running = deque(lanes), list[Lane]()

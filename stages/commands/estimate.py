@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from pipeline.compute import describe_device, pick_device, precision_warning, set_up
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import STORES
 from pipeline.core.machine import load_machine
 from pipeline.core.params import load_yaml, section
 from pipeline.dump.params import Precision
 from pipeline.planning.checker import check_all
-from pipeline.planning.cost import Costs, ImageCounts, StageCost
+from pipeline.planning.cost import Costs, ImageCounts, StageCost, count_images
 from pipeline.planning.rate import Rate, measure
 from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
@@ -202,7 +203,8 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     machine = load_machine(content)
     device = pick_device(machine)
     set_up(device, machine.threads)
-    costs = Costs(content, machine.raw)
+    counts = count_images(section(content, DatasetParams, "dataset"), machine.raw)
+    costs = Costs(content, counts)
     stages = list(costs.stages())
     lock = Lock(Path(), content)
     if stated_rate is None:

@@ -4,10 +4,12 @@ Afterwards what was asked for is on this disk as dvc.lock has it, or the exit co
 tables are shown.
 """
 
+import os
 from pathlib import Path
 
 import click
 
+from pipeline.core.machine import JOBS_VARIABLE
 from stages.shared.options import stage_options
 
 
@@ -17,17 +19,27 @@ from stages.shared.options import stage_options
 @click.option(
     "--dry", is_flag=True, help="Say what would be fetched and what would run; do nothing."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Networks that are trained at the same time.  [default: machine.workers; on a GPU, what fits]",
+)
 @stage_options
-def repro(arguments: tuple[str, ...], yes: bool, dry: bool, params_path: Path) -> None:
+def repro(
+    arguments: tuple[str, ...], yes: bool, dry: bool, jobs: int | None, params_path: Path
+) -> None:
     """Rebuild what is out of date (`dvc repro ARGUMENTS`), then show the results.
 
-    First params.yaml is checked.
+    First params.yaml is checked. Trainings of a kind, and dumps, run side by side; one that fails leaves
+    the others alone.
     In a clone, what is read is fetched from DVC's cache or remote, and what nobody changed is not
     computed again. What neither has is computed: at once where that takes less than an hour and
     there is no remote, else after a yes.
     """
     from stages.dvc.reproduce import rebuild
 
+    if jobs is not None:
+        os.environ[JOBS_VARIABLE] = str(jobs)  # for the stages, too
     rebuild(params_path, arguments, yes=yes, dry=dry)
 
 

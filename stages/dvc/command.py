@@ -23,7 +23,24 @@ def run_dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def call_dvc(*arguments: str) -> int:
     """Run a DVC command, whose output goes to the terminal; returns its exit code."""
-    return subprocess.run(_command("dvc", *arguments), check=False, env=_environment()).returncode
+    return call_module("dvc", *arguments)
+
+
+def call_module(module: str, *arguments: str) -> int:
+    """Run a module as a program, whose output goes to the terminal; returns its exit code."""
+    return subprocess.run(_command(module, *arguments), check=False, env=_environment()).returncode
+
+
+def answer_of(module: str, *arguments: str) -> Any:
+    """Run a module as a program that writes JSON to the file that is its first argument; returns its value.
+
+    Ends this process where it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "answer.json")
+        if code := call_module(module, str(file), *arguments):
+            sys.exit(code)
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def reproduce_and_look(arguments: Sequence[str], goals: Sequence[str]) -> dict[str, Any]:
@@ -31,12 +48,7 @@ def reproduce_and_look(arguments: Sequence[str], goals: Sequence[str]) -> dict[s
 
     Ends this process where DVC fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "status.json")
-        command = _command("stages.dvc.inside", str(file), json.dumps(goals), *arguments)
-        if code := subprocess.run(command, check=False, env=_environment()).returncode:
-            sys.exit(code)
-        status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if goals else {}
+    status: dict[str, Any] = answer_of("stages.dvc.inside", json.dumps(goals), *arguments)
     return status
 
 

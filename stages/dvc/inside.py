@@ -2,7 +2,8 @@
 
     python -m stages.dvc.inside FILE GOALS ARGUMENT...
 
-FILE gets what `dvc status --json` prints of the GOALS (a list as JSON), where `dvc repro` succeeded.
+FILE gets what `dvc status --json` prints of the GOALS (a list as JSON), where `dvc repro` succeeded; {} of
+none.
 """
 
 import contextlib
@@ -24,9 +25,9 @@ def reproduce(file: Path, goals: list[str], arguments: list[str]) -> int:
     and `dvc status` would look again.
     """
     before = LOCK.read_bytes() if LOCK.exists() and not arguments else None
-    if (code := main(["repro", *arguments])) or not goals:
+    if code := main(["repro", *arguments]):
         return int(code)
-    if before is not None and LOCK.read_bytes() == before:
+    if not goals or (before is not None and LOCK.read_bytes() == before):
         file.write_text("{}", encoding="ascii")
         return 0
     with printed_to(file):

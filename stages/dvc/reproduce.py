@@ -15,6 +15,7 @@ from stages.dvc.clone_plan import prepare, show_dry
 from stages.dvc.command import reproduce_and_look
 from stages.dvc.lock import Lock, digest_of
 from stages.dvc.upstream import entries, is_pinned
+from stages.dvc.waves import run_waves
 from stages.shared.options import console, load_params, printable, tell
 
 PARAMS = Path("params.yaml")
@@ -70,8 +71,10 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
     if options:
         shown = " ".join(["dvc repro", *options, *arguments])
         console.print(f"This clone has a part of the results: {shown}")
-    looked_at = [] if set(UNCHECKED) & set(arguments) else goals
     before = _modified(SUMMARY)
+    if not any(argument.startswith("-") for argument in arguments):
+        run_waves(lock.params, goals, options)
+    looked_at = [] if set(UNCHECKED) & set(arguments) else goals
     status = reproduce_and_look([*options, *arguments], looked_at)
     if looked_at:
         check_made(status)

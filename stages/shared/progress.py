@@ -1,32 +1,36 @@
 """Progress of a stage: bars in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from pipeline.core.progress import Tick
 from stages.shared.options import console, printable, tell
+from stages.shared.tables import hours_text
+from stages.shared.time_left import TimeLeft
 
 LINE_SECONDS = 10.0
+MOST_BARS = 8  # of jobs that have ended, too
+ALL = "all"
 
 
 class ProgressDisplay:
     """Shows the ticks of several jobs; a context manager.
 
     In a terminal each job has a bar; elsewhere a job prints a line at its start and end and every ten
-    seconds between. `unit` is what `done` and `total` count; `quiet`: none of it is shown.
+    seconds between. Of several jobs, one more bar or line says how many are done and how long all take.
+
+    Args:
+        unit: what `done` and `total` count.
+        later: what comes after these jobs, in the unit of their costs.
+        quiet: none of it is shown.
     """
 
-    def __init__(self, unit: str, *, quiet: bool = False) -> None:
-        self.unit, self.quiet = unit, quiet
+    def __init__(self, unit: str, *, later: float = 0.0, quiet: bool = False) -> None:
+        self.unit, self.later, self.quiet = unit, later, quiet
+        self._whole: TimeLeft | None = None
         self._tasks: dict[str, TaskID] = {}
         self._first: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
@@ -35,7 +39,6 @@ class ProgressDisplay:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -56,6 +59,11 @@ class ProgressDisplay:
         """Print a line."""
         tell(printable(text))
 
+    def expect(self, costs: Mapping[str, float], at_once: int) -> None:
+        """Announce jobs, by what each costs and how many run at a time."""
+        if len(costs) > 1 or self.later:
+            self._whole = TimeLeft(costs, at_once, self.later)
+
     def show(self, tick: Tick) -> None:
         """Bring a job's display up to date."""
         if self.quiet:
@@ -64,15 +72,43 @@ class ProgressDisplay:
         started, first = self._first.setdefault(tick.job, (now, tick.done))
         rate = (tick.done - first) / (now - started) if now > started else 0.0
         speed = f"{rate:,.0f} {self.unit}/s" if rate else ""
-        note = f"{tick.note} {speed}".strip()
+        left = left_text((tick.total - tick.done) / rate) if rate and tick.done < tick.total else ""
+        self._show(tick, "  ".join(filter(None, (tick.note, speed, left))), now)
+        if self._whole is not None:
+            self._whole.update(tick, now)
+            self._show_whole(self._whole, now)
+
+    def _show(self, tick: Tick, note: str, now: float) -> None:
         if console.is_terminal:
             if tick.job not in self._tasks:
                 self._tasks[tick.job] = self._bars.add_task(tick.job, total=tick.total, note="")
-            self._bars.update(self._tasks[tick.job], completed=tick.done, note=note)
-            return
-        last = self._printed.get(tick.job)
-        if last is None or tick.done >= tick.total or now - last >= LINE_SECONDS:
-            self._printed[tick.job] = now
-            left = (tick.total - tick.done) / rate if rate else 0.0
-            text = f"{tick.job}: {tick.done}/{tick.total} {self.unit}  {note}"
-            console.print(text + (f"  {left:.0f} s left" if left else ""))
+            crowded = len(self._tasks) > MOST_BARS and tick.done >= tick.total
+            self._bars.update(
+                self._tasks[tick.job], completed=tick.done, note=note, visible=not crowded
+            )
+        elif tick.done >= tick.total or self._is_due(tick.job, now):
+            console.print(f"{tick.job}: {tick.done}/{tick.total} {self.unit}  {note}")
+
+    def _show_whole(self, whole: TimeLeft, now: float) -> None:
+        waiting = f"{whole.running} running, {whole.waiting} waiting"
+        seconds = whole.seconds()
+        left = "" if seconds is None else f"  {left_text(seconds)}"
+        if console.is_terminal:
+            if ALL not in self._tasks:
+                self._tasks[ALL] = self._bars.add_task(ALL, total=len(whole.costs), note="")
+            self._bars.update(self._tasks[ALL], completed=whole.done, note=waiting + left)
+        elif self._is_due(ALL, now):
+            console.print(f"{ALL}: {whole.done} of {len(whole.costs)} done, {waiting}{left}")
+
+    def _is_due(self, name: str, now: float) -> bool:
+        """Whether a line is to be printed; at first it is."""
+        last = self._printed.get(name)
+        if last is not None and now - last < LINE_SECONDS:
+            return False
+        self._printed[name] = now
+        return True
+
+
+def left_text(seconds: float) -> str:
+    """A time that is left, in words."""
+    return f"{hours_text(seconds / 3600)} left"

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from store_samples import CLASSES, CODECS, FEATURES, IMAGES, PAD, TEST_IMAGES, make_store
 
-from pipeline.core.params import load_yaml
+from pipeline.core.params import load_yaml, section
 from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.models.catalogue import MODELS
 from pipeline.models.registry import build
@@ -17,12 +17,12 @@ from pipeline.planning.cost import (
     Costs,
     ImageCounts,
     count_images,
-    network_cost,
     store_bytes,
 )
 from pipeline.planning.rate import measure
 from pipeline.raw.load import DatasetParams, load_raw, stratified_part
 from pipeline.store.read import open_store
+from pipeline.training.cost import network_cost
 from pipeline.views.params import Augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,8 +191,12 @@ def content():
     return load_yaml(ROOT / "profiles" / "digits.yaml")
 
 
+def costs_of(content):
+    return Costs(content, count_images(section(content, DatasetParams, "dataset"), Path()))
+
+
 def by_name(content):
-    return {stage.name: stage for stage in Costs(content, Path()).stages()}
+    return {stage.name: stage for stage in costs_of(content).stages()}
 
 
 def test_stages_are_those_of_the_pipeline(content):
@@ -255,7 +259,7 @@ def test_imported_weights_cost_no_training(content):
 
 def test_a_measured_rate_is_that_of_real_steps(content):
     torch.set_num_threads(1)
-    training = Costs(content, Path()).training({})
+    training = costs_of(content).training({})
     rate = measure(
         "resnet8", training, Augmentation(pad=PAD, flip=False), 10, 16, torch.device("cpu"), 0.05
     )
@@ -271,6 +275,6 @@ def test_measuring_leaves_torchs_generator_alone(content):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    training = Costs(content, Path()).training({})
+    training = costs_of(content).training({})
     measure("resnet8", training, Augmentation(pad=0, flip=False), 10, 16, torch.device("cpu"), 0.01)
     assert torch.equal(torch.rand(3), expected)

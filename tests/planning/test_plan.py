@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
-from pipeline.core.params import load_yaml
-from pipeline.planning.cost import Costs, StageCost
+from pipeline.core.params import load_yaml, section
+from pipeline.planning.cost import Costs, StageCost, count_images
 from pipeline.planning.rate import Rate
 from stages.commands import estimate
 from stages.commands.estimate import make_plan, timed, totals
@@ -63,9 +64,13 @@ def test_a_fresh_folder_has_everything_to_do(folder):
     assert sorted(folder.iterdir()) == [folder / "params.yaml"]  # nothing is written
 
 
+def costs_of(content):
+    return Costs(content, count_images(section(content, DatasetParams, "dataset"), Path()))
+
+
 def test_sums_are_those_of_the_stages(folder):
     found = run_json()
-    stages, costs = found["stages"], list(Costs(load_yaml(DIGITS), Path()).stages())
+    stages, costs = found["stages"], list(costs_of(load_yaml(DIGITS)).stages())
     assert [stage["name"] for stage in stages] == [cost.name for cost in costs]
     for key in ("flops", "hours", "bytes"):
         assert found["total"][key] == pytest.approx(sum(stage[key] for stage in stages))
@@ -82,7 +87,7 @@ def test_sums_are_those_of_the_stages(folder):
 
 def test_what_the_cache_saves(folder):
     cache = run_json()["cache"]
-    costs = {cost.name: cost for cost in Costs(load_yaml(DIGITS), Path()).stages()}
+    costs = {cost.name: cost for cost in costs_of(load_yaml(DIGITS)).stages()}
     students = [cost for cost in costs.values() if cost.kind == "train_student"]
     # Six students with two replicates and 16 epochs each, and a teacher in every one of their steps.
     live = 6 * 2 * 16 * 1438 * students[0].live_teacher_flops // (16 * 1438)
@@ -185,8 +190,8 @@ def write_params(changes):
     for path, value in changes.items():
         *sections, key = path.split(".")
         entry = content
-        for section in sections:
-            entry = entry.setdefault(section, {})
+        for name in sections:
+            entry = entry.setdefault(name, {})
         entry[key] = value
     with open("params.yaml", "w") as file:
         YAML(typ="safe").dump(content, file)

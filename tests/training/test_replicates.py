@@ -44,6 +44,9 @@ class Told:
     def show(self, tick):
         self.ticks.append(tick)
 
+    def expect(self, costs, at_once):
+        self.expected = costs, at_once
+
     def tell(self, text):
         self.texts.append(text)
 
@@ -118,12 +121,12 @@ def test_together_and_one_after_the_other_the_same(job, few_digits, tmp_path):
     train_some = training_function(
         replicates_of(job, tmp_path / "together"), few_digits, CPU, told.tell
     )
-    train_some([0, 1, 2], told.show, MOST_AT_ONCE)
+    train_some([0, 1, 2], told.show, lambda index, failure: None, MOST_AT_ONCE)
     assert contents(one) == contents(tmp_path / "together")
     timing = json.loads((tmp_path / "together/replicate-1/timing.json").read_text())
     assert timing["replicates_at_once"] == 3
     last = {tick.job: (tick.done, tick.total) for tick in told.ticks}
-    assert last == {f"s #{number}": (640, 640) for number in range(3)}
+    assert last == {f"student s #{number}": (640, 640) for number in range(3)}
 
 
 class StoppedError(Exception):
@@ -156,7 +159,7 @@ def test_one_of_several_is_resumed(job, few_digits, tmp_path):
         replicates_of(stopping(job, 1, 1), folder), few_digits, CPU, told.tell
     )
     with pytest.raises(StoppedError):
-        train_some([0, 1, 2], told.show, MOST_AT_ONCE)
+        train_some([0, 1, 2], told.show, lambda index, failure: None, MOST_AT_ONCE)
     assert (folder / "replicate-1/state.safetensors").exists()
     assert records(folder) == []
     train(job, few_digits, folder)

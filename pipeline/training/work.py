@@ -1,0 +1,99 @@
+"""Jobs in their work folders: what is missing is trained, what is there is published."""
+
+from collections import ChainMap
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from pipeline.compute import open_work, pick_device
+from pipeline.core.dataset import ImageData
+from pipeline.core.errors import DecantError
+from pipeline.core.files import WorkFolder
+from pipeline.core.machine import Machine
+from pipeline.core.progress import Display
+from pipeline.results.record import RECORD
+from pipeline.training.jobs import Job, Replicate, replicates_of
+from pipeline.training.outs import publish
+from pipeline.training.replicates import run_replicates
+
+
+def train_and_publish(
+    jobs: Mapping[Path, Job],
+    data: ImageData,
+    machine: Machine,
+    display: Display,
+    *,
+    graph: bool = True,
+) -> None:
+    """Train the missing replicates of all jobs, and publish each job when it lacks none.
+
+    A job that fails leaves the others alone: they are trained and published first, then a DecantError
+    names what failed.
+
+    Args:
+        jobs: folder to publish -> job.
+        graph: see `Trainer`.
+    """
+    device = pick_device(machine)
+    with ExitStack() as stack:
+        works = open_works(jobs, data, device, stack)
+        missing = {out: missing_replicates(job, works[out]) for out, job in jobs.items()}
+        left = {out: set(replicates) for out, replicates in missing.items()}
+
+        def finish(out: Path) -> None:
+            job = jobs[out]
+            display.tell(publish(job, works[out], data, out))
+            if reused := job.replicates - len(missing[out]):
+                display.tell(
+                    f"{job.kind} {job.name}: {reused} of {job.replicates} were trained before (kept in "
+                    f"{works[out].path}); to train them again, run `decant clean` first"
+                )
+
+        def trained(replicate: Replicate) -> None:
+            for out, folders in left.items():
+                if replicate.folder in folders:  # entries may differ in their names only
+                    folders.remove(replicate.folder)
+                    if not folders:
+                        finish(out)
+
+        replicates = dict(ChainMap(*missing.values()))
+        failures = run_replicates(
+            list(replicates.values()), data, device, machine, display, graph=graph, on_end=trained
+        )
+        for out in jobs:
+            if not missing[out]:
+                finish(out)
+    if failures:
+        raise DecantError("\n".join(failures))
+
+
+def publish_finished(jobs: Mapping[Path, Job], data: ImageData, machine: Machine) -> list[Path]:
+    """Publish the folders of the jobs that lack no replicate, and train none; returns those folders."""
+    with ExitStack() as stack:
+        works = open_works(jobs, data, pick_device(machine), stack)
+        finished = [out for out, job in jobs.items() if not missing_replicates(job, works[out])]
+        for out in finished:
+            publish(jobs[out], works[out], data, out)
+    return finished
+
+
+def open_works(
+    jobs: Mapping[Path, Job], data: ImageData, device: torch.device, stack: ExitStack
+) -> dict[Path, WorkFolder]:
+    """The work folder of each job, open until the stack is left; jobs that differ in name alone share one."""
+    opened: dict[Path, WorkFolder] = {}
+    works = {}
+    for out, job in jobs.items():
+        folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
+        if folder.path not in opened:
+            opened[folder.path] = stack.enter_context(folder)
+        works[out] = opened[folder.path]
+    return works
+
+
+def missing_replicates(job: Job, work: WorkFolder) -> dict[Path, Replicate]:
+    """The replicates of a job that are still to be trained, by their folder."""
+    replicates = {replicate.folder: replicate for replicate in replicates_of(job, work)}
+    return {folder: r for folder, r in replicates.items() if not (folder / RECORD).exists()}

@@ -1,0 +1,206 @@
+"""The trainings and dumps of several stages in one process, and their recording in dvc.lock by another.
+
+    python -m stages.dvc.together train|dump|record STAGES [LATER]
+
+STAGES, and those that are still to come LATER, are lists as JSON. What is recorded is what a process that was
+started afterwards finds finished under the parameters, code and inputs that are then on disk: what was edited
+meanwhile stays stale.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from dvc.cli import main as dvc
+
+from pipeline.compute import open_work, pick_device
+from pipeline.core.dataset import ImageData
+from pipeline.core.dataset_params import load_dataset
+from pipeline.core.errors import DecantError, is_mistake
+from pipeline.core.files import PREPARED, STORES, TEACHERS, WORK, WorkFolder
+from pipeline.core.machine import load_machine
+from pipeline.core.params import section
+from pipeline.core.progress import Report
+from pipeline.distill.students import student_jobs
+from pipeline.dump.params import DumpParams
+from pipeline.dump.teacher import Dump, part_label
+from pipeline.hard_labels.jobs import hard_label_job
+from pipeline.planning.cost import Costs, ImageCounts, StageCost
+from pipeline.training.jobs import Job
+from pipeline.training.processes import run_in_processes
+from pipeline.training.work import publish_finished, train_and_publish
+from pipeline.views.params import CLEAN, GROUPS, GroupName
+from stages.dvc.lock import digest_of
+from stages.shared.options import guarded, load_params, printable, tell
+from stages.shared.progress import ProgressDisplay
+from stages.shared.tables import bytes_text
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+# What a record in dvc.lock speaks of, besides results.
+SOURCES = tuple(map(Path, ("params.yaml", "dvc.yaml", "pipeline", "stages", "own")))
+
+
+def train(stages: Sequence[str], later: Sequence[str]) -> None:
+    """Train what is missing of stages, several networks at a time, and publish each that lacks none.
+
+    Raises DecantError when all else is done, where a stage failed, and at once where the disk is too full.
+    """
+    content = load_params(PARAMS)
+    data = load_dataset(PREPARED, content)
+    jobs, failures = jobs_of(stages, content, data)
+    costs = costs_of(content, data)
+    machine = load_machine(content)
+    device = pick_device(machine)
+    works = [open_work(f"train_{job.kind}", job.key_facts(data), device) for job in jobs.values()]
+    check_room(sum(costs[name].out_bytes for name in stages), works)
+    flops = sum(costs[name].flops for name in later)
+    with ProgressDisplay("images", later=flops) as display:
+        try:
+            train_and_publish(jobs, data, machine, display)
+        except DecantError as error:
+            failures.append(str(error))
+    if failures:
+        raise DecantError("\n".join(failures))
+
+
+def jobs_of(
+    stages: Sequence[str], content: dict[str, Any], data: ImageData
+) -> tuple[dict[Path, Job], list[str]]:
+    """The jobs of stages, by the folder that each publishes, and what is wrong with those that have none."""
+    students = student_jobs(content, data, STORES)
+    jobs: dict[Path, Job] = {}
+    failures = []
+    for stage in stages:
+        kind, _, name = stage.removeprefix("train_").partition("@")
+        make: Callable[[], Job]
+        if kind == "student":
+            make = partial(students, name)
+        else:
+            make = partial(hard_label_job, kind, name, content, data)
+        try:
+            jobs[folder_of(stage)] = make()
+        except Exception as error:
+            if not is_mistake(error):
+                raise
+            failures.append(f"{kind} {name}: {error}")
+            tell(printable(failures[-1]))
+    return jobs, failures
+
+
+def folder_of(stage: str) -> Path:
+    """The folder that a stage publishes."""
+    kind, _, name = stage.partition("@")
+    return Path("data", f"{kind.removeprefix('train_')}s", name)
+
+
+def costs_of(content: Mapping[str, Any], data: ImageData) -> dict[str, StageCost]:
+    """What each stage costs, by its name."""
+    counts = ImageCounts(
+        train=len(data.train.labels),
+        test=len(data.test.labels),
+        classes=len(data.class_names),
+        image_size=data.train.images.shape[1],
+    )
+    return {stage.name: stage for stage in Costs(content, counts).stages()}
+
+
+def check_room(wanted: int, works: Iterable[WorkFolder]) -> None:
+    """Raise DecantError where the disk has no room for what is to be written and is in no work folder yet."""
+    folders = {work.path for work in works}
+    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    wanted -= sum(file.stat().st_size for file in files)
+    WORK.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(WORK).free
+    if wanted > free:
+        raise DecantError(
+            f"{bytes_text(wanted)} are to be written, and {bytes_text(free)} are free on the disk of {WORK}: "
+            "free some space, then run the same command again; finished work is kept"
+        )
+
+
+def dump(stages: Sequence[str], later: Sequence[str]) -> None:
+    """Compute the groups of dumps side by side, and publish none; on a GPU, which one fills, do nothing."""
+    content = load_params(PARAMS)
+    machine = load_machine(content)
+    if pick_device(machine).type != "cpu":
+        return
+    data = load_dataset(PREPARED, content)
+    costs = costs_of(content, data)
+    names = [stage.partition("@")[2] for stage in stages]
+    dumps = {name: Dump(name, content, data, TEACHERS / name) for name in names}
+    parts = {part: cost for stage in stages for part, cost in parts_of(costs[stage], content)}
+    works = {part: dumps[part[0]].work(part[1]) for part in parts}
+    check_room(sum(costs[name].out_bytes for name in stages), works.values())
+    order = sorted(
+        parts, key=lambda part: -parts[part]
+    )  # the longest first: no core waits for the last
+    at_once = machine.processes(len(parts))
+
+    def work(index: int, report: Report) -> None:
+        name, group = order[index]
+        with works[name, group] as folder:
+            dumps[name].compute(group, folder, report)
+
+    torch.set_num_threads(1)
+    flops = sum(costs[name].flops for name in later)
+    with ProgressDisplay("images", later=flops) as display:
+        display.expect({part_label(*part): cost for part, cost in parts.items()}, at_once)
+        run_in_processes(work, len(parts), at_once, display.show)
+
+
+def parts_of(
+    cost: StageCost, content: dict[str, Any]
+) -> Iterator[tuple[tuple[str, GroupName], float]]:
+    """The groups of a dump, by teacher and group, and the operations of each."""
+    name = cost.name.partition("@")[2]
+    params = section(content, DumpParams, "dumps", name)
+    views = {group: asked.views for group in GROUPS if (asked := params.group(group))}
+    yield (name, CLEAN), cost.forward_flops
+    for group, count in views.items():
+        yield (name, group), cost.view_flops * count / sum(views.values())
+
+
+def record(stages: Sequence[str]) -> None:
+    """Publish what is finished of stages, and write it into dvc.lock as `dvc repro` would.
+
+    Raises DecantError, and leaves dvc.lock as it was, where a source was edited meanwhile.
+    """
+    before = dict(sources())
+    content = load_params(PARAMS)
+    data = load_dataset(PREPARED, content)
+    jobs, _ = jobs_of(stages, content, data)
+    finished = publish_finished(jobs, data, load_machine(content))
+    names = [stage for stage in stages if folder_of(stage) in finished]
+    if not names:
+        return
+    lock = LOCK.read_bytes() if LOCK.exists() else None
+    digest_of.cache_clear()
+    if dict(sources()) == before:
+        code = dvc(["commit", "--quiet", "--force", *names])
+        digest_of.cache_clear()
+        if code == 0 and dict(sources()) == before:
+            return
+        LOCK.unlink(missing_ok=True)
+        if lock is not None:
+            LOCK.write_bytes(lock)
+        if code:
+            sys.exit(code)
+    raise DecantError("code or parameters were edited while results were recorded: run this again")
+
+
+def sources() -> Iterator[tuple[Path, str | None]]:
+    """The digests of code and parameters."""
+    return ((path, digest_of(path)) for path in SOURCES)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"train": train, "dump": dump, "record": record}
+
+if __name__ == "__main__":
+    lists = [json.loads(argument) for argument in sys.argv[2:]]
+    guarded(partial(COMMANDS[sys.argv[1]], *lists), debug=False)

@@ -1,0 +1,99 @@
+"""What is out of date, made in waves: trainings of a kind, and dumps, side by side.
+
+A wave's results lie in `data/.work` and are recorded in dvc.lock when all its stages have ended; `dvc repro`
+then finds them done. What a wave does not record stays for `dvc repro`.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.dvc.clone import Clone
+from stages.dvc.command import answer_of, call_dvc, call_module
+from stages.dvc.lock import Lock, digest_of
+from stages.shared.options import console
+
+TRAININGS = ("train_teacher", "train_baseline", "train_student")
+WAVES = (("train_teacher", "train_baseline"), ("dump",), ("train_student",))
+TOGETHER = "stages.dvc.together"
+INTERRUPTED = 130
+
+
+def run_waves(params: Mapping[str, Any], goals: Sequence[str], options: Sequence[str]) -> None:
+    """Make what the goals lack, up to the students, where that is two trainings or more.
+
+    Args:
+        goals: stages that were asked for.
+        options: of `dvc repro`, for a clone with a part of the results.
+
+    Ends the process where a stage failed, when the others of its wave are recorded.
+    """
+    lacks = lacking_stages(params, goals)
+    if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
+        return
+    first = [stage for stage in lacks if stage in ("check", "prepare")]
+    if first and (code := call_dvc("repro", *options, "--single-item", *first)):
+        sys.exit(code)
+    for kinds in WAVES:
+        lacks = lacking_stages(params, goals)
+        wave = [stage for stage in lacks if kind_of(stage) in kinds]
+        later = [
+            stage
+            for stage in lacks
+            if stage not in wave and kind_of(stage) not in ("check", "prepare")
+        ]
+        if wave:
+            tell_wave(wave, later)
+            run_wave(wave, later, options)
+
+
+def lacking_stages(params: Mapping[str, Any], goals: Sequence[str]) -> list[str]:
+    """The stages that have to run before the goals are made, in their order."""
+    digest_of.cache_clear()  # files have changed since
+    return Clone(Lock(Path.cwd(), params), goals).wanted()[1]
+
+
+def kind_of(stage: str) -> str:
+    """The part of a stage's name before the @."""
+    return stage.partition("@")[0]
+
+
+def tell_wave(wave: Sequence[str], later: Sequence[str]) -> None:
+    """Say what runs now, and what comes then."""
+    then = f"; then {counted(later)}" if later else ""
+    console.print(f"Side by side: {counted(wave)}{then}")
+
+
+def counted(stages: Sequence[str]) -> str:
+    """How many stages there are of each kind."""
+    kinds = [kind_of(stage) for stage in stages]
+    return ", ".join(
+        kind if kind == "evaluate" else f"{kinds.count(kind)} {kind}"
+        for kind in dict.fromkeys(kinds)
+    )
+
+
+def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) -> None:
+    """Make the stages of one wave, and record them. Ends the process where one failed."""
+    kept = answer_of("stages.dvc.run_cache", *wave) if len(wave) > 1 else wave
+    together = [stage for stage in wave if stage not in kept]
+    code = 0
+    if len(together) > 1:
+        for stage in together:
+            console.print(f"Running stage '{stage}'")
+        lists = json.dumps(together), json.dumps(later)
+        if kind_of(together[0]) == "dump":
+            code = call_module(TOGETHER, "dump", *lists)
+            kept = wave  # recorded by `dvc repro`, which finds the views dumped
+        else:
+            code = call_module(TOGETHER, "train", *lists)
+            if code != INTERRUPTED:
+                code = call_module(TOGETHER, "record", lists[0]) or code
+    else:
+        kept = wave
+    if code != INTERRUPTED and kept:
+        code = call_dvc("repro", *options, "--single-item", *kept) or code
+    if code:
+        sys.exit(code)
