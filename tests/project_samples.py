@@ -70,6 +70,19 @@ class Project:
         self.params = content
 
 
+# The stages of `small_params`.
+EVERYTHING = {
+    "check",
+    "prepare",
+    "train_teacher@resnet8",
+    "train_baseline@alone",
+    "dump@resnet8",
+    "train_student@plain",
+    "train_student@half",
+    "evaluate",
+}
+
+
 def small_params():
     """The digits profile with one teacher, few epochs and few views."""
     content = yaml.load(ROOT / "profiles" / "digits.yaml")

@@ -252,7 +252,8 @@ def _reporting(replicate: Replicate, report: Report) -> OnStep:
     def on_step(trainer: Trainer, loss: Tensor) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= TICK_SECONDS:
+        done, total = _images(trainer)
+        if now - last >= TICK_SECONDS and done < total:  # the end is told with its accuracy
             last = now
             report(_tick(replicate, trainer, loss.item()))
 
@@ -262,10 +263,13 @@ def _reporting(replicate: Replicate, report: Report) -> OnStep:
 def _tick(replicate: Replicate, trainer: Trainer, loss: float) -> Tick:
     evaluated = [a for a in trainer.curves.test_top1_accuracy if not math.isnan(a)]
     accuracy = f" accuracy {evaluated[-1]:.2%}" if evaluated else ""
+    return Tick(replicate.label, *_images(trainer), f"loss {loss:.3f}{accuracy}")
+
+
+def _images(trainer: Trainer) -> tuple[int, int]:
+    """Images that a training has seen, and will have seen."""
     count = trainer.batches.count
-    done = trainer.epoch * count + trainer.images_in_epoch
-    total = trainer.params.epochs * count
-    return Tick(replicate.label, done, total, f"loss {loss:.3f}{accuracy}")
+    return trainer.epoch * count + trainer.images_in_epoch, trainer.params.epochs * count
 
 
 def _timing(

@@ -1,6 +1,5 @@
 """Jobs in their work folders: what is missing is trained, what is there is published."""
 
-from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,7 +57,7 @@ def train_and_publish(
                     if not folders:
                         finish(out)
 
-        replicates = dict(ChainMap(*missing.values()))
+        replicates = {folder: r for found in missing.values() for folder, r in found.items()}
         failures = run_replicates(
             list(replicates.values()), data, device, machine, display, graph=graph, on_end=trained
         )

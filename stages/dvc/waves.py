@@ -6,22 +6,22 @@ then finds them done. What a wave does not record stays for `dvc repro`.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from stages.dvc.clone import Clone
 from stages.dvc.command import answer_of, call_dvc, call_module
 from stages.dvc.lock import Lock, digest_of
-from stages.shared.options import console
+from stages.shared.options import console, load_params
 
+PARAMS = Path("params.yaml")
 TRAININGS = ("train_teacher", "train_baseline", "train_student")
 WAVES = (("train_teacher", "train_baseline"), ("dump",), ("train_student",))
 TOGETHER = "stages.dvc.together"
 INTERRUPTED = 130
 
 
-def run_waves(params: Mapping[str, Any], goals: Sequence[str], options: Sequence[str]) -> None:
+def run_waves(goals: Sequence[str], options: Sequence[str]) -> None:
     """Make what the goals lack, up to the students, where that is two trainings or more.
 
     Args:
@@ -30,14 +30,14 @@ def run_waves(params: Mapping[str, Any], goals: Sequence[str], options: Sequence
 
     Ends the process where a stage failed, when the others of its wave are recorded.
     """
-    lacks = lacking_stages(params, goals)
+    lacks = lacking_stages(goals)
     if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
         return
     first = [stage for stage in lacks if stage in ("check", "prepare")]
     if first and (code := call_dvc("repro", *options, "--single-item", *first)):
         sys.exit(code)
     for kinds in WAVES:
-        lacks = lacking_stages(params, goals)
+        lacks = lacking_stages(goals)
         wave = [stage for stage in lacks if kind_of(stage) in kinds]
         later = [
             stage
@@ -49,10 +49,10 @@ def run_waves(params: Mapping[str, Any], goals: Sequence[str], options: Sequence
             run_wave(wave, later, options)
 
 
-def lacking_stages(params: Mapping[str, Any], goals: Sequence[str]) -> list[str]:
-    """The stages that have to run before the goals are made, in their order."""
-    digest_of.cache_clear()  # files have changed since
-    return Clone(Lock(Path.cwd(), params), goals).wanted()[1]
+def lacking_stages(goals: Sequence[str]) -> list[str]:
+    """The stages that have to run before the goals are made, in their order, as things are now."""
+    digest_of.cache_clear()
+    return Clone(Lock(Path.cwd(), load_params(PARAMS)), goals).wanted()[1]
 
 
 def kind_of(stage: str) -> str:

@@ -11,7 +11,7 @@ import time
 from functools import partial
 
 import pytest
-from project_samples import ROOT, Project, new_project, small_params
+from project_samples import EVERYTHING, ROOT, Project, new_project, small_params
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +30,6 @@ def project(finished, tmp_path):
     copy = Project(tmp_path / "project")
     assert copy.status() == set()
     return copy
-
-
-EVERYTHING = {
-    "check",
-    "prepare",
-    "train_teacher@resnet8",
-    "train_baseline@alone",
-    "dump@resnet8",
-    "train_student@plain",
-    "train_student@half",
-    "evaluate",
-}
 
 
 def test_a_full_run_runs_everything_and_is_clean(finished):
