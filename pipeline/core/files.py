@@ -1,7 +1,7 @@
 """Work folders, files that survive a kill, and publishing by rename.
 
-The lock is flock itself: filelock's would know neither the holder's pid and command, nor whether forked
-children hold it still.
+The lock is flock itself: filelock's would know neither the holder's machine, pid and command, nor whether
+forked children hold it still.
 
 A stage computes in `data/.work/<key>/`, which is locked while it runs and kept between runs, and
 then publishes the finished files: they are hard-linked into a staging folder, the old result is
@@ -12,18 +12,17 @@ cache), so nothing ever changes a file in place: every write makes a new file an
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 from pipeline.core.errors import DecantError
+from pipeline.core.locks import Holder, check_kept, lock, one_machine_mount, sign, sign_off
 
 TEMPORARY = ".tmp-"
 _LOCK = "lock"
@@ -39,16 +38,23 @@ class StorageError(PublishError):
 
 
 class WorkFolderBusyError(PublishError):
-    """Another process holds the work folder: `pid` and `command`, as far as they are known."""
+    """Another process holds the work folder: `holder`, as far as it is known.
 
-    def __init__(self, path: Path, pid: int | None, command: str) -> None:
-        self.pid, self.command = pid, command
-        holder = "another process" if pid is None else f"process {pid} ({command})"
-        if pid is not None and not _alive(pid):
-            # A lock outlives its process where children that were forked go on.
-            holder = f"what {holder}, which has ended, left running"
+    `mount`: what keeps locks within each machine, where a holder elsewhere left its signature there.
+    """
+
+    def __init__(self, path: Path, holder: Holder, mount: str | None = None) -> None:
+        self.holder = holder
+        if mount is not None:
+            super().__init__(
+                f"{path}: signed by {holder}, and locks reach no other machine here ({mount}). Wait for it; "
+                f"if it runs no more, delete {path / _LOCK} and run the same command again"
+            )
+            return
+        # A lock outlives its process where children that were forked go on.
+        who = f"what {holder}, which has ended, left running" if holder.has_ended else holder
         super().__init__(
-            f"{path}: in use by {holder}. Wait for it or stop it, then run the same command again"
+            f"{path}: in use by {who}. Wait for it or stop it, then run the same command again"
         )
 
 
@@ -105,7 +111,8 @@ class WorkFolder:
 
     Inside the `with`, `path` exists and belongs to this process alone (flock, which the system
     drops when the process ends, however it ends). Raises WorkFolderBusyError, naming the holder,
-    where another process has it, and StorageError where the folder cannot be made.
+    where another process has it, also one of another machine, and StorageError where the folder
+    cannot be made or its file system keeps no locks.
     """
 
     def __init__(self, root: Path, key: str) -> None:
@@ -117,8 +124,7 @@ class WorkFolder:
             while self._lock is None:
                 self._lock = self._acquire()
             try:
-                os.ftruncate(self._lock, 0)
-                os.pwrite(self._lock, f"{os.getpid()}\n{' '.join(sys.argv)}\n".encode(), 0)
+                sign(self._lock)
             except BaseException:
                 self.__exit__(None, None, None)
                 raise
@@ -131,6 +137,7 @@ class WorkFolder:
         trace: TracebackType | None,
     ) -> None:
         assert self._lock is not None, "left twice"
+        sign_off(self._lock)
         os.close(self._lock)
         self._lock = None
 
@@ -171,33 +178,26 @@ class WorkFolder:
         path = self.path / _LOCK
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
             if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
+                self._check(path, handle)
                 return handle
         except BlockingIOError:
-            pid, command = _holder(handle)
+            holder = Holder.of(handle)
             os.close(handle)
-            raise WorkFolderBusyError(self.path, pid, command) from None
+            raise WorkFolderBusyError(self.path, holder) from None
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
         return None
 
-
-def _holder(handle: int) -> tuple[int | None, str]:
-    pid, _, command = os.pread(handle, 4096, 0).decode(errors="replace").partition("\n")
-    return (int(pid) if pid.isdecimal() else None), command.strip()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
+    def _check(self, path: Path, handle: int) -> None:
+        """Check that the lock is one, for processes elsewhere too."""
+        check_kept(path, handle)
+        holder = Holder.of(handle)
+        if holder.is_elsewhere and (mount := one_machine_mount(self.path)):
+            raise WorkFolderBusyError(self.path, holder, mount)
 
 
 def _checked(name: str) -> str:
@@ -261,6 +261,9 @@ _ADVICE = {
     errno.EPERM: "not permitted: make the folder writable for you, or work in a copy elsewhere",
     errno.ENOTEMPTY: "another process has just published there: if what it made is not what you want, "
     "run the same command again",
+    errno.ENOLCK: "its file system keeps no locks, without which two commands could write into one folder: "
+    "have it mounted with them (NFSv3: rpc.statd has to run; Lustre: -o flock), or move the project to "
+    "another disk (docs/clusters.md)",
     errno.EXDEV: "the work folder and the target have to be on one file system",
 }
 

@@ -1,6 +1,7 @@
 """A profile in; what it will cost out, before anything runs: stages, hours, disk, what the cache saves.
 
-Nothing is written. What is heavy is imported when the command runs, so that help is quick.
+With `--commands` the shell commands that bring params.yaml up to date, and nothing is measured. Nothing is
+written. What is heavy is imported when the command runs, so that help is quick.
 """
 
 import json
@@ -32,6 +33,16 @@ from stages.shared.options import stage_options
     type=click.FloatRange(min=0, min_open=True),
     help="FLOP/s of all trainings together, instead of measuring: for another machine, a GPU say.",
 )
+@click.option(
+    "--commands",
+    "as_commands",
+    is_flag=True,
+    help="Measure nothing; print what is stale as shell commands in waves. Those of a wave can run side "
+    "by side, also on several machines that share the disk.",
+)
+@click.option(
+    "--wave", type=click.IntRange(1, 5), help="With --commands: print one wave alone, no headings."
+)
 @stage_options
 def plan(
     profile: str | None,
@@ -40,11 +51,20 @@ def plan(
     list_stages: bool,
     networks: tuple[str, ...],
     stated_rate: float | None,
+    as_commands: bool,
+    wave: int | None,
 ) -> None:
     """Show what PROFILE (default: params.yaml) will cost, before anything runs."""
+    source = params_path if profile is None else find_profile(profile)
+    if wave is not None and not as_commands:
+        raise click.UsageError("--wave is of --commands")
+    if as_commands:
+        from stages.commands.plan_commands import print_commands
+
+        print_commands(source, wave)
+        return
     from stages.commands.estimate import make_plan
 
-    source = params_path if profile is None else find_profile(profile)
     made = make_plan(source, networks, stated_rate)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=1))

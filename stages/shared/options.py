@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from pipeline.core.files import WorkFolderBusyError
 from pipeline.core.params import load_yaml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+BUSY = 75  # EX_TEMPFAIL of sysexits.h: later, the same command may succeed
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -30,7 +32,7 @@ def stage_options(function: F) -> F:
     """Options of every command: the parameter file and --debug; turns mistakes into messages.
 
     A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
-    and ends with exit code 1; Ctrl-C ends with 130.
+    and ends with exit code 1, or 75 where another process is at the same work; Ctrl-C ends with 130.
     """
 
     @click.option(
@@ -61,7 +63,7 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
             click.echo(f"error: {printable(line)}", err=True)
-        sys.exit(1)
+        sys.exit(BUSY if isinstance(error, WorkFolderBusyError) else 1)
 
 
 def printable(line: str) -> str:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +23,10 @@ from pipeline.core.files import (
     durable_write,
     work_key,
 )
+from pipeline.core.locks import Holder
 
 ROOT = Path(__file__).resolve().parents[2]
+HOST = socket.gethostname()
 OLD = {"record.json": b"old", "replicate-0/weights": b"old weights"}
 NEW = {"record.json": b"new", "replicate-0/weights": b"new weights", "replicate-1/weights": b"more"}
 
@@ -164,12 +167,21 @@ def test_the_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None
     with holder(tmp_path) as process:
         with pytest.raises(WorkFolderBusyError) as caught, WorkFolder(tmp_path, "key"):
             pass
-        assert caught.value.pid == process.pid
-        assert f"process {process.pid} (-c {tmp_path})" in str(caught.value)
+        assert caught.value.holder == Holder(HOST, process.pid, f"-c {tmp_path}")
+        assert f"in use by process {process.pid} on {HOST} (-c {tmp_path})" in str(caught.value)
         with WorkFolder(tmp_path, "another") as other:
             assert other.path.is_dir()
     with WorkFolder(tmp_path, "key") as mine:
-        assert (mine.path / "lock").read_text().startswith(f"{os.getpid()}\n")
+        assert f'"pid": {os.getpid()},' in (mine.path / "lock").read_text()
+
+
+def test_another_machine_s_process_is_not_taken_for_dead(tmp_path: Path) -> None:
+    with holder(tmp_path):
+        signed = json.dumps({"host": "node7", "pid": 99999999, "command": "decant dump x"})
+        (tmp_path / "key/lock").write_text(signed)
+        with pytest.raises(WorkFolderBusyError) as caught:
+            WorkFolder(tmp_path, "key").__enter__()
+    assert "in use by process 99999999 on node7 (decant dump x). Wait for it" in str(caught.value)
 
 
 def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
@@ -183,7 +195,8 @@ def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
 
 def test_what_a_killed_holder_left_running_still_holds(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
-        (tmp_path / "key/lock").write_text("99999999\npython -m stages.dump x\n")
+        signed = json.dumps({"host": HOST, "pid": 99999999, "command": "stages.dump x"})
+        (tmp_path / "key/lock").write_text(signed)
         with pytest.raises(WorkFolderBusyError, match="which has ended, left running"):
             WorkFolder(tmp_path, "key").__enter__()
         assert process.poll() is None
@@ -242,18 +255,18 @@ def test_a_folder_is_gone_before_its_files_are_deleted(
 def test_a_folder_removed_while_it_is_locked_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = publish.fcntl.flock, []
+    real, calls = publish.lock, []
 
-    def flock(handle: int, how: int) -> None:
-        real(handle, how)
+    def lock(handle: int) -> None:
+        real(handle)
         calls.append(handle)
         if len(calls) == 1:  # somebody cleans up between our opening and our locking
             (tmp_path / "key/lock").unlink()
 
-    monkeypatch.setattr(publish.fcntl, "flock", flock)
+    monkeypatch.setattr(publish, "lock", lock)
     with WorkFolder(tmp_path, "key") as work:
         assert len(calls) == 2
-        assert (work.path / "lock").read_text().startswith(f"{os.getpid()}\n")
+        assert f'"pid": {os.getpid()},' in (work.path / "lock").read_text()
 
 
 def test_publishing_makes_the_target_exactly_the_files(tmp_path: Path) -> None:
@@ -438,9 +451,8 @@ def test_publishing_needs_the_lock(tmp_path: Path) -> None:
 
 def test_the_lock_names_a_command_that_people_recognise(tmp_path: Path) -> None:
     with WorkFolder(tmp_path, "key") as work:
-        _, command, rest = (work.path / "lock").read_text().split("\n")
-    assert command == " ".join(sys.argv)
-    assert rest == ""
+        signed = json.loads((work.path / "lock").read_text())
+    assert signed == {"host": HOST, "pid": os.getpid(), "command": " ".join(sys.argv)}
 
 
 def test_facts_of_a_key_are_plain_values() -> None:
