@@ -5,7 +5,7 @@ A wave begins when the one before has ended. Commands of waves 2 to 4 leave thei
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.planning.checker import check_all
 from pipeline.training.params import TrainingParams
 from stages.dvc.clone import Clone, stages_of, store_stage
 from stages.dvc.lock import Lock
-from stages.dvc.upstream import has_remote, lacking
+from stages.dvc.upstream import SECTIONS, has_remote, lacking
 
 PARAMS = Path("params.yaml")
 # The waves' names, and the kinds of stages in those that run without DVC.
@@ -72,8 +72,8 @@ def waves_of(content: Mapping[str, Any]) -> list[list[str]]:
     clone = Clone(lock, stages_of((), lock))
     clone.lost |= _lost(clone)
     fetched, stale = clone.wanted()
-    alone = {stage for stage in stale if stage.partition("@")[0] in sum(WAVES.values(), ())}
     waves = [list(_commands(content, stale, kinds)) for kinds in WAVES.values()]
+    alone = [stage for stage in stale if stage.partition("@")[0] in SECTIONS.values()]
     if first := [*(name for name in ("check", "prepare") if name in stale), *_read(clone, alone)]:
         waves[0] = [f"decant repro {' '.join(first)}"]
     if fetched or stale:
@@ -89,9 +89,9 @@ def _lost(clone: Clone) -> set[str]:
     return lacks - set(clone.uncached())
 
 
-def _read(clone: Clone, stages: Iterable[str]) -> list[str]:
+def _read(clone: Clone, stages: Sequence[str]) -> list[str]:
     """The stages that are done, not here, and read by others that have to run."""
-    readers = Clone(clone.lock, list(stages))
+    readers = Clone(clone.lock, stages)
     readers.lost = clone.lost
     fetched, _ = readers.wanted()
     names = (

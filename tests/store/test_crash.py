@@ -353,7 +353,7 @@ def test_a_lock_that_a_kill_left_behind_blocks_nobody(runner, project, reference
         killed = holder.end()
     assert killed.killed
     locks = list((project / "data/.work").glob("*/lock"))
-    assert f"{holder.pid}\n" in [lock.read_text().partition("\n")[0] + "\n" for lock in locks]
+    assert any(f'"pid": {holder.pid},' in lock.read_text() for lock in locks)
     ended = runner.run(project, "dump", "resnet8")
     assert ended.code == 0, ended.output
     assert killed.computed + ended.computed <= PARTS + 1
@@ -377,7 +377,7 @@ def test_two_dumps_that_start_together_never_spoil_the_store(runner, trained, re
             assert 0 in codes[-1], [one.output for one in ended]
             assert published(project) == reference[0]
             shutil.rmtree(project)
-    assert [0, 1] in codes
+    assert [0, 75] in codes
     print(f"codes of pairs of dumps: {codes}")
 
 
