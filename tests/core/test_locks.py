@@ -3,7 +3,10 @@
 import errno
 import fcntl
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from pipeline.core import locks
 from pipeline.core.files import StorageError, WorkFolder, WorkFolderBusyError
 from pipeline.core.locks import Holder, Mount, mount_of, one_machine_mount, sign, sign_off
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "/dev/sda1 / ext4 rw,relatime 0 0\nproc /proc proc rw 0 0\n"
 NFS = LOCAL + (
     "srv:/a /srv/a nfs4 rw,vers=4.2,clientaddr=10.0.0.2,local_lock=none,addr=10.0.0.1 0 0\n"
@@ -185,3 +189,51 @@ def test_where_locks_reach_other_machines_the_lock_alone_counts(
     monkeypatch.setattr(locks, "_MOUNTS", table)
     with WorkFolder(tmp_path, "key") as work:
         assert '"node7"' not in (work.path / "lock").read_text()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pipeline.core.files import WorkFolder
+with WorkFolder(Path(sys.argv[1]), "key"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+NAMED = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--uts",
+    "sh",
+    "-c",
+    'hostname node7; exec "$@"',
+    "-",
+]
+
+
+def can_take_another_name() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    done = subprocess.run([*NAMED, "hostname"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "node7"
+
+
+@pytest.mark.skipif(not can_take_another_name(), reason="no name spaces here")
+def test_a_process_with_another_host_name_is_named_and_its_end_frees_the_folder(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(
+        [*NAMED, sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(WorkFolderBusyError) as caught:
+            WorkFolder(tmp_path, "key").__enter__()
+        process.kill()
+    assert f"in use by process {process.pid} on node7 (-c {tmp_path})" in str(caught.value)
+    with WorkFolder(tmp_path, "key"):
+        pass

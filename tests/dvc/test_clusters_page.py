@@ -105,7 +105,7 @@ def test_the_last_wave_trains_nothing_again(cluster):
     assert "store of resnet8: all plain and mixed views were dumped before" in text
     logs = cluster.logs()
     assert f"{socket.gethostname()}: decant train-student half" in logs
-    assert "decant train-student plain && decant train-student again" in logs
+    assert "decant train-student again && decant train-student plain" in logs
 
 
 def held_student(cluster):
