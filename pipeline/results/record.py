@@ -126,6 +126,7 @@ class Record:
         training, augmentation: what it was trained with, defaults included.
         method, teacher: of students alone.
         normalisation: where the network is given images under another one than the data set's.
+        ranks: processes that trained each network together; absent of one.
     """
 
     kind: str
@@ -140,6 +141,7 @@ class Record:
     method: MethodFacts | None = None
     teacher: TeacherFacts | None = None
     normalisation: Normalisation | None = None
+    ranks: int = 1
     replicates: tuple[ReplicateRecord, ...]
 
     def __post_init__(self) -> None:
@@ -163,6 +165,8 @@ class Record:
             facts["method"] = {**facts["method"].pop("options"), **facts["method"]}
         if self.normalisation is None:
             del facts["normalisation"]
+        if self.ranks == 1:
+            del facts["ranks"]
         return facts
 
     def to_json(self) -> bytes:

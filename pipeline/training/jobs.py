@@ -1,7 +1,7 @@
 """An entry of params.yaml as the training engine takes it: a `Job`, and its replicates."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +44,8 @@ class Job:
 
     `kind` is teacher, baseline or student. `entry`, `method` and `teacher` are copied into the record and
     change no number. If `weights` is given, nothing is trained and these weights are published;
-    `normalisation` is theirs if it differs from the data set's.
+    `normalisation` is theirs if it differs from the data set's. `ranks` is the number of processes that
+    train each of its networks together.
     """
 
     kind: str
@@ -61,6 +62,21 @@ class Job:
     teacher: TeacherFacts | None = None
     weights: Mapping[str, Tensor] | None = None
     normalisation: Normalisation | None = None
+    ranks: int = 1
+
+    def on(self, ranks: int) -> "Job":
+        """This job on so many processes; networks that are not trained take none."""
+        return self if self.weights is not None else replace(self, ranks=ranks)
+
+    def training_facts(self) -> dict[str, Any]:
+        """Its recipe; without `batch_statistics` on one process, where it changes no number.
+
+        Keys and records are thus those of versions that knew one process only.
+        """
+        facts = asdict(self.training)
+        if self.ranks == 1:
+            del facts["batch_statistics"]
+        return facts
 
     @property
     def precision_key(self) -> str:
@@ -78,13 +94,14 @@ class Job:
             "network": self.network,
             "own_network": own_code_sha256(self.network),
             "seed": self.seed,
-            "training": asdict(self.training),
+            "training": self.training_facts(),
             "augmentation": asdict(self.augmentation),
             "epochs": self.epochs.facts(),
             "loss": self.loss.facts(),
             "weights": None if self.weights is None else weights_digest(self.weights),
             "dataset": data.fingerprint,
             "normalisation": [normalised.mean, normalised.std],
+            **({} if self.ranks == 1 else {"ranks": self.ranks}),
         }
 
 

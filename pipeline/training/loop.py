@@ -32,7 +32,8 @@ def fit(
 
     Args:
         checkpoint: file that is written after every epoch; training continues from it where it exists.
-            A step whose loss is NaN or infinite is kept beside it (`pipeline.training.non_finite`).
+            Of several ranks the first alone has one. A step whose loss is NaN or infinite is kept beside it
+            (`pipeline.training.non_finite`).
         on_step: called after each step with its loss (reading it waits for the device: do it rarely).
 
     Raises NonFiniteLossError where a loss or a weight becomes NaN or infinite.
@@ -52,6 +53,7 @@ def fit_stepwise(
     """`fit` as a generator that pauses after each step."""
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
+    trainer.take_over()
     epochs = range(trainer.epoch, trainer.params.epochs)
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(trainer.stage, epoch) for epoch in epochs[:1]]
@@ -113,5 +115,6 @@ def replay_step(trainer: Trainer, step: int, problem: str) -> BadStep:
         "step": str(step + 1),
         "learning_rate": str(float(trainer.tables.learning_rate)),
         "seed": str(trainer.seed),
+        **({} if trainer.ranks.alone else {"ranks": str(trainer.ranks.count)}),
     }
     return BadStep(state | copies("batch.", inputs) | copies("", outputs), metadata)

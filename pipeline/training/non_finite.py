@@ -7,7 +7,8 @@ The file holds the state just before the step that failed, as tensors:
   f4 [B, C], teacher_logits, teacher_features, and the tables of `ViewBatches.stage`: places, labels, weights;
 - `student.logits` f4 [B, C], `student.features` f4 [B, D], `loss` f4 []: what the step computed.
 
-Its metadata give epoch, step, learning rate, seed and what went wrong.
+Its metadata give epoch, step, learning rate, seed, number of ranks and what went wrong. Of several ranks
+(`ranks`) it holds the images of the first one's part of the batch, and all else of the whole batch.
 """
 
 from collections.abc import Mapping

@@ -129,11 +129,12 @@ def _record(job: Job, data: ImageData, replicates: Sequence[ReplicateRecord]) ->
         parameters=sum(p.numel() for p in network.parameters()),
         feature_dim=network.feature_dim,
         entry=job.entry,
-        training=asdict(job.training),
+        training=job.training_facts(),
         augmentation=asdict(job.augmentation),
         dataset=DatasetFacts.of(data),
         method=job.method,
         teacher=job.teacher,
         normalisation=job.normalisation,
+        ranks=job.ranks,
         replicates=tuple(replicates),
     )

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pipeline.core.params import Fraction, checked
 
+BatchStatistics = Literal["synchronised", "own", "averaged"]
+
 
 @checked
 class Schedule:
@@ -69,6 +71,12 @@ class TrainingParams:
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="of forward and backward passes; weights and losses stay float32",
+    )
+    batch_statistics: BatchStatistics = Field(
+        default="synchronised",
+        description="of a network on several processes (torchrun): what batch normalisation sees, all images "
+        "of a batch, or each process its own part (running statistics those of the first, or averaged); of "
+        "no effect on one process",
     )
 
     def __post_init__(self) -> None:

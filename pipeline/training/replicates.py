@@ -1,7 +1,8 @@
 """Train the missing replicates of jobs, several at a time where the machine allows it.
 
 On a CPU they are distributed over processes, on a GPU over streams. On the same kind of device a
-replicate ends with the same weights, whatever is trained beside it.
+replicate ends with the same weights, whatever is trained beside it. Under torchrun all processes train each
+replicate together, one replicate after the other (`ranks`).
 """
 
 import math
@@ -30,9 +31,10 @@ from pipeline.training.jobs import Replicate
 from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, write_replicate
 from pipeline.training.processes import run_in_processes
+from pipeline.training.ranks import ALONE, PartBatches, Ranks
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
 from pipeline.training.trainer import Curves, TestSet, Trainer
-from pipeline.views.batches import ImageBank, ViewBatches
+from pipeline.views.batches import ImageBank
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import clean_bank, place
 
@@ -51,8 +53,11 @@ def run_replicates(
     *,
     graph: bool = True,
     on_end: Callable[[Replicate], None] = lambda replicate: None,
+    ranks: Ranks = ALONE,
 ) -> list[str]:
     """Train replicates, several at a time: on a CPU in processes, on a GPU on streams.
+
+    On several ranks they are trained one after the other, and an error of one ends all.
 
     `on_end` is called for each when its results are written. Returns what went wrong, a line for each
     that a mistake of the user's ended; other errors end all.
@@ -66,6 +71,8 @@ def run_replicates(
         display.tell(warning)
     on_cpu = device.type == "cpu"
     at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
+    if not ranks.alone:
+        at_once = 1
     if on_cpu and at_once > 1:
         # A forked process has no threads of its parent's pool and would wait for them forever.
         torch.set_num_threads(1)
@@ -75,7 +82,7 @@ def run_replicates(
     order = sorted(range(len(replicates)), key=lambda index: -costs[index])
     replicates = [replicates[index] for index in order]
     # Before any process is forked, so that all of them share one copy of the images.
-    train = training_function(replicates, data, device, display.tell, graph=graph)
+    train = training_function(replicates, data, device, display.tell, graph=graph, ranks=ranks)
     failures: dict[int, str] = {}
 
     def ended(index: int, failure: str | None) -> None:
@@ -121,6 +128,7 @@ def training_function(
     tell: Callable[[str], None],
     *,
     graph: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Callable[..., None]:
     """Put the images on the device, once for all replicates; returns a function that trains some of them.
 
@@ -143,11 +151,14 @@ def training_function(
         lanes = []
         for index in chosen:
             replicate = replicates[index]
-            replicate.folder.mkdir(exist_ok=True)
+            if ranks.is_first:
+                replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                lane = _lane(replicate, data, bank, test, report, tell_once, graph=graph)
-                lanes.append(_told(lane, replicate, partial(ended, index)))
-            else:
+                lane = _lane(
+                    replicate, data, bank, test, report, tell_once, graph=graph, ranks=ranks
+                )
+                lanes.append(_told(lane, replicate, partial(ended, index), ranks))
+            elif ranks.is_first:
                 _write_given(replicate, data, device, report)
                 ended(index, None)
         fit_together(lanes, device, at_once=at_once)
@@ -155,8 +166,10 @@ def training_function(
     return train
 
 
-def _told(lane: Lane, replicate: Replicate, ended: Callable[[str | None], None]) -> Lane:
-    """The lane, whose end is told."""
+def _told(
+    lane: Lane, replicate: Replicate, ended: Callable[[str | None], None], ranks: Ranks
+) -> Lane:
+    """The lane, whose end is told. Of several ranks, none goes on after an error of one."""
     write = lane.on_end
 
     def end(trainer: Trainer, at_once: int) -> None:
@@ -166,7 +179,7 @@ def _told(lane: Lane, replicate: Replicate, ended: Callable[[str | None], None])
     def fail(error: Exception) -> None:
         ended(f"{replicate.label}: {error}")
 
-    lane.on_end, lane.on_mistake = end, fail
+    lane.on_end, lane.on_mistake = end, fail if ranks.alone else None
     return lane
 
 
@@ -179,8 +192,9 @@ def _lane(
     tell: Callable[[str], None],
     *,
     graph: bool,
+    ranks: Ranks,
 ) -> Lane:
-    """A replicate, ready to be trained beside others."""
+    """A replicate, ready to be trained beside others; of several ranks the first reads and writes."""
     job, began = replicate.job, time.monotonic()
 
     def start() -> Trainer:
@@ -188,21 +202,25 @@ def _lane(
         began = time.monotonic()
         return Trainer(
             _network(replicate, data),
-            ViewBatches(bank(job.augmentation), data.train.labels, len(data.class_names)),
+            PartBatches(ranks, bank(job.augmentation), data.train.labels, len(data.class_names)),
             job.epochs.of(replicate.number),
             job.loss,
             job.training,
             seed=replicate.seed,
             graph=graph,
             warn=lambda text: tell(f"{job.kind} {job.name}: {text}"),
+            ranks=ranks,
         )
 
     def end(trainer: Trainer, at_once: int) -> None:
+        if not ranks.is_first:
+            return
         report(_tick(replicate, trainer, trainer.curves.train_loss[-1]))
         mode = {
             "precision": job.training.precision,
             "steps": "graph" if trainer.player.records else "eager",
             "replicates_at_once": at_once,
+            **({} if ranks.alone else {"ranks": ranks.count}),
         }
         timing = _timing(replicate, began, trainer.images_seen, test.bank.device, mode)
         write_replicate(replicate, trainer.network, trainer.curves, timing, data, test)
@@ -210,7 +228,7 @@ def _lane(
     return Lane(
         start=start,
         test=test,
-        checkpoint=replicate.folder / CHECKPOINT,
+        checkpoint=replicate.folder / CHECKPOINT if ranks.is_first else None,
         on_step=_reporting(replicate, report),
         on_end=end,
     )

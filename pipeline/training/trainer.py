@@ -26,7 +26,9 @@ from pipeline.results.metrics import nll, top1_accuracy
 from pipeline.results.tensors import read_tensors, save_tensors
 from pipeline.training.graphs import Snapshot, StepPlayer, Warn, recorder_for, warn
 from pipeline.training.non_finite import NonFiniteLossError
+from pipeline.training.norms import settle, with_statistics
 from pipeline.training.params import TrainingParams
+from pipeline.training.ranks import ALONE, Ranks
 from pipeline.training.steps import NormCounters, StepTables, batch_sizes, momentum_buffers, sgd
 from pipeline.views.batches import (
     Batch,
@@ -102,6 +104,8 @@ class Trainer:
         graph: replay steps as CUDA graphs on a GPU; if False, or where steps cannot be recorded, run
             one operation at a time.
         warn: receives the reason why steps cannot be recorded.
+        ranks: the processes that train this network, each with a trainer of its own; `batches` make this
+            one's part of the images. Their steps cannot be recorded.
     """
 
     def __init__(
@@ -115,12 +119,14 @@ class Trainer:
         seed: int,
         graph: bool = True,
         warn: Warn = warn,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.device = batches.bank.device
+        self.device, self.ranks = batches.bank.device, ranks
+        network = with_statistics(network, params.batch_statistics, ranks, self.device)
         self.network = place(network, self.device)
         self.batches, self.source, self.loss = batches, source, loss
         self.params, self.seed = params, seed
-        self.sizes = batch_sizes(batches.count, params.batch_size)
+        self.sizes = ranks.sizes(batch_sizes(batches.count, params.batch_size))
         self.steps_per_epoch = -(-batches.count // params.batch_size)
         self.epoch = self.steps_in_epoch = self.images_in_epoch = 0
         self.images_seen = 0  # by this object: a resumed training counts from 0 again
@@ -131,7 +137,7 @@ class Trainer:
         self.optimiser = sgd(self.network, rate, momentum=momentum, weight_decay=decay)
         self._counters = NormCounters(self.network)
         self._epoch_start: Snapshot | None = None
-        recorder = recorder_for(self.device) if graph else None
+        recorder = recorder_for(self.device) if graph and ranks.alone else None
         self.player = StepPlayer(self._step, self._step_state, recorder, warn)
         if self.device.type == "cuda":  # steps may run on another stream than this one
             torch.cuda.current_stream(self.device).synchronize()
@@ -162,6 +168,7 @@ class Trainer:
             self.images_seen += size
             self.steps_in_epoch += 1
             yield self.tables.losses[step]
+        settle(self.network, self.params.batch_statistics, self.ranks)
 
     def _start_tables(self) -> None:
         steps, epochs, schedule = self.steps_per_epoch, self.params.epochs, self.params.schedule
@@ -177,13 +184,14 @@ class Trainer:
         loss = self.loss(logits, features, batch, progress)
         try:
             loss.backward()  # type: ignore[no-untyped-call]
+            self.ranks.add_gradients(self.network)
             self.optimiser.step()
         finally:
             self.optimiser.zero_grad(set_to_none=True)
         self.tables.end_step(size, loss)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and features of a batch in train mode, f4."""
+        """Logits and features of a batch in train mode, f4; on several ranks of the parts of all."""
         bfloat16 = self.params.precision == "bfloat16"
         # A recorded step would hold on to weights that autocast has cast and cached.
         autocast = torch.autocast(
@@ -191,7 +199,8 @@ class Trainer:
         )
         with autocast, self._counters.paused():
             logits, features = self.network.forward_features(batch.images)
-        return logits.float(), features.float()
+        size = len(batch.targets)
+        return self.ranks.whole(logits.float(), size), self.ranks.whole(features.float(), size)
 
     def _step_state(self) -> Iterable[Tensor]:
         """Everything that a step changes."""
@@ -205,8 +214,13 @@ class Trainer:
         self._epoch_start.restore()
 
     def epoch_losses(self) -> NDArray[np.float64]:
-        """The losses of the current epoch's finished steps, f8 [S], nats; waits for the device."""
-        return np.asarray(self.tables.losses[: self.steps_in_epoch].cpu(), np.float64)
+        """The losses of the current epoch's finished steps, f8 [S], nats; waits for the device.
+
+        All ranks get those of rank 0, and so decide alike what to do about them.
+        """
+        losses = self.tables.losses[: self.steps_in_epoch]
+        self.ranks.take_first([losses])
+        return np.asarray(losses.cpu(), np.float64)
 
     def finish_epoch(self, test: TestSet) -> None:
         """End the epoch: evaluate where it is time, and add a value to each of the curves."""
@@ -216,7 +230,7 @@ class Trainer:
         self.images_in_epoch = self.steps_in_epoch = 0
         accuracy, loss = math.nan, math.nan
         if self.epoch == self.params.epochs or self.epoch % self.params.evaluate_every == 0:
-            accuracy, loss = test.evaluate(self.network)
+            accuracy, loss = self.ranks.of_first(lambda: test.evaluate(self.network))
         self.curves.learning_rate.append(self.learning_rate)
         self.curves.train_loss.append(train_loss)
         self.curves.test_top1_accuracy.append(accuracy)
@@ -239,6 +253,11 @@ class Trainer:
             buffer.copy_(momentum[name])
         self.epoch = int(metadata["epoch"])
         self.curves = Curves(**json.loads(metadata["curves"]))
+
+    def take_over(self) -> None:
+        """Start from the state of rank 0, which has loaded its checkpoint where there is one."""
+        self.epoch, self.curves = self.ranks.of_first(lambda: (self.epoch, self.curves))
+        self.ranks.take_first(self._step_state())
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

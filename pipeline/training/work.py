@@ -15,6 +15,7 @@ from pipeline.core.progress import Display
 from pipeline.results.record import RECORD
 from pipeline.training.jobs import Job, Replicate, replicates_of
 from pipeline.training.outs import publish
+from pipeline.training.ranks import heard, joined, pick_own_device
 from pipeline.training.replicates import run_replicates
 
 
@@ -35,11 +36,17 @@ def train_and_publish(
         jobs: folder to publish -> job.
         graph: see `Trainer`.
     """
-    device = pick_device(machine)
-    with ExitStack() as stack:
-        works = open_works(jobs, data, device, stack)
-        missing = {out: missing_replicates(job, works[out]) for out, job in jobs.items()}
-        left = {out: set(replicates) for out, replicates in missing.items()}
+    device = pick_own_device(machine)
+    with joined(device) as ranks, ExitStack() as stack:
+        jobs = {out: job.on(ranks.count) for out, job in jobs.items()}
+        display = heard(display, ranks)
+        works = open_works(jobs, data, device, stack if ranks.is_first else None)
+        ranks.check_equal(sorted(work.path for work in works.values()))
+        missing = ranks.of_first(
+            lambda: {out: missing_folders(job, works[out]) for out, job in jobs.items()}
+        )
+        left = {out: set(folders) for out, folders in missing.items()}
+        everything = {r.folder: r for out, job in jobs.items() for r in replicates_of(job, works[out])}
 
         def finish(out: Path) -> None:
             job = jobs[out]
@@ -57,11 +64,18 @@ def train_and_publish(
                     if not folders:
                         finish(out)
 
-        replicates = {folder: r for found in missing.values() for folder, r in found.items()}
+        to_train = dict.fromkeys(folder for folders in missing.values() for folder in folders)
         failures = run_replicates(
-            list(replicates.values()), data, device, machine, display, graph=graph, on_end=trained
+            [everything[folder] for folder in to_train],
+            data,
+            device,
+            machine,
+            display,
+            graph=graph,
+            on_end=trained if ranks.is_first else lambda replicate: None,
+            ranks=ranks,
         )
-        for out in jobs:
+        for out in jobs if ranks.is_first else ():
             if not missing[out]:
                 finish(out)
     if failures:
@@ -72,27 +86,30 @@ def publish_finished(jobs: Mapping[Path, Job], data: ImageData, machine: Machine
     """Publish the folders of the jobs that lack no replicate, and train none; returns those folders."""
     with ExitStack() as stack:
         works = open_works(jobs, data, pick_device(machine), stack)
-        finished = [out for out, job in jobs.items() if not missing_replicates(job, works[out])]
+        finished = [out for out, job in jobs.items() if not missing_folders(job, works[out])]
         for out in finished:
             publish(jobs[out], works[out], data, out)
     return finished
 
 
 def open_works(
-    jobs: Mapping[Path, Job], data: ImageData, device: torch.device, stack: ExitStack
+    jobs: Mapping[Path, Job], data: ImageData, device: torch.device, stack: ExitStack | None
 ) -> dict[Path, WorkFolder]:
-    """The work folder of each job, open until the stack is left; jobs that differ in name alone share one."""
-    opened: dict[Path, WorkFolder] = {}
-    works = {}
+    """The work folder of each job, open until the stack is left; jobs that differ in name alone share one.
+
+    Without a stack none is opened.
+    """
+    works: dict[Path, WorkFolder] = {}
+    by_path: dict[Path, WorkFolder] = {}
     for out, job in jobs.items():
         folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
-        if folder.path not in opened:
-            opened[folder.path] = stack.enter_context(folder)
-        works[out] = opened[folder.path]
+        if folder.path not in by_path and stack is not None:
+            stack.enter_context(folder)
+        works[out] = by_path.setdefault(folder.path, folder)
     return works
 
 
-def missing_replicates(job: Job, work: WorkFolder) -> dict[Path, Replicate]:
-    """The replicates of a job that are still to be trained, by their folder."""
-    replicates = {replicate.folder: replicate for replicate in replicates_of(job, work)}
-    return {folder: r for folder, r in replicates.items() if not (folder / RECORD).exists()}
+def missing_folders(job: Job, work: WorkFolder) -> list[Path]:
+    """The folders of a job's replicates that are still to be trained."""
+    folders = [replicate.folder for replicate in replicates_of(job, work)]
+    return [folder for folder in folders if not (folder / RECORD).exists()]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.core.files import PREPARED
+from pipeline.training.launch import first_speaks, is_first
 from stages.shared.options import load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
 
@@ -44,10 +45,11 @@ def training_options(kind: str) -> Callable[[F], F]:
             no_graph: bool,
             **others: Any,
         ) -> None:
-            content = load_params(params_path)
-            outputs = chosen_outputs(content, kind, names, everything, out)
-            with ProgressDisplay("images") as display:
-                function(outputs, content, display=display, graph=not no_graph, **others)
+            with first_speaks():
+                content = load_params(params_path)
+                outputs = chosen_outputs(content, kind, names, everything, out)
+                with ProgressDisplay("images", quiet=not is_first()) as display:
+                    function(outputs, content, display=display, graph=not no_graph, **others)
 
         return command  # type: ignore[return-value]
 
