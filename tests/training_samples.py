@@ -12,6 +12,7 @@ from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.hard_labels.params import Mixup
 from pipeline.models.network import Network
 from pipeline.training.params import Schedule, TrainingParams
+from pipeline.training.ranks import ALONE, PartBatches, Ranks
 from pipeline.training.trainer import TestSet, Trainer
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
@@ -45,20 +46,29 @@ class Setup:
         bank = clean_bank(data.test.images, data.mean, data.std, device)
         self.test = TestSet(bank, data.test.labels)
 
-    def batches(self, count: int | None = None) -> ViewBatches:
+    def batches(self, count: int | None = None, ranks: Ranks = ALONE) -> ViewBatches:
         images, labels = self.data.train.images[:count], self.data.train.labels[:count]
         bank = ImageBank(
             images, self.data.mean, self.data.std, AUGMENTATION, self.device, by_index=self.by_index
         )
-        return ViewBatches(bank, labels, 10)
+        return PartBatches(ranks, bank, labels, 10)
 
     def trainer(
-        self, params=PARAMS, *, loss=hard_label_loss, source=None, count=None, seed=11, **options
+        self,
+        params=PARAMS,
+        *,
+        loss=hard_label_loss,
+        source=None,
+        count=None,
+        seed=11,
+        ranks=ALONE,
+        **options,
     ) -> Trainer:
-        batches = self.batches(count)
+        batches = self.batches(count, ranks)
         drawn = DrawnEpochs(AUGMENTATION, Mixup(alpha=1.0, share=0.5), 7 + seed, batches.count)
         network = self.build(10, seed)
-        return Trainer(network, batches, source or drawn, loss, params, seed=seed, **options)
+        options |= {"seed": seed, "ranks": ranks}
+        return Trainer(network, batches, source or drawn, loss, params, **options)
 
 
 def taught(count: int, share: float = 0.5, seed: int = 7):

@@ -14,6 +14,7 @@ Rank 0 alone reads checkpoints, evaluates and writes. The others take over its s
 
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -166,15 +167,25 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:  # all that torch raises here
-            reason = str(error).strip().partition("\n")[0]
+            minutes = TIMEOUT.total_seconds() / 60
             raise RanksError(
                 f"another of the {self.count} processes was lost, or kept this one waiting for "
-                f"{TIMEOUT.total_seconds() / 60:g} minutes ({reason}). What ended it stands above or "
+                f"{minutes:g} minutes ({_reason(error)}); its own message, if it had one, stands above or "
                 "below. The same command goes on from the last finished epoch"
             ) from None
 
 
 ALONE = Ranks()
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first sentence of torch's message, without the place in its source.
+
+    >>> _reason(RuntimeError("[/gloo/pair.cc:553] Connection closed by peer [::1]:5. This is ..."))
+    'Connection closed by peer [::1]:5'
+    """
+    line = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\[[^\]]*\] *", "", line).partition(". ")[0]
 
 
 def _write(tensors: list[Tensor], values: Tensor) -> None:

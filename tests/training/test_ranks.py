@@ -1,0 +1,353 @@
+"""One network on several processes that torchrun starts: the same numbers and bytes, and lost ranks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from ranks_run import COUNT, TRAININGS, train
+from torch import nn
+from workspaces import ROOT, Workspace, digits_params
+
+from pipeline.models.network import Network
+from pipeline.results.tensors import read_tensors
+from pipeline.training.norms import SynchronisedNorm
+from pipeline.training.ranks import LEAST_IMAGES, Ranks, RanksError
+from pipeline.training.steps import batch_sizes
+
+RESULTS = ("record.json", "weights.safetensors", "curves.csv", "test_logits.npy")
+
+
+def torchrun(processes, *command, folder=ROOT):
+    """Start it; torchrun's own log goes to the output too."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("DECANT_DATA", None)
+    starter = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.Popen(
+        [sys.executable, "-m", *starter, *map(str, command)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(process, code=0):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == code, output
+    return output
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def trained(request, tmp_path_factory):
+    """Number of ranks, and a folder of what each of them ended with."""
+    folder = tmp_path_factory.mktemp("ranks")
+    ended(torchrun(request.param, ROOT / "tests/ranks_run.py", folder))
+    return request.param, folder
+
+
+def results(trained, name):
+    """Of all ranks."""
+    count, folder = trained
+    return [read_tensors(folder / f"{name}-{rank}.safetensors")[0] for rank in range(count)]
+
+
+def assert_close(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+class InParts(Network):
+    """A network as ranks with statistics of their own have it: a norm for each part of a batch."""
+
+    min_image_size = 4
+
+    def __init__(self, build, count):
+        super().__init__()
+        self.ranks = nn.ModuleList(build() for _ in range(count))
+        for other in self.ranks[1:]:
+            for ours, theirs in zip(self.ranks[0].modules(), other.modules(), strict=True):
+                theirs._parameters = ours._parameters
+
+    @property
+    def head(self):
+        return self.ranks[0].head
+
+    def feature_map(self, images):
+        if not self.training:
+            return self.ranks[0].feature_map(images)
+        parts = zip(self.ranks, images.tensor_split(len(self.ranks)), strict=True)
+        return torch.cat([network.feature_map(part) for network, part in parts])
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_all_ranks_end_with_the_same_bits(trained, name):
+    first, *others = results(trained, name)
+    assert first["losses"].isfinite().all()
+    assert len(first["losses"]) == 4
+    for other in others:
+        assert first.keys() == other.keys()
+        for key, value in first.items():
+            assert torch.equal(value, other[key]), key
+
+
+@pytest.mark.parametrize("name", ["synchronised", "without-norms", "relations"])
+def test_several_ranks_train_what_one_does(trained, name):
+    """The loss sees all images of a batch, and synchronised norms do too: rounding is all that differs."""
+    assert_close(results(trained, name)[0], train(name))
+
+
+@pytest.mark.parametrize("name", ["own", "averaged"])
+def test_norms_of_parts_against_a_network_of_parts(trained, name):
+    count, _ = trained
+    networks = []
+
+    def build(classes, seed):
+        parts = InParts(lambda: TRAININGS[name].build(classes, seed), count)
+        networks.append(parts)
+        return parts
+
+    expected = train(name, network=build)
+    (network,) = networks
+    for key, value in network.ranks[0].state_dict().items():
+        if name == "averaged" and key.rpartition(".")[2] in ("running_mean", "running_var"):
+            value = sum(part.state_dict()[key] for part in network.ranks) / count
+        actual = results(trained, name)[0][key]
+        torch.testing.assert_close(actual, value, rtol=1e-4, atol=1e-5, msg=key)
+    torch.testing.assert_close(results(trained, name)[0]["losses"], expected["losses"])
+    assert not torch.allclose(expected["losses"], train("synchronised")["losses"], rtol=1e-3)
+
+
+def test_a_rank_with_other_facts_is_told(trained):
+    count, folder = trained
+    told = [(folder / f"unequal-{rank}.txt").read_text() for rank in range(count)]
+    assert told[0] == ""
+    for rank in range(1, count):
+        assert told[rank].startswith(f"process {rank} has other code, parameters, data")
+
+
+def test_waiting_for_a_rank_ends_in_words(tmp_path):
+    ended(torchrun(2, ROOT / "tests/ranks_run.py", tmp_path, "late"))
+    told = (tmp_path / "late-0.txt").read_text()
+    assert told.startswith(
+        "another of the 2 processes was lost, or kept this one waiting for 0.05 min"
+    )
+    assert "(Timed out waiting 3000ms" in told
+    assert "goes on from the last finished epoch" in told
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch_size", [10, 64, 200])
+def test_parts_of_all_batches(count, batch_size):
+    sizes = batch_sizes(COUNT, batch_size)
+    ranks = [Ranks(number, count) for number in range(count)]
+    (kept,) = {tuple(rank.sizes(sizes)) for rank in ranks}
+    assert kept == tuple(size for size in sizes if count == 1 or size >= LEAST_IMAGES * count)
+    assert sum(sizes) - sum(kept) < LEAST_IMAGES * count
+    for size in kept:
+        parts = [rank.part(torch.arange(size)) for rank in ranks]
+        assert torch.equal(torch.cat(parts), torch.arange(size))
+        lengths = {len(part) for part in parts}
+        assert max(lengths) - min(lengths) <= 1
+        assert min(lengths) >= min(size, LEAST_IMAGES)
+
+
+def test_batches_too_small_for_so_many():
+    with pytest.raises(RanksError, match=r"batch_size: 40 processes need batches of 80 .* has 64"):
+        Ranks(3, 40).sizes([64, 64, 8])
+
+
+class Together(Ranks):
+    """Two ranks with the same part: what the other says is what this one says."""
+
+    def gathered(self, values):
+        return [values, values]
+
+    def add(self, values):
+        return values.mul_(2)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d])
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}])
+def test_synchronised_norms_of_every_kind(kind, options):
+    """Two ranks with the same part of a batch, against the batch of twice that part."""
+    shape = (6, 3, 4, 5) if kind is nn.BatchNorm2d else (6, 3)
+    norm, other = kind(3, **options), kind(3, **options)
+    synchronised = SynchronisedNorm(other, Together(0, 2))
+    for _ in range(2):
+        part, weights = torch.randn(shape, requires_grad=True), torch.randn(shape)
+        batch = torch.cat([part, part]).detach().requires_grad_()
+        out, expected = synchronised(part), norm(batch)
+        torch.testing.assert_close(out, expected[:6])
+        (ours,) = torch.autograd.grad((out * weights).sum(), part)
+        (theirs,) = torch.autograd.grad((expected * torch.cat([weights] * 2)).sum(), batch)
+        torch.testing.assert_close(ours, theirs[:6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(synchronised.state_dict()), dict(norm.state_dict()))
+    values = torch.randn(shape)
+    torch.testing.assert_close(synchronised.eval()(values), norm.eval()(values))
+
+
+# Stages
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A prepared quarter of the digits, and a baseline of six epochs."""
+    content = digits_params()
+    content["dataset"]["subset_fraction"] = 0.25
+    content["training"]["epochs"] = 6
+    content["baselines"] = {"alone": {"network": "resnet8", "seed": 1, "replicates": 1}}
+    work = Workspace(tmp_path_factory.mktemp("project"), content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(work.folder)
+        patch.delenv("DECANT_DATA", raising=False)
+        work.run("prepare")
+    return work.folder
+
+
+def baseline(folder, processes, *options, name="alone"):
+    return torchrun(processes, "-m", "stages.train_baseline", name, *options, folder=folder)
+
+
+def published(folder):
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+    assert {Path(name).name for name in files} >= set(RESULTS)
+    return files
+
+
+def new_work(folder):
+    """Forget what was trained; returns where work is kept."""
+    work = folder / "data/.work"
+    shutil.rmtree(work, ignore_errors=True)
+    return work
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project):
+    """What two ranks publish."""
+    new_work(project)
+    ended(baseline(project, 2, "--out", "two"))
+    return published(project / "two")
+
+
+@pytest.mark.slow
+def test_one_rank_is_the_plain_run(project):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.train_baseline", "alone", "--out", "plain"]
+    work = new_work(project)
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+    (key,) = (folder.name for folder in work.iterdir())
+    new_work(project)
+    ended(baseline(project, 1, "--out", "one"))
+    assert [folder.name for folder in work.iterdir()] == [key]
+    assert published(project / "one") == published(project / "plain")
+    assert b"ranks" not in (project / "one/record.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_ranks_repeat_their_bytes(project, undisturbed):
+    work = new_work(project)
+    output = ended(baseline(project, 2, "--out", "two"))
+    assert published(project / "two") == undisturbed
+    assert output.count("baseline alone: ") == 1
+    record = json.loads(undisturbed["record.json"])
+    assert (record["ranks"], record["training"]["batch_statistics"]) == (2, "synchronised")
+    assert record["replicates"][0]["top1_accuracy"] > 0.5
+    assert len(list(work.iterdir())) == 1
+    assert "were trained before" in ended(baseline(project, 2, "--out", "two"))
+
+
+def ranks_of(process):
+    """Rank -> process id of what torchrun started."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is not ours
+            continue
+        if parent == process.pid:
+            (rank,) = (int(v[5:]) for v in variables if v.startswith(b"RANK="))
+            found[rank] = int(folder.name)
+    return found
+
+
+def kill_after_an_epoch(process, work, victim):
+    deadline = time.monotonic() + 120
+    while not list(work.glob("*/replicate-0/state.safetensors")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ranks = ranks_of(process)
+    assert sorted(ranks) == [0, 1]
+    os.kill(ranks[victim], signal.SIGKILL)
+    return ranks
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_lost_rank_ends_all_and_the_next_start_goes_on(project, undisturbed, victim):
+    work = new_work(project)
+    process = baseline(project, 2, "--out", "killed")
+    ranks = kill_after_an_epoch(process, work, victim)
+    output = ended(process, code=1)
+    assert "Signal 9 (SIGKILL)" in output
+    assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}").exists()]
+    assert not (project / "killed").exists()
+    (checkpoint,) = work.glob("*/replicate-0/state.safetensors")
+    epoch = int(read_tensors(checkpoint)[1]["epoch"])
+    assert 1 <= epoch < 6
+    output = ended(baseline(project, 2, "--out", "killed"))
+    assert published(project / "killed") == undisturbed
+    assert len(list(work.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once(project):
+    output = ended(baseline(project, 2, name="nobody"), code=1)
+    assert output.count("error: baselines.nobody") == 1
+    assert output.count("error: ") == 1
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_is_told_once_and_kept_once(project):
+    work = new_work(project)
+    params = (project / "params.yaml").read_text()
+    (project / "other.yaml").write_text(
+        params.replace("learning_rate: 0.05", "learning_rate: 1e+30")
+    )
+    output = ended(baseline(project, 2, "--params", "other.yaml", "--out", "bad"), code=1)
+    assert output.count("error: the ") == 1
+    (kept,) = work.glob("*/replicate-0/non-finite.safetensors")
+    tensors, metadata = read_tensors(kept)
+    assert metadata["ranks"] == "2"
+    assert len(tensors["batch.images"]) == len(tensors["batch.rows"]) / 2
+
+
+@pytest.mark.slow
+def test_a_student_of_relations_on_two_ranks(tmp_path, monkeypatch):
+    content = digits_params()
+    content["dataset"]["subset_fraction"] = 0.25
+    content["dumps"]["resnet8"]["plain"] |= {"features": True}
+    content["methods"]["relations"] = {"loss": "rkd", "gamma": 1.0, "distance": 25.0, "angle": 50.0}
+    content["students"]["plain"] |= {"method": "relations", "training": {"batch_statistics": "own"}}
+    work = Workspace(tmp_path, content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DECANT_DATA", raising=False)
+    for command in (["prepare"], ["train-teacher", "resnet8"], ["dump", "resnet8"]):
+        work.run(*command)
+    ended(torchrun(2, "-m", "stages.train_student", "plain", folder=tmp_path))
+    record = work.record("data/students/plain")
+    assert (record["ranks"], record["training"]["batch_statistics"]) == (2, "own")
+    assert record["method"]["loss"] == "rkd"
+    work.run("train-student", "plain")
+    assert "ranks" not in work.record("data/students/plain")
