@@ -85,6 +85,7 @@ CHANGES: dict[str, list[Any]] = {
         Normalisation((0.4, 0.4, 0.4), (0.2, 0.2, 0.2)),
         Normalisation((0.4, 0.4, 0.4), (0.3, 0.3, 0.3)),
     ],
+    "ranks": [2, 3],
 }
 
 
@@ -108,7 +109,7 @@ def test_every_field_is_either_told_only_or_altered_here():
     assert {field.name for field in fields(Job)} == TOLD_ONLY | CHANGES.keys()
     training = {field.name for field in fields(type(PARAMS))}
     assert training == {"epochs", "batch_size", "learning_rate", "momentum", "weight_decay"} | {
-        *("schedule", "evaluate_every", "precision"),
+        *("schedule", "evaluate_every", "precision", "batch_statistics"),
     }
 
 
@@ -132,3 +133,17 @@ def test_other_images_or_labels_are_another_key(job, few_digits):
     other = replace(few_digits, fingerprint="0" * 64)
     assert other.fingerprint != few_digits.fingerprint
     assert job.key_facts(other) != job.key_facts(few_digits)
+
+
+def test_batch_statistics_are_another_key_on_several_ranks_only(job, few_digits):
+    """Keys and records of one process are those from before there could be several."""
+    own = replace(job, training=replace(PARAMS, batch_statistics="own"))
+    assert own.key_facts(few_digits) == job.key_facts(few_digits)
+    assert not {"ranks", "batch_statistics"} & {*job.key_facts(few_digits), *job.training_facts()}
+    assert own.on(2).key_facts(few_digits) != job.on(2).key_facts(few_digits)
+    assert own.on(2).training_facts()["batch_statistics"] == "own"
+
+
+def test_networks_that_are_not_trained_take_one_rank(job, few_digits):
+    given = replace(job, weights={"a": torch.ones(2)})
+    assert given.on(2).key_facts(few_digits) == given.key_facts(few_digits)
