@@ -46,7 +46,9 @@ def train_and_publish(
             lambda: {out: missing_folders(job, works[out]) for out, job in jobs.items()}
         )
         left = {out: set(folders) for out, folders in missing.items()}
-        everything = {r.folder: r for out, job in jobs.items() for r in replicates_of(job, works[out])}
+        everything = {
+            r.folder: r for out, job in jobs.items() for r in replicates_of(job, works[out])
+        }
 
         def finish(out: Path) -> None:
             job = jobs[out]
