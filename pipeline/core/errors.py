@@ -1,8 +1,8 @@
 """What is the user's to mend: every such error of ours is a `DecantError`, and its text says how.
 
 Below it, each beside the code that raises it: `ParamsError` (core), `DatasetError` (core), `PublishError`
-(core), `CheckpointError` (models), `NonFiniteLossError` and `WorkerError` (training), `StoreError` with its
-family (store/format), `ResultsError` (results).
+(core), `CheckpointError` (models), `NonFiniteLossError`, `RanksError` and `WorkerError` (training),
+`StoreError` with its family (store/format), `ResultsError` (results).
 """
 
 
