@@ -53,7 +53,7 @@ def fit_stepwise(
     """`fit` as a generator that pauses after each step."""
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
-    trainer.take_over()
+    take_first(trainer)
     epochs = range(trainer.epoch, trainer.params.epochs)
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(trainer.stage, epoch) for epoch in epochs[:1]]
@@ -71,6 +71,13 @@ def fit_stepwise(
                 raise error.explained(None if checkpoint is None else checkpoint.parent) from None
             if checkpoint is not None:
                 trainer.save(checkpoint)
+
+
+def take_first(trainer: Trainer) -> None:
+    """Start from the state of rank 0, which has loaded its checkpoint where there is one."""
+    ranks = trainer.ranks
+    trainer.epoch, trainer.curves = ranks.of_first(lambda: (trainer.epoch, trainer.curves))
+    ranks.take_first(trainer.step_state())
 
 
 def check_finite(trainer: Trainer) -> None:

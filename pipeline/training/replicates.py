@@ -14,12 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.compute import (
-    describe_device,
-    precision_warning,
-    set_up,
-    versions,
-)
+from pipeline.compute import describe_device, precision_warning, set_up, versions
 from pipeline.core.dataset import ImageData
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Report, Tick
@@ -57,10 +52,8 @@ def run_replicates(
 ) -> list[str]:
     """Train replicates, several at a time: on a CPU in processes, on a GPU on streams.
 
-    On several ranks they are trained one after the other, and an error of one ends all.
-
     `on_end` is called for each when its results are written. Returns what went wrong, a line for each
-    that a mistake of the user's ended; other errors end all.
+    that a mistake of the user's ended; other errors end all, and on several ranks each error does.
     """
     set_up(device, machine.threads)
     if not replicates:
@@ -71,8 +64,7 @@ def run_replicates(
         display.tell(warning)
     on_cpu = device.type == "cpu"
     at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
-    if not ranks.alone:
-        at_once = 1
+    at_once = at_once if ranks.alone else 1
     if on_cpu and at_once > 1:
         # A forked process has no threads of its parent's pool and would wait for them forever.
         torch.set_num_threads(1)
@@ -154,13 +146,13 @@ def training_function(
             if ranks.is_first:
                 replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                lane = _lane(
-                    replicate, data, bank, test, report, tell_once, graph=graph, ranks=ranks
-                )
+                more: dict[str, Any] = {"graph": graph, "ranks": ranks}
+                lane = _lane(replicate, data, bank, test, report, tell_once, **more)
                 lanes.append(_told(lane, replicate, partial(ended, index), ranks))
-            elif ranks.is_first:
+                continue
+            if ranks.is_first:
                 _write_given(replicate, data, device, report)
-                ended(index, None)
+            ended(index, None)
         fit_together(lanes, device, at_once=at_once)
 
     return train
@@ -169,7 +161,7 @@ def training_function(
 def _told(
     lane: Lane, replicate: Replicate, ended: Callable[[str | None], None], ranks: Ranks
 ) -> Lane:
-    """The lane, whose end is told. Of several ranks, none goes on after an error of one."""
+    """The lane, whose end is told."""
     write = lane.on_end
 
     def end(trainer: Trainer, at_once: int) -> None:
@@ -179,7 +171,9 @@ def _told(
     def fail(error: Exception) -> None:
         ended(f"{replicate.label}: {error}")
 
-    lane.on_end, lane.on_mistake = end, fail if ranks.alone else None
+    lane.on_end = end
+    if ranks.alone:  # else the others could wait for this one in the next training
+        lane.on_mistake = fail
     return lane
 
 

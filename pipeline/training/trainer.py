@@ -63,6 +63,11 @@ class Curves:
     test_top1_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
 
+    def add(self, *values: float) -> None:
+        """Add an epoch's values, in the order of the attributes."""
+        for f, value in zip(dataclasses.fields(self), values, strict=True):
+            getattr(self, f.name).append(value)
+
     def to_csv(self) -> str:
         """One line per epoch: epoch, learning rate, losses (nats) and accuracy (fraction)."""
         names = [f.name for f in dataclasses.fields(self)]
@@ -104,8 +109,7 @@ class Trainer:
         graph: replay steps as CUDA graphs on a GPU; if False, or where steps cannot be recorded, run
             one operation at a time.
         warn: receives the reason why steps cannot be recorded.
-        ranks: the processes that train this network, each with a trainer of its own; `batches` make this
-            one's part of the images. Their steps cannot be recorded.
+        ranks: the processes that train this network; `batches` make this one's part (`PartBatches`).
     """
 
     def __init__(
@@ -138,7 +142,7 @@ class Trainer:
         self._counters = NormCounters(self.network)
         self._epoch_start: Snapshot | None = None
         recorder = recorder_for(self.device) if graph and ranks.alone else None
-        self.player = StepPlayer(self._step, self._step_state, recorder, warn)
+        self.player = StepPlayer(self._step, self.step_state, recorder, warn)
         if self.device.type == "cuda":  # steps may run on another stream than this one
             torch.cuda.current_stream(self.device).synchronize()
 
@@ -160,7 +164,7 @@ class Trainer:
         self.batches.start(data)
         self._start_tables()
         self.player.prepare(self.sizes, self.batches.layout)
-        self._epoch_start = Snapshot(self._step_state())
+        self._epoch_start = Snapshot(self.step_state())
         self.images_in_epoch = self.steps_in_epoch = 0
         for step, size in enumerate(self.sizes):
             self.player.run(size)
@@ -192,17 +196,12 @@ class Trainer:
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and features of a batch in train mode, f4; on several ranks of the parts of all."""
-        bfloat16 = self.params.precision == "bfloat16"
-        # A recorded step would hold on to weights that autocast has cast and cached.
-        autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False
-        )
-        with autocast, self._counters.paused():
+        with _autocast(self.device, self.params.precision), self._counters.paused():
             logits, features = self.network.forward_features(batch.images)
         size = len(batch.targets)
         return self.ranks.whole(logits.float(), size), self.ranks.whole(features.float(), size)
 
-    def _step_state(self) -> Iterable[Tensor]:
+    def step_state(self) -> Iterable[Tensor]:
         """Everything that a step changes."""
         yield from self.network.state_dict().values()
         yield from momentum_buffers(self.optimiser, self.network).values()
@@ -214,12 +213,9 @@ class Trainer:
         self._epoch_start.restore()
 
     def epoch_losses(self) -> NDArray[np.float64]:
-        """The losses of the current epoch's finished steps, f8 [S], nats; waits for the device.
-
-        All ranks get those of rank 0, and so decide alike what to do about them.
-        """
+        """The losses of the current epoch's finished steps, f8 [S], nats; waits for the device."""
         losses = self.tables.losses[: self.steps_in_epoch]
-        self.ranks.take_first([losses])
+        self.ranks.take_first([losses])  # so that all decide alike what to do about them
         return np.asarray(losses.cpu(), np.float64)
 
     def finish_epoch(self, test: TestSet) -> None:
@@ -231,10 +227,7 @@ class Trainer:
         accuracy, loss = math.nan, math.nan
         if self.epoch == self.params.epochs or self.epoch % self.params.evaluate_every == 0:
             accuracy, loss = self.ranks.of_first(lambda: test.evaluate(self.network))
-        self.curves.learning_rate.append(self.learning_rate)
-        self.curves.train_loss.append(train_loss)
-        self.curves.test_top1_accuracy.append(accuracy)
-        self.curves.test_loss.append(loss)
+        self.curves.add(self.learning_rate, train_loss, accuracy, loss)
 
     def save(self, path: Path) -> None:
         """Write the whole state to a safetensors file, atomically."""
@@ -254,10 +247,12 @@ class Trainer:
         self.epoch = int(metadata["epoch"])
         self.curves = Curves(**json.loads(metadata["curves"]))
 
-    def take_over(self) -> None:
-        """Start from the state of rank 0, which has loaded its checkpoint where there is one."""
-        self.epoch, self.curves = self.ranks.of_first(lambda: (self.epoch, self.curves))
-        self.ranks.take_first(self._step_state())
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    # A recorded step would hold on to weights that autocast has cast and cached.
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
+    )
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

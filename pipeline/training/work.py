@@ -15,7 +15,7 @@ from pipeline.core.progress import Display
 from pipeline.results.record import RECORD
 from pipeline.training.jobs import Job, Replicate, replicates_of
 from pipeline.training.outs import publish
-from pipeline.training.ranks import heard, joined, pick_own_device
+from pipeline.training.ranks import ALONE, Ranks, heard, joined, pick_own_device
 from pipeline.training.replicates import run_replicates
 
 
@@ -38,19 +38,15 @@ def train_and_publish(
     """
     device = pick_own_device(machine)
     with joined(device) as ranks, ExitStack() as stack:
-        jobs = {out: job.on(ranks.count) for out, job in jobs.items()}
         display = heard(display, ranks)
-        works = open_works(jobs, data, device, stack if ranks.is_first else None)
-        ranks.check_equal(sorted(work.path for work in works.values()))
-        missing = ranks.of_first(
-            lambda: {out: missing_folders(job, works[out]) for out, job in jobs.items()}
-        )
-        left = {out: set(folders) for out, folders in missing.items()}
-        everything = {
-            r.folder: r for out, job in jobs.items() for r in replicates_of(job, works[out])
-        }
+        jobs = {out: job.on(ranks.count) for out, job in jobs.items()}
+        works = open_works(jobs, data, device, stack, ranks)
+        missing = {out: missing_replicates(job, works[out], ranks) for out, job in jobs.items()}
+        left = {out: set(replicates) for out, replicates in missing.items()}
 
         def finish(out: Path) -> None:
+            if not ranks.is_first:
+                return
             job = jobs[out]
             display.tell(publish(job, works[out], data, out))
             if reused := job.replicates - len(missing[out]):
@@ -66,18 +62,18 @@ def train_and_publish(
                     if not folders:
                         finish(out)
 
-        to_train = dict.fromkeys(folder for folders in missing.values() for folder in folders)
+        replicates = {folder: r for found in missing.values() for folder, r in found.items()}
         failures = run_replicates(
-            [everything[folder] for folder in to_train],
+            list(replicates.values()),
             data,
             device,
             machine,
             display,
             graph=graph,
-            on_end=trained if ranks.is_first else lambda replicate: None,
+            on_end=trained,
             ranks=ranks,
         )
-        for out in jobs if ranks.is_first else ():
+        for out in jobs:
             if not missing[out]:
                 finish(out)
     if failures:
@@ -88,30 +84,36 @@ def publish_finished(jobs: Mapping[Path, Job], data: ImageData, machine: Machine
     """Publish the folders of the jobs that lack no replicate, and train none; returns those folders."""
     with ExitStack() as stack:
         works = open_works(jobs, data, pick_device(machine), stack)
-        finished = [out for out, job in jobs.items() if not missing_folders(job, works[out])]
+        finished = [out for out, job in jobs.items() if not missing_replicates(job, works[out])]
         for out in finished:
             publish(jobs[out], works[out], data, out)
     return finished
 
 
 def open_works(
-    jobs: Mapping[Path, Job], data: ImageData, device: torch.device, stack: ExitStack | None
+    jobs: Mapping[Path, Job],
+    data: ImageData,
+    device: torch.device,
+    stack: ExitStack,
+    ranks: Ranks = ALONE,
 ) -> dict[Path, WorkFolder]:
     """The work folder of each job, open until the stack is left; jobs that differ in name alone share one.
 
-    Without a stack none is opened.
+    Of several ranks the first holds them; RanksError is raised where another one has other keys.
     """
-    works: dict[Path, WorkFolder] = {}
-    by_path: dict[Path, WorkFolder] = {}
+    opened: dict[Path, WorkFolder] = {}
+    works = {}
     for out, job in jobs.items():
         folder = open_work(f"train_{job.kind}", job.key_facts(data), device)
-        if folder.path not in by_path and stack is not None:
+        if folder.path not in opened and ranks.is_first:
             stack.enter_context(folder)
-        works[out] = by_path.setdefault(folder.path, folder)
+        works[out] = opened.setdefault(folder.path, folder)
+    ranks.check_equal(sorted(opened))
     return works
 
 
-def missing_folders(job: Job, work: WorkFolder) -> list[Path]:
-    """The folders of a job's replicates that are still to be trained."""
-    folders = [replicate.folder for replicate in replicates_of(job, work)]
-    return [folder for folder in folders if not (folder / RECORD).exists()]
+def missing_replicates(job: Job, work: WorkFolder, ranks: Ranks = ALONE) -> dict[Path, Replicate]:
+    """The replicates of a job that are still to be trained, by their folder, as the first rank sees it."""
+    replicates = {replicate.folder: replicate for replicate in replicates_of(job, work)}
+    missing = ranks.of_first(lambda: [f for f in replicates if not (f / RECORD).exists()])
+    return {folder: replicates[folder] for folder in missing}
