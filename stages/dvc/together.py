@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dvc.cli import main as dvc
 
 from pipeline.compute import open_work, pick_device
 from pipeline.core.dataset import ImageData
@@ -36,6 +35,7 @@ from pipeline.training.processes import run_in_processes
 from pipeline.training.work import publish_finished, train_and_publish
 from pipeline.views.params import CLEAN, GROUPS, GroupName
 from stages.dvc.lock import digest_of
+from stages.dvc.repo import commit
 from stages.shared.options import guarded, load_params, printable, tell
 from stages.shared.progress import ProgressDisplay
 from stages.shared.tables import bytes_text
@@ -182,15 +182,13 @@ def record(stages: Sequence[str]) -> None:
     lock = LOCK.read_bytes() if LOCK.exists() else None
     digest_of.cache_clear()
     if dict(sources()) == before:
-        code = dvc(["commit", "--quiet", "--force", *names])
+        commit(names)
         digest_of.cache_clear()
-        if code == 0 and dict(sources()) == before:
+        if dict(sources()) == before:
             return
         LOCK.unlink(missing_ok=True)
         if lock is not None:
             LOCK.write_bytes(lock)
-        if code:
-            sys.exit(code)
     raise DecantError("code or parameters were edited while results were recorded: run this again")
 
 

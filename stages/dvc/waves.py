@@ -77,7 +77,7 @@ def counted(stages: Sequence[str]) -> str:
 
 def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) -> None:
     """Make the stages of one wave, and record them. Ends the process where one failed."""
-    kept = answer_of("stages.dvc.run_cache", *wave) if len(wave) > 1 else wave
+    kept = answer_of("stages.dvc.repo", *wave) if len(wave) > 1 else wave
     together = [stage for stage in wave if stage not in kept]
     code = 0
     if len(together) > 1:

@@ -1,0 +1,53 @@
+"""DVC's Python interface, where its commands would read and write dvc.lock once for each stage.
+
+    python -m stages.dvc.repo FILE STAGE...
+
+FILE gets the names of the stages whose results for the present inputs are in DVC's run cache, a list as JSON:
+`dvc repro` restores those, and runs nothing.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc_data.hashfile.hash_info import HashInfo
+
+from pipeline.core.errors import DecantError
+
+
+def restorable(names: Sequence[str]) -> Iterator[str]:
+    """Those of the stages that the run cache has; nothing is restored."""
+    with Repo() as repo, repo.lock:
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+        for name in names:
+            stage = stages[name]
+            stage.save_deps()
+            for out in stage.outs:  # of other inputs; with them, DVC would look no further
+                out.hash_info = HashInfo()
+            try:
+                repo.stage_cache.restore(stage, dry=True)
+            except RunCacheNotFoundError:
+                continue
+            yield name
+
+
+def commit(names: Sequence[str]) -> None:
+    """Record stages with what is on disk, as `dvc commit --force` does. Raises DecantError."""
+    try:
+        with Repo() as repo, repo.lock:
+            stages = [stage for stage in repo.index.stages if stage.addressing in names]
+            for stage in stages:
+                stage.save()
+                stage.commit()
+            stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+    except DvcException as error:
+        raise DecantError(f"DVC: {error}") from error
+
+
+if __name__ == "__main__":
+    found = list(restorable(sys.argv[2:]))
+    Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
