@@ -67,8 +67,11 @@ def code_digest(rooms: tuple[str, ...]) -> str:
 
 
 def pick_device(machine: Machine) -> torch.device:
-    """The device that `machine.device` names. Raises ValueError where there is none such."""
-    if machine.device == "auto":
+    """The device of this machine that `machine.device` names; where a cluster trains: any that is there.
+
+    Raises ValueError where there is none such.
+    """
+    if machine.device == "auto" or machine.cluster is not None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", torch.cuda.current_device())
@@ -81,6 +84,14 @@ def pick_device(machine: Machine) -> torch.device:
             "devices found); use auto or cpu"
         )
     return torch.device("cuda", device.index or 0)
+
+
+def work_device(machine: Machine) -> torch.device:
+    """Where trainings and dumps run: this machine's device, or the kind of device of a cluster's nodes.
+
+    Raises as `pick_device`; a cluster's nodes are not looked at.
+    """
+    return pick_device(machine) if machine.cluster is None else torch.device(machine.device)
 
 
 def set_up(device: torch.device, threads: int) -> None:

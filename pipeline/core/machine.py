@@ -31,6 +31,11 @@ class Machine:
     workers: int = Field(
         default=0, ge=0, description="networks that train at the same time on a CPU; 0: one a core"
     )
+    cluster: str | None = Field(
+        default=None,
+        pattern=r"^(local|auto|[^\s:/]+:\d+)$",
+        description="Ray cluster that trains and dumps: local, auto or HOST:PORT; null: this machine does",
+    )
     cache_folder: str | None = Field(
         default=None,
         description="folder for views of remote stores, shared by projects; null: in the user's cache",
@@ -38,6 +43,13 @@ class Machine:
     cache_gigabytes: float = Field(
         default=20.0, ge=1, description="of views of remote stores that are kept, in 1e9 bytes"
     )
+
+    def __post_init__(self) -> None:
+        if self.cluster is not None and self.device not in ("cpu", "cuda"):
+            raise ValueError(
+                f"device: expected cpu or cuda where there is a cluster, found {self.device!r}: results "
+                "of the two differ, and this machine does not know what its nodes have"
+            )
 
     @property
     def raw(self) -> Path:

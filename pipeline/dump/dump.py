@@ -4,12 +4,16 @@ The teacher sees each view exactly as a student will: images go through the same
 normalisation and the same mixing. Views that are there already are left alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.core.dataset import ImageData
 from pipeline.dump.error import error_of
@@ -28,7 +32,7 @@ from pipeline.store.format.manifest import (
 from pipeline.store.write.writers import CleanWriter, GroupWriter
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import CLEAN, GROUPS, Augmentation, GroupName
-from pipeline.views.plans import ViewRecipe, draw_view, plan_of
+from pipeline.views.plans import View, ViewRecipe, draw_view, plan_of
 from pipeline.views.predict import clean_bank, predict_clean, predict_epoch
 
 
@@ -95,6 +99,92 @@ def view_recipe(
     )
 
 
+Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]  # logits and features
+Count = Callable[[int], None]  # called with how many more images are done
+
+
+class Answers(Protocol):
+    """What a teacher answers to the images of one group; each part comes when it is computed."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features, D."""
+
+    def splits(self, names: Sequence[str]) -> Iterator[tuple[str, Outputs]]:
+        """Logits f2 or f4 [n, C] and features f2 or f4 [n, D] of clean splits ("train", "test")."""
+
+    def views(self, numbers: Sequence[int], count: Count) -> Iterator[tuple[int, Outputs]]:
+        """Logits f2 or f4 [N, C] and features f2 or f4 [N, D] of views, in any order."""
+
+    def error(self) -> dict[str, float]:
+        """What it costs that the teacher computes in a lower precision; see `error_of`."""
+
+
+class LocalAnswers:
+    """The answers of a teacher on this machine's device.
+
+    Args:
+        network: the teacher, on the device; run in eval mode and in its own precision, which is the
+            header's.
+        header: its group and recipe say what is asked, its teacher under which normalisation.
+        exact: the same teacher in float32; needed where the header's precision is a lower one, what
+            costs is measured against it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        header: Header,
+        data: ImageData,
+        device: torch.device,
+        exact: Network | None = None,
+    ) -> None:
+        self.network, self.header, self.exact = network, header, exact
+        self.data, self.device = data.normalised(header.teacher.normalisation), device
+        assert header.batch_size is not None, "teachers are asked in batches"
+        self.batch_size = header.batch_size
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features, D."""
+        return self.network.feature_dim
+
+    def splits(self, names: Sequence[str]) -> Iterator[tuple[str, Outputs]]:
+        """See `Answers`."""
+        for name in names:
+            split = self.data.train if name == "train" else self.data.test
+            bank = clean_bank(split.images, self.data.mean, self.data.std, self.device)
+            yield name, predict_clean(self.network, bank, self.batch_size)
+
+    def views(self, numbers: Sequence[int], count: Count) -> Iterator[tuple[int, Outputs]]:
+        """See `Answers`."""
+        for v in numbers:
+            epoch = self._epoch(v)
+            yield v, predict_epoch(self.network, self._batches, epoch, self.batch_size, count)
+
+    def error(self) -> dict[str, float]:
+        """See `Answers`."""
+        assert self.exact is not None
+        return error_of(self.network, self.exact, self._batches, self._epoch(0), self.header)
+
+    @cached_property
+    def _batches(self) -> ViewBatches:
+        assert self.header.recipe is not None, "views have a recipe"
+        images, augmentation = self.data.train.images, self.header.recipe.augmentation
+        bank = ImageBank(images, self.data.mean, self.data.std, augmentation, self.device)
+        return ViewBatches(bank, self.data.train.labels, self.network.num_classes)
+
+    def _epoch(self, v: int) -> EpochData:
+        return EpochData(plan_of(_view(self.header, v, len(self.data.train.labels))))
+
+
+def _view(header: Header, v: int, count: int) -> View:
+    """The plan of a view of `count` images."""
+    assert header.group != CLEAN
+    assert header.recipe is not None, "views have a recipe"
+    return draw_view(header.group, header.recipe, v, count)
+
+
 def dump_group(
     network: Network,
     header: Header,
@@ -106,62 +196,60 @@ def dump_group(
     *,
     exact: Network | None = None,
 ) -> dict[str, Path]:
-    """Compute what is missing of one group in a work folder, and finish it.
+    """Compute what is missing of one group on a device, and finish it: `write_group` of `LocalAnswers`."""
+    answers = LocalAnswers(network, header, data, device, exact)
+    return write_group(answers, header, params, data, folder, on_progress)
+
+
+def write_group(
+    answers: Answers,
+    header: Header,
+    params: DumpParams,
+    data: ImageData,
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Path]:
+    """Write what is missing of one group into a work folder, and finish it.
 
     Args:
-        network: the teacher, on the device; run in eval mode and in its own precision, which is the
-            header's.
-        header: what the manifest states; its group and recipe say what is computed, its teacher under
-            which normalisation.
+        header: what the manifest states; its group and recipe say what is asked.
         folder: the store's root in the work folder.
         on_progress: called with the images done and to do of what was missing.
-        exact: the same teacher in float32; needed where the header's precision is a lower one, what
-            costs is measured against it.
 
     Returns the group's files: path inside the store -> finished file.
     """
-    data = data.normalised(header.teacher.normalisation)
     if header.group == CLEAN:
-        clean = CleanWriter(folder, header, feature_dim=network.feature_dim)
-        for name in clean.missing_splits():
+        clean = CleanWriter(folder, header, feature_dim=answers.feature_dim)
+        for name, outputs in answers.splits(clean.missing_splits()):
             split = data.train if name == "train" else data.test
-            bank = clean_bank(split.images, data.mean, data.std, device)
-            clean.write_split(name, *predict_clean(network, bank, params.batch_size), split.labels)
+            clean.write_split(name, *outputs, split.labels)
         clean.finish()
         return clean.files()
-    group, recipe = header.group, header.recipe
-    views = params.group(group)
+    views = params.group(header.group)
     assert views is not None
-    assert recipe is not None
-    augmentation = recipe.augmentation
-    plan = [draw_view(group, recipe, v, len(data.train.labels)) for v in range(views.views)]
-    feature_dim = network.feature_dim if views.features else None
+    images = len(data.train.labels)
+    plan = [_view(header, v, images) for v in range(views.views)]
+    feature_dim = answers.feature_dim if views.features else None
     writer = GroupWriter(folder, header, plan, feature_dim=feature_dim)
     missing = writer.missing_views()
-    bank = ImageBank(data.train.images, data.mean, data.std, augmentation, device)
-    batches = ViewBatches(bank, data.train.labels, network.num_classes)
-    done, total = 0, len(missing) * bank.count
+    done, total = 0, len(missing) * images
     written: Future[None] | None = None  # of the view before, by a thread
 
-    def count(images: int) -> None:
+    def count(more: int) -> None:
         nonlocal done
-        done += images
+        done += more
         # By the middle of a view the one before is on disk: a kill costs one finished view at most.
-        if written is not None and not 0 < done % bank.count < bank.count // 2:
+        if written is not None and not 0 < done % images < images // 2:
             written.result()
         on_progress(done, total)
 
     with ThreadPoolExecutor(1) as writing:
-        for v in missing:
-            epoch = EpochData(plan_of(plan[v]))
-            logits, features = predict_epoch(network, batches, epoch, params.batch_size, count)
+        for v, (logits, features) in answers.views(missing, count):
+            if written is not None:
+                written.result()
             kept = features if views.features else None
             written = writing.submit(writer.write_view, v, logits, kept)
     if written is not None:
         written.result()
-    error: dict[str, float] = {}
-    if header.precision == LOWER:
-        assert exact is not None
-        error = error_of(network, exact, batches, EpochData(plan_of(plan[0])), header)
-    writer.finish(measured_error=error)
+    writer.finish(measured_error=answers.error() if header.precision == LOWER else {})
     return writer.files()

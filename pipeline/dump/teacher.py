@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import open_work, pick_device, precision_warning, set_up
+from pipeline.compute import open_work, work_device, precision_warning, set_up
 from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
@@ -50,7 +50,7 @@ class Dump:
     def __init__(self, name: str, content: dict[str, Any], data: ImageData, folder: Path) -> None:
         self.name, self.data, self.folder = name, data, folder
         self.machine = load_machine(content)
-        self.device = pick_device(self.machine)
+        self.device = work_device(self.machine)
         self.params = section(content, DumpParams, "dumps", name)
         self.augmentation = section(content, Augmentation, "augmentation")
         self.record = read_record(folder)

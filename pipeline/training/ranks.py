@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pipeline.compute import pick_device
+from pipeline.compute import work_device
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Tick
@@ -232,8 +232,12 @@ def pick_own_device(machine: Machine) -> torch.device:
 
     Raises ValueError where there are fewer GPUs than ranks on this machine, or none.
     """
-    device = pick_device(machine)
-    if launched()[1] == 1 or device.type != "cuda":
+    device = work_device(machine)
+    if launched()[1] == 1:
+        return device
+    if machine.cluster is not None:
+        raise RanksError("machine.cluster: torchrun starts processes itself; set it to null for them")
+    if device.type != "cuda":
         return device
     if ":" in machine.device:
         raise RanksError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.compute import open_work, pick_device
+from pipeline.compute import open_work, work_device
 from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder
@@ -83,7 +83,7 @@ def train_and_publish(
 def publish_finished(jobs: Mapping[Path, Job], data: ImageData, machine: Machine) -> list[Path]:
     """Publish the folders of the jobs that lack no replicate, and train none; returns those folders."""
     with ExitStack() as stack:
-        works = open_works(jobs, data, pick_device(machine), stack)
+        works = open_works(jobs, data, work_device(machine), stack)
         finished = [out for out, job in jobs.items() if not missing_replicates(job, works[out])]
         for out in finished:
             publish(jobs[out], works[out], data, out)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline.compute import open_work, pick_device
+from pipeline.compute import open_work, work_device
 from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError, is_mistake
@@ -56,7 +56,7 @@ def train(stages: Sequence[str], later: Sequence[str]) -> None:
     jobs, failures = jobs_of(stages, content, data)
     costs = costs_of(content, data)
     machine = load_machine(content)
-    device = pick_device(machine)
+    device = work_device(machine)
     works = [open_work(f"train_{job.kind}", job.key_facts(data), device) for job in jobs.values()]
     check_room(sum(costs[name].out_bytes for name in stages), works)
     flops = sum(costs[name].flops for name in later)
@@ -128,7 +128,7 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
     """Compute the groups of dumps side by side, and publish none; on a GPU, which one fills, do nothing."""
     content = load_params(PARAMS)
     machine = load_machine(content)
-    if pick_device(machine).type != "cpu":
+    if work_device(machine).type != "cpu":
         return
     data = load_dataset(PREPARED, content)
     costs = costs_of(content, data)
