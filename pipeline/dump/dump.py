@@ -99,7 +99,8 @@ def view_recipe(
     )
 
 
-Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]  # logits and features
+# Logits and features, which may be left out where the group keeps none.
+Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]
 Count = Callable[[int], None]  # called with how many more images are done
 
 

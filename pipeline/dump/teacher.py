@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import open_work, work_device, precision_warning, set_up
+from pipeline.compute import open_work, precision_warning, set_up, work_device
 from pipeline.core.dataset import ImageData
 from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
@@ -15,7 +15,14 @@ from pipeline.core.files import WorkFolder
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display, Tick
-from pipeline.dump.dump import dump_group, group_header, groups_of, teacher_info
+from pipeline.dump.dump import (
+    Answers,
+    LocalAnswers,
+    group_header,
+    groups_of,
+    teacher_info,
+    write_group,
+)
 from pipeline.dump.params import DumpParams
 from pipeline.dump.ready import ready
 from pipeline.models.network import Network
@@ -71,22 +78,48 @@ class Dump:
         return open_work("dump", facts, self.device)
 
     def compute(
-        self, group: GroupName, work: WorkFolder, show: Callable[[Tick], None]
+        self,
+        group: GroupName,
+        work: WorkFolder,
+        show: Callable[[Tick], None],
+        tell: Callable[[str], None],
     ) -> dict[str, Path]:
-        """Compute what is missing of a group in its work folder, which is open; see `dump_group`.
+        """Compute what is missing of a group in its work folder, which is open; see `write_group`.
 
         Raises StoreError for unfinished work that cannot be used.
         """
         header, label = self.header(group), part_label(self.name, group)
-        return dump_group(
-            self.as_asked if header.precision == self.params.precision else self.exact,
+        answers = self._local(header) if self.machine.cluster is None else self._there(header, tell)
+        return write_group(
+            answers,
             header,
             self.params,
             self.data,
-            self.device,
             work.path,
             lambda done, total: show(Tick(label, done, total)),
-            exact=self.exact,
+        )
+
+    def _local(self, header: Header) -> LocalAnswers:
+        lower = header.precision == self.params.precision
+        network = self.as_asked if lower else self.exact
+        return LocalAnswers(network, header, self.data, self.device, self.exact)
+
+    def _there(self, header: Header, tell: Callable[[str], None]) -> Answers:
+        """The answers of a cluster's nodes."""
+        from pipeline.cluster.dumping import ClusterAnswers
+        from pipeline.cluster.on_ray import session  # needs the extra `ray`
+
+        views = None if header.group == CLEAN else self.params.group(header.group)
+        return ClusterAnswers(
+            session(self.machine),
+            self._weights,
+            self.record.network,
+            self.params.precision,
+            header,
+            self.data,
+            self.machine,
+            tell,
+            features=views is None or views.features,
         )
 
     @cached_property
@@ -102,8 +135,11 @@ class Dump:
     @cached_property
     def _network(self) -> Network:
         set_up(self.device, self.machine.threads)
-        network = load_teacher(self.folder, self.record, len(self.data.class_names))
-        return place(network, self.device)
+        return place(self._weights, self.device)
+
+    @cached_property
+    def _weights(self) -> Network:
+        return load_teacher(self.folder, self.record, len(self.data.class_names))
 
 
 def part_label(name: str, group: str) -> str:
@@ -136,7 +172,8 @@ def dump_teacher(
     """
     dump = Dump(name, content, load_dataset(prepared, content), folder)
     asked = {f"dumps.{name}.precision": dump.params.precision}
-    if warning := precision_warning(asked, dump.device):
+    here = dump.machine.cluster is None
+    if here and (warning := precision_warning(asked, dump.device)):
         display.tell(warning)
     groups = groups_of(dump.params)
     files: dict[str, Path] = {}
@@ -149,7 +186,7 @@ def dump_teacher(
     with ExitStack() as stack:
         for group in groups:
             work = stack.enter_context(dump.work(group))
-            files |= dump.compute(group, work, show)
+            files |= dump.compute(group, work, show, display.tell)
         work.publish(files, target)
     if versions is not None:
         write_versions(target, groups, versions)

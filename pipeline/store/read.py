@@ -4,7 +4,7 @@ No number of a store reaches a caller unless its group's manifest is intact, its
 have the manifest's hashes, and the view's own CRC is right and the one that the manifest lists.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import ceil
 from pathlib import Path
@@ -41,18 +41,26 @@ from pipeline.views.params import GROUPS as VIEW_GROUPS
 from pipeline.views.plans import PLAN_ARRAYS, View, check_view
 
 Half = NDArray[np.float16]
+Files = Callable[[Manifest], ZarrStore]
 
 
 class _GroupReader:
     """What the clean group and the groups of views share; holds no open file and no numbers."""
 
-    def __init__(self, folder: Place, manifest: Manifest, cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        manifest: Manifest,
+        cache: Cache | None = None,
+        *,
+        files: Files | None = None,
+    ) -> None:
         self.folder = folder
         self.name = manifest.group
         self.manifest = manifest
         self._specs = group_arrays(manifest.shape)
-        files = _files(folder, manifest, cache)
-        self._store = TrustedStore(files, folder, self.name, self._specs, manifest.files)
+        opened = _files(folder, manifest, cache) if files is None else files(manifest)
+        self._store = TrustedStore(opened, folder, self.name, self._specs, manifest.files)
 
     @property
     def num_classes(self) -> int:
@@ -185,18 +193,29 @@ class CleanGroup(_GroupReader):
 
 
 class Store:
-    """An opened store: the groups that were asked for."""
+    """An opened store: the groups that were asked for.
+
+    Args:
+        cache: where views of a remote store are kept; see `open_store`.
+        files: the files of a group as they lie there; None: those of the folder or address.
+    """
 
     def __init__(
-        self, folder: Place, manifests: dict[str, Manifest], cache: Cache | None = None
+        self,
+        folder: Place,
+        manifests: dict[str, Manifest],
+        cache: Cache | None = None,
+        *,
+        files: Files | None = None,
     ) -> None:
         self.folder = folder
         self._views = {
-            group: ViewGroup(folder, manifest, cache)
+            group: ViewGroup(folder, manifest, cache, files=files)
             for group, manifest in manifests.items()
             if group in VIEW_GROUPS
         }
-        self._clean = CleanGroup(folder, manifests[CLEAN], cache) if CLEAN in manifests else None
+        clean = manifests.get(CLEAN)
+        self._clean = None if clean is None else CleanGroup(folder, clean, cache, files=files)
 
     @property
     def groups(self) -> tuple[str, ...]:

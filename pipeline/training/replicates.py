@@ -1,13 +1,13 @@
 """Train the missing replicates of jobs, several at a time where the machine allows it.
 
-On a CPU they are distributed over processes, on a GPU over streams. On the same kind of device a
-replicate ends with the same weights, whatever is trained beside it. Under torchrun all processes train each
-replicate together, one replicate after the other (`ranks`).
+On a CPU they are distributed over processes, on a GPU over streams, on a cluster over its nodes. On the
+same kind of device a replicate ends with the same weights, whatever is trained beside it. Under torchrun all
+processes train each replicate together, one replicate after the other (`ranks`).
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.core.progress import Display, Report, Tick
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.results.samples import sample_rows
-from pipeline.training.cost import TRAINING_PASSES, network_cost
+from pipeline.training.cost import relative_costs
 from pipeline.training.jobs import Replicate
 from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, write_replicate
@@ -50,31 +50,18 @@ def run_replicates(
     on_end: Callable[[Replicate], None] = lambda replicate: None,
     ranks: Ranks = ALONE,
 ) -> list[str]:
-    """Train replicates, several at a time: on a CPU in processes, on a GPU on streams.
+    """Train replicates, several at a time: on a CPU in processes, on a GPU on streams, on a cluster's nodes.
 
     `on_end` is called for each when its results are written. Returns what went wrong, a line for each
     that a mistake of the user's ended; other errors end all, and on several ranks each error does.
     """
-    set_up(device, machine.threads)
     if not replicates:
         return []
-    trained = [r.job for r in replicates if r.job.weights is None]
-    warning = precision_warning({j.precision_key: j.training.precision for j in trained}, device)
-    if warning:
-        display.tell(warning)
-    on_cpu = device.type == "cpu"
-    at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
-    at_once = at_once if ranks.alone else 1
-    if on_cpu and at_once > 1:
-        # A forked process has no threads of its parent's pool and would wait for them forever.
-        torch.set_num_threads(1)
     costs = relative_costs(replicates, data)
-    display.expect({r.label: cost for r, cost in zip(replicates, costs, strict=True)}, at_once)
     # The longest first: then no core waits for the last one.
     order = sorted(range(len(replicates)), key=lambda index: -costs[index])
     replicates = [replicates[index] for index in order]
-    # Before any process is forked, so that all of them share one copy of the images.
-    train = training_function(replicates, data, device, display.tell, graph=graph, ranks=ranks)
+    expected = {replicates[place].label: costs[index] for place, index in enumerate(order)}
     failures: dict[int, str] = {}
 
     def ended(index: int, failure: str | None) -> None:
@@ -84,6 +71,41 @@ def run_replicates(
             failures[index] = failure
             if len(replicates) > 1:  # the others go on
                 display.tell(failure)
+
+    train: Callable[..., None] = partial(_train_here, ranks=ranks)
+    if machine.cluster is not None:
+        from pipeline.cluster.training import train_there as train
+    train(replicates, data, device, machine, display, expected, ended, graph=graph)
+    return [failures[index] for index in sorted(failures)]
+
+
+def _train_here(
+    replicates: Sequence[Replicate],
+    data: ImageData,
+    device: torch.device,
+    machine: Machine,
+    display: Display,
+    expected: Mapping[str, float],
+    ended: Ended,
+    *,
+    graph: bool,
+    ranks: Ranks,
+) -> None:
+    """Train replicates, in their order, on this machine."""
+    set_up(device, machine.threads)
+    trained = [r.job for r in replicates if r.job.weights is None]
+    warning = precision_warning({j.precision_key: j.training.precision for j in trained}, device)
+    if warning:
+        display.tell(warning)
+    on_cpu = device.type == "cpu"
+    at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
+    at_once = at_once if ranks.alone else 1
+    display.expect(expected, at_once)
+    if on_cpu and at_once > 1:
+        # A forked process has no threads of its parent's pool and would wait for them forever.
+        torch.set_num_threads(1)
+    # Before any process is forked, so that all of them share one copy of the images.
+    train = training_function(replicates, data, device, display.tell, graph=graph, ranks=ranks)
 
     def work(index: int, report: Report) -> str | None:
         torch.set_num_threads(machine.threads)
@@ -95,22 +117,6 @@ def run_replicates(
         run_in_processes(work, len(replicates), at_once, display.show, ended)
     else:
         train(range(len(replicates)), display.show, ended, 1 if on_cpu else at_once)
-    return [failures[index] for index in sorted(failures)]
-
-
-def relative_costs(replicates: Sequence[Replicate], data: ImageData) -> list[float]:
-    """What each replicate costs beside the others: operations where they can be counted, else epochs."""
-    classes, size = len(data.class_names), data.train.images.shape[1]
-    epochs = [r.job.training.epochs if r.job.weights is None else 1 for r in replicates]
-    images = len(data.train.labels)
-    try:
-        flops = [network_cost(r.job.network, classes, size).forward_flops for r in replicates]
-    except Exception:  # a network of the user's, which cannot be run without numbers
-        return [float(count) for count in epochs]
-    return [
-        float(TRAINING_PASSES * count * images * operations)
-        for count, operations in zip(epochs, flops, strict=True)
-    ]
 
 
 def training_function(

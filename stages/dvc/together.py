@@ -125,10 +125,13 @@ def check_room(wanted: int, works: Iterable[WorkFolder]) -> None:
 
 
 def dump(stages: Sequence[str], later: Sequence[str]) -> None:
-    """Compute the groups of dumps side by side, and publish none; on a GPU, which one fills, do nothing."""
+    """Compute the groups of dumps side by side, and publish none.
+
+    On a GPU, which one fills, do nothing; a cluster shares out the parts of one group after the other.
+    """
     content = load_params(PARAMS)
     machine = load_machine(content)
-    if work_device(machine).type != "cpu":
+    if machine.cluster is None and work_device(machine).type != "cpu":
         return
     data = load_dataset(PREPARED, content)
     costs = costs_of(content, data)
@@ -145,13 +148,18 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
     def work(index: int, report: Report) -> None:
         name, group = order[index]
         with works[name, group] as folder:
-            dumps[name].compute(group, folder, report)
+            dumps[name].compute(group, folder, report, display.tell)
 
     torch.set_num_threads(1)
     flops = sum(costs[name].flops for name in later)
     with ProgressDisplay("images", later=flops) as display:
-        display.expect({part_label(*part): cost for part, cost in parts.items()}, at_once)
-        run_in_processes(work, len(parts), at_once, display.show)
+        if machine.cluster is None:
+            display.expect({part_label(*part): cost for part, cost in parts.items()}, at_once)
+            run_in_processes(work, len(parts), at_once, display.show)
+            return
+        display.expect({part_label(*part): cost for part, cost in parts.items()}, 1)
+        for index in range(len(parts)):
+            work(index, display.show)
 
 
 def parts_of(

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PACKAGES = ("pipeline", "stages")
 REGISTERED = re.compile(r"(pipeline(?:\.\w+)+):\w+")
+# Where something is computed, never what: trainings and dumps import it where a cluster is asked for.
+CLUSTER = "pipeline.cluster"
 
 
 def file_of(module):
@@ -40,6 +42,8 @@ def imports_of(file):
             names = [registered[1]] if registered else []
         else:
             continue
+        if not file.is_relative_to(ROOT / "pipeline/cluster"):
+            names = [name for name in names if not name.startswith(CLUSTER)]
         yield from (file_of(name) for name in names if name.split(".")[0] in PACKAGES)
 
 

@@ -1,0 +1,185 @@
+"""Tasks on a Ray cluster: the one module that knows Ray.
+
+Nodes need Python, Decant's libraries and Ray, in the head's versions. The code is sent (`pipeline/` and
+`own/`), and so are data, jobs and, by an actor on the head, the files of stores.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster.tasks import Ended, Lost, Work
+from pipeline.core.errors import DecantError
+from pipeline.core.machine import Machine, asked_jobs
+from pipeline.core.own import FOLDER as OWN
+
+try:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as missing:
+    raise DecantError("machine.cluster needs Ray: `pip install 'decant[ray]'`") from missing
+
+CONNECT_SECONDS = 3.0
+RESOURCES_SECONDS = 2.0  # for so long what the cluster was last seen to have counts
+CODE = Path(__file__).resolve().parents[1]
+
+
+class HeadFiles:
+    """Files of the head, for workers: an actor beside the driver. Only what lies below `root` is read."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def read(self, path: str) -> bytes | str:
+        """The bytes of a file, or why there are none."""
+        if self.root not in Path(path).resolve().parents:
+            return f"{path}: not below {self.root}"
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            return f"{path}: {error.strerror} on the head"
+
+
+def _run(work: Work, files: Any, *arguments: Any) -> Iterator[Any]:
+    """A task, on its worker."""
+
+    def fetch(path: str) -> bytes:
+        data = ray.get(files.read.remote(path))
+        if isinstance(data, str):
+            raise OSError(data)
+        return bytes(data)
+
+    yield from work(fetch, *arguments)
+
+
+class RayEngine:
+    """The tasks of one command on the cluster that this process has joined (`Engine`)."""
+
+    def __init__(self, machine: Machine) -> None:
+        on_gpu = machine.device == "cuda"
+        self.needs = {"num_cpus": machine.threads, "num_gpus": int(on_gpu)}
+        self.resource, self.amount = ("GPU", 1) if on_gpu else ("CPU", machine.threads)
+        self._places, self._looked = 0, float("-inf")
+        if self.places() == 0:
+            raise DecantError(
+                f"machine.device: {machine.device}: no node of the cluster has "
+                f"{'a GPU' if on_gpu else f'{machine.threads} processors'}; start one that has "
+                "(`ray start`), or declare another device"
+            )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(num_cpus=0, max_concurrency=4, scheduling_strategy=here)(HeadFiles)
+        self.files = actor.remote(str(Path.cwd().resolve()))
+
+    def share(self, value: Any) -> Any:
+        """See `Engine`."""
+        return ray.put(value)
+
+    def places(self) -> int:
+        """See `Engine`."""
+        if time.monotonic() - self._looked > RESOURCES_SECONDS:
+            self._looked = time.monotonic()
+            self._places = int(ray.cluster_resources().get(self.resource, 0)) // self.amount
+        return self._places
+
+    def start(self, work: Work, *arguments: Any) -> Any:
+        """See `Engine`."""
+        task = ray.remote(num_returns="streaming", max_retries=0, **self.needs)(_run)
+        return task.remote(work, self.files, *arguments)
+
+    def next(self, handles: Sequence[Any], seconds: float) -> tuple[Any, Any] | None:
+        """See `Engine`. Raises DecantError where the code cannot be sent."""
+        ready, _ = ray.wait(list(handles), num_returns=1, timeout=seconds, fetch_local=False)
+        if not ready:
+            return None
+        (handle,) = ready
+        try:
+            return handle, ray.get(next(handle))
+        except StopIteration:
+            return handle, Ended()
+        except (RayTaskError, RuntimeEnvSetupError) as error:
+            raise DecantError(f"a worker cannot begin: {error}") from None
+        except RayError as error:
+            return handle, Lost(_why(error))
+
+    def stop(self, handle: Any) -> None:
+        """See `Engine`."""
+        with contextlib.suppress(RayError, ValueError):
+            ray.cancel(handle, force=True)
+
+
+def _why(error: RayError) -> str:
+    """Why a worker was lost, in a line."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:160]}" if first else type(error).__name__
+
+
+@cache
+def session(machine: Machine) -> RayEngine:
+    """The cluster that `machine.cluster` names, joined (`local`: started) until this process ends.
+
+    Raises DecantError where there is none, or one of another version.
+    """
+    assert machine.cluster is not None
+    local = machine.cluster == "local"
+    if local:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    places = asked_jobs() or machine.workers or machine.cores
+    modules = [str(CODE), *([str(Path(OWN).resolve())] if Path(OWN).is_dir() else [])]
+    try:
+        ray.init(
+            address="local" if local else _reachable(machine.cluster),
+            num_cpus=places * machine.threads if local else None,
+            runtime_env={"py_modules": modules},
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (RayError, RuntimeError, ConnectionError, ValueError) as error:
+        raise DecantError(f"machine.cluster: {machine.cluster}: {error}") from None
+    _quieten()
+    return RayEngine(machine)
+
+
+def _reachable(cluster: str) -> str:
+    """HOST:PORT of a cluster that answers; Ray itself would wait for minutes."""
+    address = _running() if cluster == "auto" else cluster
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise DecantError(
+            f"machine.cluster: {cluster}: no answer at {address} ({error.strerror or error}); `ray start "
+            "--head` starts a cluster, `ray status` shows one"
+        ) from None
+    return address
+
+
+def _running() -> str:
+    """The address of the cluster that this machine is a node of, as `ray start` leaves it."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    file = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise DecantError(
+            "machine.cluster: auto: this machine is a node of no cluster; `ray start --head` starts one, "
+            "`local` needs none"
+        ) from None
+
+
+def _quieten() -> None:
+    """Keep the logs of lost nodes off the terminal: what matters of them is told in a line of ours."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
