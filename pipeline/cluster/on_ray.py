@@ -97,7 +97,7 @@ class RayEngine:
 
     def next(self, handles: Sequence[Any], seconds: float) -> tuple[Any, Any] | None:
         """See `Engine`. Raises DecantError where the code cannot be sent."""
-        ready, _ = ray.wait(list(handles), num_returns=1, timeout=seconds, fetch_local=False)
+        ready, _ = ray.wait(list(handles), num_returns=1, timeout=seconds)
         if not ready:
             return None
         (handle,) = ready
