@@ -175,8 +175,8 @@ class Follower:
         if self.idle > WAITING_SECONDS and self.running:
             self.idle = 0.0
             self.tell(
-                f"{len(self.running) + len(self.waiting)} tasks wait for a free place on the cluster "
-                f"(it has {self.engine.places()}; `ray status` shows who holds them)"
+                f"{len(self.running) + len(self.waiting)} tasks have not begun: workers are starting, or the "
+                f"cluster's {self.engine.places()} places are taken (`ray status`)"
             )
         for handle, run in list(self.running.items()):
             run.silent += seconds if run.heard else 0.0
