@@ -20,10 +20,19 @@ from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine, asked_jobs
 from pipeline.core.own import FOLDER as OWN
 
+# Read when Ray is imported: the logs of lost nodes stay off the terminal, we tell in a line what matters.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
-    from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
+    from ray.exceptions import (
+        NodeDiedError,
+        OutOfMemoryError,
+        RayError,
+        RayTaskError,
+        RuntimeEnvSetupError,
+        WorkerCrashedError,
+    )
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as missing:
     raise DecantError("machine.cluster needs Ray: `pip install 'decant[ray]'`") from missing
@@ -31,6 +40,11 @@ except ImportError as missing:
 CONNECT_SECONDS = 3.0
 RESOURCES_SECONDS = 2.0  # for so long what the cluster was last seen to have counts
 CODE = Path(__file__).resolve().parents[1]
+_WORDS: dict[type[RayError], str] = {
+    NodeDiedError: "its node is gone",
+    OutOfMemoryError: "its node ran out of memory",
+    WorkerCrashedError: "its process was killed",
+}
 
 
 class HeadFiles:
@@ -117,9 +131,11 @@ class RayEngine:
 
 
 def _why(error: RayError) -> str:
-    """Why a worker was lost, in a line."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:160]}" if first else type(error).__name__
+    """Why a worker was lost, in a few words."""
+    for kind, words in _WORDS.items():
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
 
 
 @cache
@@ -145,7 +161,6 @@ def session(machine: Machine) -> RayEngine:
         )
     except (RayError, RuntimeError, ConnectionError, ValueError) as error:
         raise DecantError(f"machine.cluster: {machine.cluster}: {error}") from None
-    _quieten()
     return RayEngine(machine)
 
 
@@ -175,11 +190,3 @@ def _running() -> str:
             "machine.cluster: auto: this machine is a node of no cluster; `ray start --head` starts one, "
             "`local` needs none"
         ) from None
-
-
-def _quieten() -> None:
-    """Keep the logs of lost nodes off the terminal: what matters of them is told in a line of ours."""
-    with contextlib.suppress(ImportError, AttributeError):
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")

@@ -33,6 +33,7 @@ class ProgressDisplay:
         self._whole: TimeLeft | None = None
         self._tasks: dict[str, TaskID] = {}
         self._first: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, int] = {}
         self._printed: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -70,6 +71,9 @@ class ProgressDisplay:
             return
         now = time.monotonic()
         started, first = self._first.setdefault(tick.job, (now, tick.done))
+        if tick.done < self._last.get(tick.job, 0):  # begun again, by another worker of a cluster
+            started, first = self._first[tick.job] = now, tick.done
+        self._last[tick.job] = tick.done
         rate = (tick.done - first) / (now - started) if now > started else 0.0
         speed = f"{rate:,.0f} {self.unit}/s" if rate else ""
         left = left_text((tick.total - tick.done) / rate) if rate and tick.done < tick.total else ""
