@@ -40,6 +40,9 @@ except ImportError as missing:
 CONNECT_SECONDS = 3.0
 RESOURCES_SECONDS = 2.0  # for so long what the cluster was last seen to have counts
 CODE = Path(__file__).resolve().parents[1]
+# What a client of gRPC (HTTP/2) says first, and the kind of frame with which each server answers.
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
 _WORDS: dict[type[RayError], str] = {
     NodeDiedError: "its node is gone",
     OutOfMemoryError: "its node ran out of memory",
@@ -165,16 +168,24 @@ def session(machine: Machine) -> RayEngine:
 
 
 def _reachable(cluster: str) -> str:
-    """HOST:PORT of a cluster that answers; Ray itself would wait for minutes."""
+    """HOST:PORT of a cluster that answers; Ray itself would wait for minutes. Raises DecantError."""
     address = _running() if cluster == "auto" else cluster
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connection:
+            connection.sendall(_GREETING)
+            answer = connection.recv(4)
+    except (OSError, ValueError) as error:
+        why = "silence" if isinstance(error, TimeoutError) else str(error)
         raise DecantError(
-            f"machine.cluster: {cluster}: no answer at {address} ({error.strerror or error}); `ray start "
-            "--head` starts a cluster, `ray status` shows one"
+            f"machine.cluster: {cluster}: no answer at {address} ({why}); `ray start --head` starts a "
+            "cluster, `ray status` shows one"
         ) from None
+    if answer[3:] != _SETTINGS:
+        raise DecantError(
+            f"machine.cluster: {cluster}: no cluster of Ray answers at {address}; its port is the one that "
+            "`ray start --head` names (6379), not the dashboard's or a client's"
+        )
     return address
 
 

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from project_samples import new_project, small_params
@@ -249,10 +251,12 @@ def test_what_is_wrong_with_a_cluster_is_told_within_seconds(home, tmp_path):
     assert "no answer at 127.0.0.1:1 (Connection refused)" in refusal("127.0.0.1:1")
     nowhere = {"RAY_TMPDIR": str(tmp_path)}
     assert "this machine is a node of no cluster" in refusal("auto", **nowhere)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(0)
-        host, port = silent.getsockname()
-        assert "no cluster of Ray" in refusal(f"{host}:{port}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert f"no answer at {address} (silence)" in refusal(address)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        assert "no cluster of Ray answers" in refusal(f"127.0.0.1:{web.server_port}")
+        web.shutdown()
     project.edit("machine/device", "cuda")
     assert "no node of the cluster has a GPU" in refusal("local")
