@@ -149,13 +149,14 @@ def session(machine: Machine) -> RayEngine:
     """
     assert machine.cluster is not None
     local = machine.cluster == "local"
+    address = "local" if local else _reachable(machine.cluster)
     if local:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     places = asked_jobs() or machine.workers or machine.cores
     modules = [str(CODE), *([str(Path(OWN).resolve())] if Path(OWN).is_dir() else [])]
     try:
         ray.init(
-            address="local" if local else _reachable(machine.cluster),
+            address=address,
             num_cpus=places * machine.threads if local else None,
             runtime_env={"py_modules": modules},
             include_dashboard=False if local else None,
@@ -175,8 +176,8 @@ def _reachable(cluster: str) -> str:
         with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connection:
             connection.sendall(_GREETING)
             answer = connection.recv(4)
-    except (OSError, ValueError) as error:
-        why = "silence" if isinstance(error, TimeoutError) else str(error)
+    except OSError as error:
+        why = "silence" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise DecantError(
             f"machine.cluster: {cluster}: no answer at {address} ({why}); `ray start --head` starts a "
             "cluster, `ray status` shows one"
