@@ -94,7 +94,8 @@ class _Run:
     task: Task
     heard: bool = False
     heard_at: float = field(default_factory=time.monotonic)
-    silent: float = 0.0  # seconds; a head that was suspended counts none
+    silent: float = 0.0  # seconds, of one that has begun; a head that was suspended counts none
+    waited: float = 0.0  # seconds, of one that has not begun, beside a free place
     uneasy: bool = False
 
 
@@ -106,6 +107,7 @@ class Follower:
         self.running: dict[Any, _Run] = {}
         self.losses: dict[int, int] = {}
         self.told: set[str] = set()
+        self.patience: dict[int, float] = {}
         self.idle = 0.0
 
     def run(self, tasks: Sequence[Task]) -> None:
@@ -178,7 +180,12 @@ class Follower:
                 f"{len(self.running) + len(self.waiting)} tasks have not begun: workers are starting, or the "
                 f"cluster's {self.engine.places()} places are taken (`ray status`)"
             )
+        free = sum(run.heard for run in self.running.values()) < self.engine.places()
         for handle, run in list(self.running.items()):
+            run.waited += seconds if free and not run.heard else 0.0
+            if run.waited > self.patience.get(id(run.task), WAITING_SECONDS):
+                self._anew(handle)
+                continue
             run.silent += seconds if run.heard else 0.0
             if run.silent > SILENT_SECONDS:
                 self.engine.stop(handle)
@@ -186,3 +193,13 @@ class Follower:
             elif run.silent > UNEASY_SECONDS and not run.uneasy:
                 run.uneasy = True
                 self.tell(f"{run.task.label}: no sign of life for {UNEASY_SECONDS:.0f} s")
+
+    def _anew(self, handle: Any) -> None:
+        """Start a task anew that waits beside a free place: the node that it was meant for may be gone.
+
+        Later the next time: where it is a worker that begins slowly, it will have begun by then.
+        """
+        self.engine.stop(handle)
+        task = self.running.pop(handle).task
+        self.patience[id(task)] = 2 * self.patience.get(id(task), WAITING_SECONDS)
+        self.waiting.appendleft(task)
