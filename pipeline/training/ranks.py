@@ -236,7 +236,9 @@ def pick_own_device(machine: Machine) -> torch.device:
     if launched()[1] == 1:
         return device
     if machine.cluster is not None:
-        raise RanksError("machine.cluster: torchrun starts processes itself; set it to null for them")
+        raise RanksError(
+            "machine.cluster: torchrun starts processes itself; set it to null for them"
+        )
     if device.type != "cuda":
         return device
     if ":" in machine.device:
