@@ -131,8 +131,17 @@ def test_a_sign_of_life_is_enough(clock):
 
 
 def test_waiting_for_a_place_is_told(clock):
-    engine = Playing([*[None] * 40, Beat(), Ended()], [Ended()])
+    engine = Playing([*[None] * 40, Beat(), Ended()], [Ended()], places=0)
     told = follow(engine, Kept("one"), Kept("two"))
     assert told == [
-        "2 tasks have not begun: workers are starting, or the cluster's 1 places are taken (`ray status`)"
+        "2 tasks have not begun: workers are starting, or the cluster's 0 places are taken (`ray status`)"
     ]
+    assert engine.stopped == []
+
+
+def test_a_task_that_waits_beside_a_free_place_is_started_anew(clock):
+    task = Kept("t")
+    engine = Playing([None] * 100, [*[None] * 20, Beat(), Ended()])
+    told = follow(engine, task)
+    assert (task.starts, engine.stopped) == (2, [0])
+    assert len(told) == 1, "it waits; it is not lost"
