@@ -206,7 +206,7 @@ def test_who_torchrun_did_not_start_is_alone(second_of_two, monkeypatch):
 def test_each_rank_has_a_gpu_of_its_own(second_of_two, monkeypatch):
     """Stands in for GPUs in the two questions that are asked about them."""
     gpu, machine = torch.device("cuda", 0), Machine(data_root="")
-    monkeypatch.setattr("pipeline.training.ranks.pick_device", lambda machine: gpu)
+    monkeypatch.setattr("pipeline.training.ranks.work_device", lambda machine: gpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_own_device(machine) == torch.device("cuda", 1)
     with pytest.raises(RanksError, match="cuda:1 is one GPU"):
@@ -216,6 +216,9 @@ def test_each_rank_has_a_gpu_of_its_own(second_of_two, monkeypatch):
         pick_own_device(machine)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert pick_own_device(machine) == gpu
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RanksError, match="cluster: torchrun starts processes"):
+        pick_own_device(replace(machine, cluster="local", device="cpu"))
 
 
 def test_other_ranks_let_the_first_speak(second_of_two, monkeypatch):
