@@ -20,6 +20,11 @@ COMMANDS = {
         "repro",
         "Rebuild what is out of date, then show the results.",
     ),
+    "status": (
+        "stages.commands.status",
+        "status",
+        "Show what is done, stale, running and missing.",
+    ),
     "check": ("stages.check", "check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),
     "train-teacher": ("stages.train_teacher", "train_teacher", "Train a teacher."),

@@ -25,7 +25,7 @@ from pipeline.core.errors import DecantError
 from pipeline.core.locks import Holder, check_kept, lock, one_machine_mount, sign, sign_off
 
 TEMPORARY = ".tmp-"
-_LOCK = "lock"
+LOCK = "lock"
 _STAGING = "publish"
 
 
@@ -48,7 +48,7 @@ class WorkFolderBusyError(PublishError):
         if mount is not None:
             super().__init__(
                 f"{path}: signed by {holder}, and locks reach no other machine here ({mount}). Wait for it; "
-                f"if it runs no more, delete {path / _LOCK} and run the same command again"
+                f"if it runs no more, delete {path / LOCK} and run the same command again"
             )
             return
         # A lock outlives its process where children that were forked go on.
@@ -175,7 +175,7 @@ class WorkFolder:
     def _acquire(self) -> int | None:
         """Open and lock; None where the lock file was removed meanwhile and has to be made anew."""
         self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / _LOCK
+        path = self.path / LOCK
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             lock(handle)

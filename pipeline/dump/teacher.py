@@ -13,6 +13,7 @@ from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder
 from pipeline.core.machine import load_machine
+from pipeline.core.notes import WorkNote
 from pipeline.core.params import section
 from pipeline.core.progress import Display, Tick
 from pipeline.dump.dump import (
@@ -89,6 +90,10 @@ class Dump:
         Raises StoreError for unfinished work that cannot be used.
         """
         header, label = self.header(group), part_label(self.name, group)
+        views = None if group == CLEAN else self.params.group(group)
+        WorkNote((f"dump@{self.name}",), group=group, views=views.views if views else 0).write(
+            work.path
+        )
         answers = self._local(header) if self.machine.cluster is None else self._there(header, tell)
         return write_group(
             answers,

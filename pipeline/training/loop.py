@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from pipeline.core.notes import METRICS, log_epochs
 from pipeline.training.non_finite import BadStep, NonFiniteLossError, copies
 from pipeline.training.steps import momentum_buffers
 from pipeline.training.trainer import Curves, TestSet, Trainer
@@ -32,6 +33,7 @@ def fit(
 
     Args:
         checkpoint: file that is written after every epoch; training continues from it where it exists.
+            The values of each epoch go into `metrics.jsonl` beside it.
             Of several ranks the first alone has one. A step whose loss is NaN or infinite is kept beside it
             (`pipeline.training.non_finite`).
         on_step: called after each step with its loss (reading it waits for the device: do it rarely).
@@ -71,6 +73,8 @@ def fit_stepwise(
                 raise error.explained(None if checkpoint is None else checkpoint.parent) from None
             if checkpoint is not None:
                 trainer.save(checkpoint)
+                metrics = checkpoint.with_name(METRICS)
+                log_epochs(metrics, trainer.params.epochs, list(trainer.curves.rows()))
 
 
 def take_first(trainer: Trainer) -> None:

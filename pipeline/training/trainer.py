@@ -68,12 +68,17 @@ class Curves:
         for f, value in zip(dataclasses.fields(self), values, strict=True):
             getattr(self, f.name).append(value)
 
+    def rows(self) -> Iterator[dict[str, float]]:
+        """The values of each epoch, by name."""
+        names = [f.name for f in dataclasses.fields(self)]
+        for values in zip(*(getattr(self, name) for name in names), strict=True):
+            yield dict(zip(names, values, strict=True))
+
     def to_csv(self) -> str:
         """One line per epoch: epoch, learning rate, losses (nats) and accuracy (fraction)."""
-        names = [f.name for f in dataclasses.fields(self)]
-        lines = [",".join(["epoch", *names])]
-        for epoch, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True)):
-            cells = ["" if math.isnan(value) else f"{value:.7g}" for value in row]
+        lines = [",".join(["epoch", *(f.name for f in dataclasses.fields(self))])]
+        for epoch, row in enumerate(self.rows()):
+            cells = ["" if math.isnan(value) else f"{value:.7g}" for value in row.values()]
             lines.append(",".join([str(epoch + 1), *cells]))
         return "\n".join(lines) + "\n"
 

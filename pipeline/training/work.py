@@ -1,6 +1,6 @@
 """Jobs in their work folders: what is missing is trained, what is there is published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder
 from pipeline.core.machine import Machine
+from pipeline.core.notes import WorkNote
 from pipeline.core.progress import Display
 from pipeline.results.record import RECORD
 from pipeline.training.jobs import Job, Replicate, replicates_of
@@ -109,7 +110,19 @@ def open_works(
             stack.enter_context(folder)
         works[out] = opened.setdefault(folder.path, folder)
     ranks.check_equal(sorted(opened))
+    if ranks.is_first:
+        for path in opened:
+            _note([job for out, job in jobs.items() if works[out].path == path]).write(path)
     return works
+
+
+def _note(jobs: Sequence[Job]) -> WorkNote:
+    """Whose work a folder holds that jobs share."""
+    return WorkNote(
+        stages=tuple(f"train_{job.kind}@{job.name}" for job in jobs),
+        replicates=max(job.replicates for job in jobs),
+        epochs=jobs[0].training.epochs if jobs[0].weights is None else 0,
+    )
 
 
 def missing_replicates(job: Job, work: WorkFolder, ranks: Ranks = ALONE) -> dict[Path, Replicate]:

@@ -5,7 +5,6 @@ another DVC command runs. Here the recorded parameters, code and inputs of a sta
 the present ones; results on disk are taken to be what was recorded.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pipeline.core.files import STORES, VERSIONS, WORK, durable_write
-from pipeline.core.params import load_yaml
+from pipeline.core.files import STORES, VERSIONS
 from pipeline.store.format.address import PINNED
+from stages.dvc.kept_yaml import load_kept
 
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {
@@ -42,7 +41,7 @@ class Lock:
     def __init__(self, root: Path, params: Mapping[str, Any]) -> None:
         self.root, self.params = root, params
         path = root / "dvc.lock"
-        stages = _stages_of(path, path.read_bytes()) if path.is_file() else {}
+        stages = (load_kept(path).get("stages") or {}) if path.is_file() else {}
         if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
             raise ValueError(f"{path}: damaged; bring it back (`git checkout dvc.lock`)")
         self.stages: dict[str, Any] = stages
@@ -52,11 +51,18 @@ class Lock:
             for out in stage.get("outs") or ()
         }
         self._states: dict[str, State] = {}
+        self._unchanged: dict[tuple[str, str], bool] = {}  # stages share most of their inputs
 
     @property
     def outs(self) -> dict[str, str]:
         """The digest of each result, by its path."""
         return {path: str(out["md5"]) for path, (_, out) in self._outs.items()}
+
+    def maker(self, path: str) -> str | None:
+        """The stage that makes a path, or the folder that it lies in."""
+        place = PurePosixPath(path)
+        made = (self._outs.get(str(parent)) for parent in (place, *place.parents))
+        return next((result[0] for result in made if result is not None), None)
 
     def state(self, name: str) -> State:
         """Whether a stage is done."""
@@ -71,13 +77,19 @@ class Lock:
         recorded = (stage.get("params") or {}).get("params.yaml") or {}
         if any(lookup(self.params, key) != value for key, value in recorded.items()):
             return "changed"
-        if not all(self._unchanged(dep) for dep in stage.get("deps") or ()):
+        if not all(self.is_unchanged(dep) for dep in stage.get("deps") or ()):
             return "changed"
         outs = [self.root / out["path"] for out in stage.get("outs") or ()]
         return "done" if all(out.exists() for out in outs) else "elsewhere"
 
-    def _unchanged(self, dep: Mapping[str, Any]) -> bool:
+    def is_unchanged(self, dep: Mapping[str, Any]) -> bool:
         """Whether an input is the recorded one: what git has by its bytes, results by what made them."""
+        key = str(dep["path"]), str(dep["md5"])
+        if key not in self._unchanged:
+            self._unchanged[key] = self._find_unchanged(dep)
+        return self._unchanged[key]
+
+    def _find_unchanged(self, dep: Mapping[str, Any]) -> bool:
         path = PurePosixPath(dep["path"])
         if path.is_relative_to(VERSIONS) or self._is_pinned(path):
             return digest_of(self.root / path) == str(dep["md5"])
@@ -110,27 +122,6 @@ class Lock:
                 return True  # so far as can be told here
             files |= {"/".join((name, *parts)): md5 for parts, md5 in inside.items()}
         return folder_digest(files) == digest
-
-
-@cache
-def _stages_of(path: Path, content: bytes) -> Any:
-    """The stages of a dvc.lock of some content.
-
-    They are kept as JSON under its digest: YAML takes as long to read as DVC takes for all that it does
-    where nothing is to be done.
-    """
-    kept = path.parent / WORK / "dvc-lock.json"
-    digest = hashlib.sha256(content).hexdigest()
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = json.loads(kept.read_text(encoding="ascii"))
-        if known["sha256"] == digest:
-            return known["stages"]
-    stages = load_yaml(path).get("stages") or {}
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-        text = json.dumps({"sha256": digest, "stages": stages})
-        if json.loads(text)["stages"] == stages:  # all of it is JSON
-            durable_write(kept, text.encode("ascii"))
-    return stages
 
 
 def lookup(params: Mapping[str, Any], key: str) -> Any:
