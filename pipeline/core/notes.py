@@ -58,7 +58,7 @@ def log_epochs(file: Path, epochs: int, values: Sequence[Mapping[str, float]]) -
         values: of each finished epoch, by name; NaN, where there is none, becomes null.
     """
     with contextlib.suppress(OSError):
-        lines = _lines(file)[: len(values)]
+        lines = _lines(file)[: min(len(read_epochs(file)), len(values))]
         if len(lines) == len(values) - 1 == _count(file):
             with file.open("ab") as log:
                 log.write(_line(len(values), epochs, values[-1]))
@@ -78,7 +78,7 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
         for line in _lines(file):
             facts = json.loads(line)
-            if not _is_line(facts):
+            if not _is_line(facts) or facts["epoch"] != len(read) + 1:
                 break
             read.append(facts)
     return read
