@@ -25,6 +25,11 @@ COMMANDS = {
         "status",
         "Show what is done, stale, running and missing.",
     ),
+    "doctor": (
+        "stages.commands.doctor",
+        "doctor",
+        "Find what is wrong with the environment or the project.",
+    ),
     "check": ("stages.check", "check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),
     "train-teacher": ("stages.train_teacher", "train_teacher", "Train a teacher."),

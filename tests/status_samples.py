@@ -76,7 +76,9 @@ def write_out(folder, path, files):
 def digest(folder, path, outs):
     if path in NETWORKS:  # without its .gitignore, as .dvcignore says
         files = [file for file in (folder / path).rglob("*") if file.is_file()]
-        names = {file.relative_to(folder / path).as_posix(): md5(file.read_bytes()) for file in files}
+        names = {
+            file.relative_to(folder / path).as_posix(): md5(file.read_bytes()) for file in files
+        }
         return folder_digest({name: m for name, m in names.items() if name != ".gitignore"})
     return outs.get(path) or digest_of(folder / path)
 

@@ -45,7 +45,10 @@ def _print(title: str, lines: Sequence[str]) -> None:
 def kind_rows(stages: Sequence[StageStatus]) -> Iterator[tuple[str, ...]]:
     """For each kind of stage, how many are in each state; then for all."""
     kinds = list(dict.fromkeys(stage.kind for stage in stages))
-    for name, chosen in [*((kind, [s for s in stages if s.kind == kind]) for kind in kinds), ("all", stages)]:
+    for name, chosen in [
+        *((kind, [s for s in stages if s.kind == kind]) for kind in kinds),
+        ("all", stages),
+    ]:
         counts = Counter(stage.state for stage in chosen)
         yield name, *(str(counts[state]) if counts[state] else "-" for state in STATES)
 
@@ -53,7 +56,7 @@ def kind_rows(stages: Sequence[StageStatus]) -> Iterator[tuple[str, ...]]:
 def running_lines(stages: Sequence[StageStatus]) -> Iterator[str]:
     """Each stage that is in a process's hands; those of which nothing has begun in one line."""
     waiting = []
-    holders = {}
+    holders: dict[str, None] = {}
     for stage in stages:
         for work in stage.works if stage.state == "running" else ():
             holders[str(work.holder)] = None

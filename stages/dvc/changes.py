@@ -109,10 +109,10 @@ def measure(path: Path) -> tuple[int, int]:
     """Number of files, and their bytes, of a file or folder."""
     if path.is_file():
         return 1, path.stat().st_size
-    folders = (
-        (folder, names) for folder, _, names in os.walk(path)
-    )
-    sizes = [os.stat(os.path.join(folder, name)).st_size for folder, names in folders for name in names]
+    folders = ((folder, names) for folder, _, names in os.walk(path))
+    sizes = [
+        os.stat(os.path.join(folder, name)).st_size for folder, names in folders for name in names
+    ]
     return len(sizes), sum(sizes)
 
 

@@ -25,7 +25,7 @@ def _content(path: Path, digest: str) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         known = json.loads(kept.read_text(encoding="ascii"))
         if known["sha256"] == digest and isinstance(known["content"], dict):
-            return known["content"]  # type: ignore[no-any-return]
+            return known["content"]
     from pipeline.core.params import load_yaml
 
     content = load_yaml(path)

@@ -80,7 +80,9 @@ def overview(root: Path, params_path: Path, *, deep: bool) -> list[StageStatus]:
 
 def stage_names(lock: Lock) -> list[str]:
     """The stages under the parameters, in the order of the pipeline."""
-    each = [f"{kind}@{name}" for part, kind in SECTIONS.items() for name in entries(lock.params, part)]
+    each = [
+        f"{kind}@{name}" for part, kind in SECTIONS.items() for name in entries(lock.params, part)
+    ]
     return ["check", "prepare", *each, "evaluate"]
 
 

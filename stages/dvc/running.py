@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def training_of(folder: Path, epochs: int, *, runs: bool) -> Training:
 def seconds_left(lines: Sequence[dict[str, Any]], epochs: int, now: float) -> float | None:
     """What a training still takes at the pace of its last epochs; None before the second one."""
     times = [float(line["time"]) for line in lines[-_EPOCHS_TIMED - 1 :]]
-    paces = [after - before for before, after in zip(times, times[1:], strict=False)]
+    paces = [after - before for before, after in pairwise(times)]
     if not paces:
         return None
     left = (epochs - len(lines)) * statistics.median(paces) - (now - times[-1])

@@ -1,4 +1,4 @@
-"""`metrics.jsonl` is appended to, mended after a kill, and read as far as it is whole; notes of work folders."""
+"""`metrics.jsonl` is appended to, mended after a kill, and read as far as it is whole; notes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`decant status`: what is done, stale and why, running and how far, missing; on projects that only look done."""
+"""`decant status`: what is done, stale and why, running and how far, missing; on projects that look done."""
 
 import json
 import shutil
@@ -21,7 +21,12 @@ from stages.dvc.lock import digest_of, read_listing
 from stages.dvc.running import seconds_left
 
 STATES = ("running", "done", "elsewhere", "stale", "missing")
-ROW = {"learning_rate": 0.1, "train_loss": 1.5, "test_top1_accuracy": 0.5, "test_loss": float("nan")}
+ROW = {
+    "learning_rate": 0.1,
+    "train_loss": 1.5,
+    "test_top1_accuracy": 0.5,
+    "test_loss": float("nan"),
+}
 
 
 @pytest.fixture

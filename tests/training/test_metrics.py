@@ -50,7 +50,9 @@ def test_work_folders_say_whose_they_are(tmp_path, monkeypatch):
     workspace.run("train-teacher", "resnet8")
     workspace.run("dump", "resnet8")
     notes = {folder: note for folder in WORK.iterdir() if (note := WorkNote.of(folder))}
-    assert sorted((note.stages, note.group, note.views, note.epochs) for note in notes.values()) == [
+    assert sorted(
+        (note.stages, note.group, note.views, note.epochs) for note in notes.values()
+    ) == [
         (("dump@resnet8",), "clean", 0, 0),
         (("dump@resnet8",), "mixed", 2, 0),
         (("dump@resnet8",), "plain", 2, 0),

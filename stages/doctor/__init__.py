@@ -1,0 +1,1 @@
+"""What `decant doctor` looks at: the environment, and the project."""
