@@ -30,6 +30,11 @@ COMMANDS = {
         "doctor",
         "Find what is wrong with the environment or the project.",
     ),
+    "completion": (
+        "stages.commands.completion",
+        "completion",
+        "Make a shell complete commands and names.",
+    ),
     "check": ("stages.check", "check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),
     "train-teacher": ("stages.train_teacher", "train_teacher", "Train a teacher."),

@@ -9,12 +9,15 @@ from pathlib import Path
 import click
 
 from pipeline.core.files import PREPARED, STORES, TEACHERS, VERSIONS, WORK
+from pipeline.core.params import ParamsError
+from stages.shared.completion import entries
+from stages.shared.nearest import unknown
 from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
 
 
 @click.command()
-@click.argument("teacher")
+@click.argument("teacher", shell_complete=entries("dumps"))
 @path_option("--prepared", PREPARED, "Prepared data set.")
 @path_option("--teachers", TEACHERS, "Folder of the trained teachers.")
 @path_option("--out", None, "Store to write.  [default: data/stores/TEACHER.zarr]")
@@ -24,6 +27,8 @@ def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: P
     from pipeline.dump.teacher import dump_teacher
 
     content = load_params(params_path)
+    if teacher not in (valid := content.get("dumps") or ()):
+        raise ParamsError([unknown("dump", teacher, valid)])
     target = out or STORES / f"{teacher}.zarr"
     versions = VERSIONS / target.name if out is None else None
     with ProgressDisplay("images") as display:

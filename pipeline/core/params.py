@@ -280,4 +280,6 @@ def _absent(value: Any, parents: tuple[str, ...], key: str) -> str:
     if not isinstance(value, Mapping):
         return f"{where}: missing; {'.'.join(parents) or 'the file'} holds no mapping"
     names = ", ".join(map(str, value)) or "none"
-    return f"{where}: missing; valid names here: {names}"
+    close = difflib.get_close_matches(key, list(map(str, value)), n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{where}: missing; {hint}valid names here: {names}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.core.files import PREPARED
+from stages.shared.completion import networks
 from stages.shared.normalising import given_normalisation, normalisation_options
 from stages.shared.options import console, load_params, path_option, stage_options, tell
 from stages.shared.progress import ProgressDisplay
@@ -12,7 +13,12 @@ from stages.shared.progress import ProgressDisplay
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--arch", required=True, help="Name of the network, e.g. resnet56 or ShuffleV1.")
+@click.option(
+    "--arch",
+    required=True,
+    shell_complete=networks,
+    help="Name of the network, e.g. resnet56 or ShuffleV1.",
+)
 @click.option(
     "--key",
     help="Which weights are meant where FILE holds several, e.g. state_dict_ema.  [default: those that "

@@ -11,11 +11,13 @@ import click
 
 from stages.commands.plan_tables import show
 from stages.commands.use import find_profile
+from stages.shared.completion import networks as complete_networks
+from stages.shared.completion import profiles
 from stages.shared.options import stage_options
 
 
 @click.command()
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=profiles)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--stages", "list_stages", is_flag=True, help="Also list every stage.")
 @click.option(
@@ -23,6 +25,7 @@ from stages.shared.options import stage_options
     "networks",
     multiple=True,
     default=("resnet20",),
+    shell_complete=complete_networks,
     show_default=True,
     help="Network that is measured for a few seconds; repeat for more. The first one stands for all "
     "that are not measured.",

@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from pipeline.core.machine import JOBS_VARIABLE
+from stages.shared.completion import stages
 from stages.shared.options import stage_options
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, shell_complete=stages)
 @click.option("--yes", is_flag=True, help="Compute what cannot be fetched, however long it takes.")
 @click.option(
     "--dry", is_flag=True, help="Say what would be fetched and what would run; do nothing."

@@ -1,4 +1,4 @@
-"""The stages' states for a terminal: a table of kinds, then what runs, what is stale and why, what is missing."""
+"""The stages' states for a terminal: a table of kinds, what runs, what is stale and why, what is missing."""
 
 import json
 from collections import Counter, defaultdict

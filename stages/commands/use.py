@@ -8,6 +8,8 @@ import click
 
 from pipeline.core.files import durable_write
 from pipeline.core.params import load_yaml
+from stages.shared.completion import profile_names, profiles
+from stages.shared.nearest import unknown
 from stages.shared.options import console, stage_options
 
 PROFILES = Path("profiles")
@@ -17,7 +19,7 @@ MODELINE = re.compile(rf"^(# yaml-language-server: \$schema=)\S*{re.escape(SCHEM
 
 
 @click.command()
-@click.argument("profile")
+@click.argument("profile", shell_complete=profiles)
 @click.option("--force", is_flag=True, help="Replace a params.yaml with changes of your own.")
 @stage_options
 def use(profile: str, params_path: Path, force: bool) -> None:
@@ -48,12 +50,11 @@ def check_replaceable(params_path: Path, source: Path) -> None:
 
 
 def find_profile(name: str) -> Path:
-    """The file of a profile. Raises ValueError listing the ready-made ones."""
+    """The file of a profile. Raises ValueError with the nearest of the ready-made ones."""
     for candidate in (PROFILES / f"{name}.yaml", Path(name)):
         if candidate.is_file():
             return candidate
-    names = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml"))) or "none"
-    raise ValueError(f"no profile {name}; ready-made ones: {names}")
+    raise ValueError(unknown("profile", name, profile_names()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Why a stage is stale: the keys of params.yaml, code, inputs and results that are not as dvc.lock has them."""
+"""Why a stage is stale: keys of params.yaml, code, inputs and results that are not as dvc.lock has them."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.core.files import STORES, VERSIONS
 from pipeline.store.format.address import PINNED
-from stages.dvc.kept_yaml import load_kept
+from stages.shared.kept_yaml import load_kept
 
 State = Literal["done", "elsewhere", "changed", "to do"]
 STATES: dict[State, str] = {

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pipeline.core.files import WORK
 from stages.dvc.changes import Change, changes_of
-from stages.dvc.kept_yaml import load_kept
 from stages.dvc.lock import Lock
 from stages.dvc.running import Work, find_work
 from stages.dvc.upstream import SECTIONS, entries
+from stages.shared.kept_yaml import load_kept
 
 State = Literal["running", "done", "elsewhere", "stale", "missing"]
 STATES: dict[State, str] = {

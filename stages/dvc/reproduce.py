@@ -16,6 +16,8 @@ from stages.dvc.command import reproduce_and_look
 from stages.dvc.lock import Lock, digest_of
 from stages.dvc.upstream import entries, is_pinned
 from stages.dvc.waves import run_waves
+from stages.shared.completion import KINDS, stage_names
+from stages.shared.nearest import unknown
 from stages.shared.options import console, load_params, printable, tell
 
 PARAMS = Path("params.yaml")
@@ -35,6 +37,10 @@ def rebuild(params_path: Path, arguments: Sequence[str], *, yes: bool, dry: bool
     content = load_params(params_path)
     check_all(content, params_path)  # what DVC says of a mistake names dvc.yaml, not the key
     targets = _targets(arguments)
+    if not any(
+        argument.startswith("-") for argument in arguments
+    ):  # whose values look like targets
+        check_targets(targets, content)
     if dry:
         show_dry(params_path, stages_of(targets, Lock(Path.cwd(), content)))
         return
@@ -47,6 +53,15 @@ def rebuild(params_path: Path, arguments: Sequence[str], *, yes: bool, dry: bool
         console.print("Nothing has changed since these results were made:\n")
         console.print(SUMMARY.read_text(encoding="utf-8"), end="")
     console.print(f"Report: {REPORT.resolve()}")
+
+
+def check_targets(targets: Sequence[str], content: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the nearest name, for a target that is neither a stage nor a path."""
+    valid = [*stage_names(dict(content)), *KINDS]
+    for target in targets:
+        is_name = not ({"/", ":", "."} & set(target)) and not Path(target).exists()
+        if is_name and target not in valid:
+            raise ValueError(unknown("stage", target, valid))
 
 
 def _targets(arguments: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What runs, and how far it has come, from the work folders: whose they are, who holds them, their last epochs."""
+"""What runs, and how far it has come, from the work folders: whose they are, who holds them, their epochs."""
 
 import os
 import statistics

@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.core.files import PREPARED
+from pipeline.core.params import ParamsError
 from pipeline.training.launch import first_speaks, is_first
+from stages.shared.completion import entries
+from stages.shared.nearest import unknown
 from stages.shared.options import load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
 
@@ -24,7 +27,7 @@ def training_options(kind: str) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        @click.argument("names", nargs=-1, metavar="NAME...")
+        @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=entries(f"{kind}s"))
         @click.option(
             "--all", "everything", is_flag=True, help=f"All {kind}s, as many at a time as fit."
         )
@@ -65,13 +68,18 @@ def chosen_outputs(
 ) -> dict[str, Path]:
     """The entries of a section that a command was asked for, and the folder of each.
 
-    Raises click.UsageError where none is named, or where several are to share one folder.
+    Raises click.UsageError where none is named, or where several are to share one folder, and ParamsError
+    for a name that the section does not have.
     """
-    chosen = tuple(content.get(f"{kind}s") or ()) if everything else names
+    valid = content.get(f"{kind}s") or ()
+    chosen = tuple(valid) if everything else names
     if not names and not everything:
         raise click.UsageError(f"name the {kind}s to train, or give --all")
     if names and everything:
         raise click.UsageError("give names or --all, not both")
+    for name in names:
+        if name not in valid:
+            raise ParamsError([unknown(kind, name, valid)])
     if out is not None and len(chosen) != 1:
         raise click.UsageError(f"--out is for one {kind}; {len(chosen)} were asked for")
     return {name: out or Path("data") / f"{kind}s" / name for name in chosen}

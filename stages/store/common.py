@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.core.files import PREPARED, STORES, canonical_json
+from stages.shared.completion import store_names, stores
+from stages.shared.nearest import nearest
 from stages.shared.options import guarded, load_params, path_option
 from stages.shared.tables import shown
 
@@ -37,13 +39,24 @@ def params_beside(params: Path | None, prepared: Path) -> dict[str, Any] | None:
 def store_argument(name: str) -> Callable[[F], F]:
     """An argument that names a store: a folder, or the name of one below data/stores."""
     path_type = click.Path(path_type=Path)
-    return click.argument(name, type=path_type, callback=lambda ctx, param, path: find_store(path))
+    return click.argument(
+        name,
+        type=path_type,
+        callback=lambda ctx, param, path: find_store(path),
+        shell_complete=stores,
+    )
 
 
 def find_store(path: Path) -> Path:
-    """The folder that is meant: a bare name that is no folder is a store's below data/stores."""
+    """The folder that is meant: a bare name that is no folder is a store's below data/stores.
+
+    Raises click.BadParameter for a bare name that is none, but near one.
+    """
     named = STORES / f"{path.name.removesuffix('.zarr')}.zarr"
     bare = len(path.parts) == 1 and path.name not in ("", "..")
+    near = nearest(path.name.removesuffix(".zarr"), store_names())
+    if bare and near and not named.exists() and not path.exists():
+        raise click.BadParameter(f"no store {str(path)!r}; did you mean {near}?")
     return named if bare and (named.exists() or not path.exists()) else path
 
 

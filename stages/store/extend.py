@@ -11,12 +11,14 @@ from pipeline.core.files import durable_write
 from pipeline.core.params import ParamsError, load_yaml
 from pipeline.store.format.address import PINNED
 from pipeline.views.params import GROUPS
+from stages.shared.completion import entries
+from stages.shared.nearest import unknown
 from stages.shared.options import stage_options
 from stages.shared.tables import shown
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path), shell_complete=entries("dumps"))
 @click.option("--views", type=click.IntRange(min=1), required=True, help="Views to have then.")
 @click.option(
     "--group",
@@ -65,8 +67,7 @@ def extended(content: dict[str, Any], name: str, views: int, group: str | None) 
     if name in (content.get(PINNED) or {}):
         raise ParamsError([f"{PINNED}.{name}: read in place; views are added where it is dumped"])
     if name not in dumps:
-        names = ", ".join(dumps) or "none"
-        raise ParamsError([f"dumps.{shown(name)}: no such store; valid names: {names}"])
+        raise ParamsError([unknown("store", shown(name), dumps)])
     dumped = [key for key in GROUPS if dumps[name].get(key) is not None]
     if group is not None and group not in dumped:
         problem = "is not dumped yet: write its entry into the parameter file first"
