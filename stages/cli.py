@@ -9,6 +9,7 @@ from stages.shared.lazy import LazyGroup
 
 # name: (module, attribute, one line of help)
 COMMANDS = {
+    "init": ("stages.commands.init", "init", "Make a project in a new folder."),
     "use": ("stages.commands.use", "use", "Make a ready-made profile the project's params.yaml."),
     "plan": (
         "stages.commands.plan",

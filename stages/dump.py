@@ -14,6 +14,7 @@ from stages.shared.completion import entries
 from stages.shared.nearest import unknown
 from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
+from stages.shared.settings import setting_options
 
 
 @click.command()
@@ -22,6 +23,7 @@ from stages.shared.progress import ProgressDisplay
 @path_option("--teachers", TEACHERS, "Folder of the trained teachers.")
 @path_option("--out", None, "Store to write.  [default: data/stores/TEACHER.zarr]")
 @stage_options
+@setting_options
 def dump(teacher: str, params_path: Path, prepared: Path, teachers: Path, out: Path | None) -> None:
     """Dump logits and features of the teacher TEACHER of params.yaml into its store."""
     from pipeline.dump.teacher import dump_teacher

@@ -9,6 +9,7 @@ import click
 
 from stages.shared.networks import features_option, network_options
 from stages.shared.options import console, load_params, path_option, stage_options, tell
+from stages.shared.settings import setting_options
 
 
 @click.command()
@@ -26,6 +27,7 @@ from stages.shared.options import console, load_params, path_option, stage_optio
     "DVC depends on these folders whole.",
 )
 @stage_options
+@setting_options
 def evaluate(
     params_path: Path,
     prepared: Path,

@@ -10,11 +10,13 @@ import click
 from pipeline.core.files import PREPARED
 from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
+from stages.shared.settings import setting_options
 
 
 @click.command()
 @path_option("--out", PREPARED, "Folder to write.")
 @stage_options
+@setting_options
 def prepare(params_path: Path, out: Path) -> None:
     """Decode, split and resize the data set."""
     from pipeline.raw.prepare import prepare_dataset

@@ -1,12 +1,14 @@
 """Two working folders in, what differs out: equal before and after a change of the code?"""
 
 import sys
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from stages.shared.options import json_option, print_json
 from stages.shared.tables import shown
 from stages.store.common import store_options
 
@@ -35,8 +37,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     help="Leave out files (`features.safetensors`, `data/stores/*`) or places in files "
     "(`record.json:entry.*`); repeatable.",
 )
+@json_option
 @store_options
-def compare(first: Path, second: Path, tolerance: float, ignore: tuple[str, ...]) -> None:
+def compare(
+    first: Path, second: Path, tolerance: float, ignore: tuple[str, ...], as_json: bool
+) -> None:
     """Show how the results in SECOND differ from those in FIRST: exit code 0 where nothing does, else 1.
 
     Both are folders of projects, with data/ and reports/ in them. Compared are prepared data and stores byte
@@ -46,7 +51,12 @@ def compare(first: Path, second: Path, tolerance: float, ignore: tuple[str, ...]
     from pipeline.tools.compare_runs import compare_folders
 
     result = compare_folders(first, second, tolerance=tolerance, ignore=ignore)
-    report(first, second, result)
+    if as_json:
+        only = {str(folder): list(names) for folder, names in result.only.items()}
+        differences = [asdict(difference) for difference in result.differences]
+        print_json({"compared": result.compared, "differences": differences, "only": only})
+    else:
+        report(first, second, result)
     sys.exit(1 if result.differences else 0)
 
 

@@ -1,6 +1,5 @@
 """The environment and the project in; what is well, what is not, and what to do about it, out."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.shared.options import stage_options
+from stages.shared.options import json_option, print_json, stage_options
 from stages.shared.tables import shown
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _MARKS = {"ok": "ok", "warning": "WARNING", "problem": "PROBLEM"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 @stage_options
 def doctor(params_path: Path, as_json: bool) -> None:
     """Look at Python, torch, DVC, data, disk and locks, and say what to do about each problem.
@@ -29,7 +28,7 @@ def doctor(params_path: Path, as_json: bool) -> None:
 
     found = examine(params_path)
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(finding) for finding in found]}, indent=1))
+        print_json({"findings": [asdict(finding) for finding in found]})
     else:
         show(found)
     if any(finding.level == "problem" for finding in found):

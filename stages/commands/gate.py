@@ -3,16 +3,18 @@
 A low accuracy is a result, which `evaluate` records; whether it will do is asked here, by CI say.
 """
 
+import sys
 from pathlib import Path
 
 import click
 
 from stages.shared.networks import network_options
-from stages.shared.options import console, load_params, stage_options
+from stages.shared.options import console, json_option, load_params, print_json, stage_options
 
 
 @click.command()
 @network_options
+@json_option
 @stage_options
 def gate(
     params_path: Path,
@@ -20,12 +22,16 @@ def gate(
     teachers: Path,
     baselines: Path,
     students: Path,
+    as_json: bool,
 ) -> None:
     """Fail where a replicate of a network of params.yaml misses its floor (`evaluation.floors`)."""
     from pipeline.evaluation.floors import networks_below_floor
 
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
     count, low = networks_below_floor(load_params(params_path), prepared, folders)
+    if as_json:
+        print_json({"networks": count, "below_floor": low})
+        sys.exit(1 if low else 0)
     if low:
         raise ValueError("\n".join(low))
     console.print(f"{count} networks reach their floors", markup=False)

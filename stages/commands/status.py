@@ -1,18 +1,17 @@
 """dvc.lock, params.yaml, code, results and work folders in; the state of every stage out, in a moment."""
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from stages.shared.options import stage_options
+from stages.shared.options import json_option, print_json, stage_options
 
 
 @click.command()
 @click.option("--deep", is_flag=True, help="Hash every result, instead of comparing sizes.")
 @click.option("--stages", "list_stages", is_flag=True, help="List every stage, in a line each.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 @click.option(
     "--exit-code", is_flag=True, help="End with 1 unless every stage is done, here or elsewhere."
 )
@@ -30,7 +29,7 @@ def status(
     stages = overview(Path(), params_path, deep=deep)
     if as_json:
         facts = {"hashed": deep, "stages": [stage.to_json() for stage in stages]}
-        click.echo(json.dumps(facts, indent=1))
+        print_json(facts)
     else:
         from stages.commands.status_text import show
 

@@ -22,5 +22,5 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
     near = nearest(name, names)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     listed = ", ".join(names[:_MOST_NAMES]) + more if names else "there is none"
-    question = f"did you mean {near}? " if near else ""
-    return f"no {kind} {name!r}; {question}Valid: {listed}"
+    hint = f"did you mean {near}? Valid" if near else "valid"
+    return f"no {kind} {name!r}; {hint}: {listed}"

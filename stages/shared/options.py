@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from pipeline.core.files import WorkFolderBusyError
+from pipeline.core.files import WorkFolderBusyError, canonical_json
 from pipeline.core.params import load_yaml
+from stages.shared.settings import with_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,8 +25,8 @@ def tell(text: str) -> None:
 
 
 def load_params(path: Path) -> dict[str, Any]:
-    """The whole parameter file, unchecked; stages read their own sections from it."""
-    return load_yaml(path)
+    """The whole parameter file, unchecked, with the values of --set; stages read their own sections."""
+    return with_settings(load_yaml(path))
 
 
 def stage_options(function: F) -> F:
@@ -69,6 +70,14 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
 def printable(line: str) -> str:
     """A line for the terminal: what came from a stranger's file must not move its cursor."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def print_json(facts: Any) -> None:
+    """Print canonical JSON."""
+    click.echo(canonical_json(facts).decode("ascii"), nl=False)
 
 
 def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:

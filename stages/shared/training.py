@@ -14,6 +14,7 @@ from stages.shared.completion import entries
 from stages.shared.nearest import unknown
 from stages.shared.options import load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
+from stages.shared.settings import setting_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,7 @@ def training_options(kind: str) -> Callable[[F], F]:
             help="On a GPU, run steps one operation at a time, not as a CUDA graph.",
         )
         @stage_options
+        @setting_options
         @functools.wraps(function)
         def command(
             names: tuple[str, ...],

@@ -7,16 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.core.files import PREPARED, STORES, canonical_json
+from pipeline.core.files import PREPARED, STORES
 from stages.shared.completion import store_names, stores
 from stages.shared.nearest import nearest
 from stages.shared.options import guarded, load_params, path_option
 from stages.shared.tables import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-
 
 params_option = path_option(
     "--params",
@@ -69,11 +66,6 @@ def store_options(function: F) -> F:
         return guarded(functools.partial(function, *args, **kwargs), debug=debug)
 
     return wrapper  # type: ignore[return-value]
-
-
-def print_json(facts: Any) -> None:
-    """Print canonical JSON."""
-    click.echo(canonical_json(facts).decode("ascii"), nl=False)
 
 
 def print_facts(rows: Sequence[tuple[str, str]]) -> None:

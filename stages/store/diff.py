@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from stages.shared.options import json_option, print_json
 from stages.shared.tables import print_table, shown
-from stages.store.common import json_option, print_json, store_argument, store_options
+from stages.store.common import store_argument, store_options
 
 _WIDTH = 26  # of a fact in the table
 

@@ -5,15 +5,9 @@ from pathlib import Path
 import click
 
 from pipeline.core.files import STORES
-from stages.shared.options import path_option
+from stages.shared.options import json_option, path_option, print_json
 from stages.shared.tables import print_table, shown
-from stages.store.common import (
-    json_option,
-    print_facts,
-    print_json,
-    store_argument,
-    store_options,
-)
+from stages.store.common import print_facts, store_argument, store_options
 from stages.store.facts import group_table, line, origin
 
 _SHOWN_PROBLEMS = 3

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.core.files import PREPARED
-from stages.shared.options import path_option
+from stages.shared.options import json_option, path_option, print_json
 from stages.shared.progress import ProgressDisplay
 from stages.shared.tables import bytes_text, print_table, shown
-from stages.store.common import (
-    json_option,
-    params_beside,
-    params_option,
-    print_json,
-    store_argument,
-    store_options,
-)
+from stages.store.common import params_beside, params_option, store_argument, store_options
 
 if TYPE_CHECKING:
     from pipeline.tools.recompute import Recomputed

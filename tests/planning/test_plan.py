@@ -279,7 +279,10 @@ def test_unknown_profile(monkeypatch):
     monkeypatch.chdir(ROOT)
     result = run("cifar1000")
     assert result.exit_code == 1
-    assert "no profile cifar1000; ready-made ones: cifar100-beyond" in result.output
+    assert (
+        "no profile 'cifar1000'; did you mean cifar100-views? Valid: cifar100-beyond"
+        in result.output
+    )
 
 
 def test_mistakes_are_all_listed(folder):

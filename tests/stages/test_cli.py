@@ -61,9 +61,10 @@ def test_help_lists_every_command():
 
 
 def test_unknown_command_is_a_usage_error():
-    result = run("train")
+    result = run("trian-student")
     assert result.exit_code == 2
-    assert "No such command" in result.output
+    assert "No such command 'trian-student'. Did you mean train-student?" in result.output
+    assert run("xyzzy").output.rstrip().endswith("No such command 'xyzzy'.")
 
 
 def test_missing_params_file(tmp_path):

@@ -133,7 +133,7 @@ def test_stages_run_by_hand_without_dvc(project, tmp_path):
 def test_unknown_names_list_the_valid_ones(project):
     done = project.decant("train-student", "quarter", check=False)
     assert done.returncode == 1
-    assert "students.quarter: missing; valid names here: half, plain" in done.stderr
+    assert "no student 'quarter'; valid: half, plain" in done.stderr
     assert "Traceback" not in done.stderr
 
 
