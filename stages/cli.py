@@ -26,6 +26,11 @@ COMMANDS = {
         "status",
         "Show what is done, stale, running and missing.",
     ),
+    "follow": (
+        "stages.commands.follow",
+        "follow",
+        "Show epochs when they end, or pass them to loggers.",
+    ),
     "doctor": (
         "stages.commands.doctor",
         "doctor",
