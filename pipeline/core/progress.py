@@ -7,12 +7,21 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Tick:
-    """How far one job of a stage is; `note` is free text such as loss and accuracy."""
+    """How far one job of a stage is; `note` is free text such as loss and accuracy.
+
+    `epochs`: how many of them `total` comes to, where there are any.
+    """
 
     job: str
     done: int
     total: int
     note: str = ""
+    epochs: int = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that have ended."""
+        return self.epochs * self.done // self.total if self.total else self.epochs
 
 
 Report = Callable[[Tick], None]

@@ -281,7 +281,8 @@ def _reporting(replicate: Replicate, report: Report) -> OnStep:
 def _tick(replicate: Replicate, trainer: Trainer, loss: float) -> Tick:
     evaluated = [a for a in trainer.curves.test_top1_accuracy if not math.isnan(a)]
     accuracy = f" accuracy {evaluated[-1]:.2%}" if evaluated else ""
-    return Tick(replicate.label, *_images(trainer), f"loss {loss:.3f}{accuracy}")
+    note = f"loss {loss:.3f}{accuracy}"
+    return Tick(replicate.label, *_images(trainer), note, trainer.params.epochs)
 
 
 def _images(trainer: Trainer) -> tuple[int, int]:

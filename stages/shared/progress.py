@@ -4,7 +4,9 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from pipeline.core.progress import Tick
 from stages.shared.options import console, printable, tell
@@ -14,13 +16,15 @@ from stages.shared.time_left import TimeLeft
 LINE_SECONDS = 10.0
 MOST_BARS = 8  # of jobs that have ended, too
 ALL = "all"
+NAME_WIDTH = 16  # of 70 columns
+TAIL = 5
 
 
 class ProgressDisplay:
     """Shows the ticks of several jobs; a context manager.
 
-    In a terminal each job has a bar; elsewhere a job prints a line at its start and end and every ten
-    seconds between. Of several jobs, one more bar or line says how many are done and how long all take.
+    In a terminal each job has a bar, in lines of 70 columns; elsewhere a job prints a line at its start
+    and end and every ten seconds between. Of several jobs, one more bar or line says how many are done and how long all take.
 
     Args:
         unit: what `done` and `total` count.
@@ -37,9 +41,9 @@ class ProgressDisplay:
         self._printed: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            BarColumn(bar_width=6),
+            TextColumn("{task.fields[count]}", justify="right"),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -77,30 +81,47 @@ class ProgressDisplay:
         rate = (tick.done - first) / (now - started) if now > started else 0.0
         speed = f"{rate:,.0f} {self.unit}/s" if rate else ""
         left = left_text((tick.total - tick.done) / rate) if rate and tick.done < tick.total else ""
-        self._show(tick, "  ".join(filter(None, (tick.note, speed, left))), now)
+        if console.is_terminal:
+            self._show_bar(tick, " ".join(filter(None, (left, brief(tick.note) or speed))))
+        elif tick.done >= tick.total or self._is_due(tick.job, now):
+            note = "  ".join(filter(None, (tick.note, speed, left)))
+            console.print(f"{tick.job}: {self._count(tick)}  {note}")
         if self._whole is not None:
             self._whole.update(tick, now)
             self._show_whole(self._whole, now)
 
-    def _show(self, tick: Tick, note: str, now: float) -> None:
-        if console.is_terminal:
-            if tick.job not in self._tasks:
-                self._tasks[tick.job] = self._bars.add_task(tick.job, total=tick.total, note="")
-            crowded = len(self._tasks) > MOST_BARS and tick.done >= tick.total
-            self._bars.update(
-                self._tasks[tick.job], completed=tick.done, note=note, visible=not crowded
-            )
-        elif tick.done >= tick.total or self._is_due(tick.job, now):
-            console.print(f"{tick.job}: {tick.done}/{tick.total} {self.unit}  {note}")
+    def _show_bar(self, tick: Tick, note: str) -> None:
+        crowded = len(self._tasks) > MOST_BARS and tick.done >= tick.total
+        self._bars.update(
+            self._task(tick.job, tick.total),
+            completed=tick.done,
+            count=self._count(tick),
+            note=note,
+            visible=not crowded,
+        )
+
+    def _task(self, job: str, total: int) -> TaskID:
+        """The bar of a job, which is made when it is first shown."""
+        if job not in self._tasks:
+            name = escape(shortened(job, NAME_WIDTH))
+            self._tasks[job] = self._bars.add_task(name, total=total, count="", note="")
+        return self._tasks[job]
+
+    def _count(self, tick: Tick) -> str:
+        """What is done of what: epochs, where there are any."""
+        if tick.epochs:
+            return f"{tick.epochs_done}/{tick.epochs} epochs"
+        return f"{tick.done}/{tick.total} {self.unit}"
 
     def _show_whole(self, whole: TimeLeft, now: float) -> None:
         waiting = f"{whole.running} running, {whole.waiting} waiting"
         seconds = whole.seconds()
         left = "" if seconds is None else f"  {left_text(seconds)}"
         if console.is_terminal:
-            if ALL not in self._tasks:
-                self._tasks[ALL] = self._bars.add_task(ALL, total=len(whole.costs), note="")
-            self._bars.update(self._tasks[ALL], completed=whole.done, note=waiting + left)
+            note = f"{left.strip()} {whole.running} running {whole.waiting} waiting".strip()
+            count = f"{whole.done}/{len(whole.costs)}"
+            task = self._task(ALL, len(whole.costs))
+            self._bars.update(task, completed=whole.done, count=count, note=note)
         elif self._is_due(ALL, now):
             console.print(f"{ALL}: {whole.done} of {len(whole.costs)} done, {waiting}{left}")
 
@@ -111,6 +132,17 @@ class ProgressDisplay:
             return False
         self._printed[name] = now
         return True
+
+
+def brief(note: str) -> str:
+    """A note for a narrow line."""
+    return note.replace(" accuracy ", " ")
+
+
+def shortened(name: str, width: int) -> str:
+    """A name of at most so many characters; its end, the replicate's number, stays."""
+    kept = width - 1 - TAIL
+    return name if len(name) <= width else f"{name[:kept]}…{name[-TAIL:]}"
 
 
 def left_text(seconds: float) -> str:
