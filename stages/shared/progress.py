@@ -24,7 +24,8 @@ class ProgressDisplay:
     """Shows the ticks of several jobs; a context manager.
 
     In a terminal each job has a bar, in lines of 70 columns; elsewhere a job prints a line at its start
-    and end and every ten seconds between. Of several jobs, one more bar or line says how many are done and how long all take.
+    and end and every ten seconds between. Of several jobs, one more bar or line says how many are done
+    and how long all take.
 
     Args:
         unit: what `done` and `total` count.
