@@ -210,11 +210,14 @@ def test_literals_are_texts_as_they_stand():
 
 def test_section_names_what_is_there():
     content = {"teachers": {"resnet20": {}, "vgg8": {}}}
-    with pytest.raises(ParamsError, match=r"^teachers\.resnet2: missing; valid .* resnet20, vgg8$"):
+    with pytest.raises(
+        ParamsError,
+        match=r"^teachers\.resnet2: missing; did you mean resnet20\? valid .* resnet20, vgg8$",
+    ):
         section(content, Outer, "teachers", "resnet2")
     with pytest.raises(
         ParamsError,
-        match=r"^students: missing; .*valid names here: teachers$",
+        match=r"^students: missing; valid names here: teachers$",
     ):
         section(content, Outer, "students", "a")
     with pytest.raises(ParamsError, match=r"^a\.b: missing; a holds no mapping$"):
