@@ -64,6 +64,11 @@ COMMANDS = {
         "store",
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
+    "view": (
+        "stages.commands.view",
+        "view",
+        "Show what a student sees: images, crops, mixup, the teacher's classes.",
+    ),
     "compare": ("stages.commands.compare", "compare", "Show how the results of two runs differ."),
     "clean": (
         "stages.commands.clean",

@@ -14,6 +14,7 @@ COMMANDS = {
     "diff": ("stages.store.diff", "diff", "Show how two stores differ."),
     "extend": ("stages.store.extend", "extend", "Dump more views, keeping those that are there."),
     "export": ("stages.store.export", "export", "Write a store as npz or parquet files."),
+    "card": ("stages.store.card", "card", "Write a store's README for a model hub."),
     "import-logits": (
         "stages.store.import_logits",
         "import_logits",
