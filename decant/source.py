@@ -78,7 +78,8 @@ class Source:
         return make_strip(store.group(name), view, chosen, data, logits)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"place": self.place, "project": self.project, "digests": self.digests}
+        place = self.place.absolute()  # the other process may work in another folder
+        return {"place": place, "project": self.project, "digests": self.digests}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         expected = state["digests"]

@@ -14,6 +14,7 @@ from pipeline.core.errors import DecantError
 from pipeline.tools.describe import describe_store
 
 REPOSITORY = "OWNER/NAME"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,49}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
@@ -35,6 +36,8 @@ def store_card(facts: Facts, licence: str = "unknown", repository: str = REPOSIT
     """
     if not facts["complete"]:
         raise DecantError(f"{facts['store']} is not complete: {'; '.join(facts['problems'][:3])}")
+    if not _NAME.fullmatch(facts["name"]):
+        raise DecantError(f"{facts['store']!r}: others could not type its name; rename the folder")
     if not _LICENCE.fullmatch(licence):
         raise DecantError(
             f"licence: expected an identifier like mit or cc-by-4.0, found {licence!r}"
@@ -59,6 +62,8 @@ def card_of(store: Path, licence: str, repository: str) -> tuple[str, str]:
 
 def upload_commands(facts: Facts, repository: str) -> str:
     """What to type to share the store and its card (README.md) at the hub, with its own tool."""
+    if facts["address"]:
+        return f"its views lie at {facts['address']}: share them from there"
     store, inside = quote(facts["store"]), quote(f"{facts['name']}.zarr")
     return (
         f"hf upload {repository} {store} {inside} --repo-type dataset\n"
@@ -112,7 +117,7 @@ def _groups(facts: Facts) -> Iterator[str]:
     yield "| group | views | mixup alpha | logits | KL, T=1 | KL, T=4 | features | MB |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, group in facts["groups"].items():
-        recipe, error = group["recipe"] or {}, group["measured_error"]
+        recipe = group["recipe"] or {}
         views = f"{group['views']}, {recipe['draw']}" if recipe else "-"
         alpha = recipe.get("alpha")
         cells = (
@@ -120,7 +125,7 @@ def _groups(facts: Facts) -> Iterator[str]:
             views,
             "-" if alpha is None else f"{alpha:g}",
             escaped(group["codec_name"]),
-            *(_kl(error, key) for key in ("kl_t1", "kl_t4")),
+            *(_kl(group, key) for key in ("kl_t1", "kl_t4")),
             str(group["feature_dim"] or "none"),
             f"{group['bytes'] / 1e6:,.1f}",
         )
@@ -132,8 +137,10 @@ def _groups(facts: Facts) -> Iterator[str]:
     )
 
 
-def _kl(error: Mapping[str, float], key: str) -> str:
-    return f"{error[key]:.1e}" if key in error else "0"
+def _kl(group: Facts, key: str) -> str:
+    if key in group["measured_error"]:
+        return f"{group['measured_error'][key]:.1e}"
+    return "not known" if group["lossy"] else "0"
 
 
 def _use(facts: Facts, repository: str) -> Iterator[str]:
@@ -160,7 +167,7 @@ def _use(facts: Facts, repository: str) -> Iterator[str]:
 def _digests(facts: Facts) -> Iterator[str]:
     yield "## Digests"
     yield ""
-    yield "A store with these digests holds these bytes; every file is listed in its group's manifest."
+    yield "A store with these digests holds these bytes: every file is listed in its group's manifest."
     yield ""
     yield f"- Data set (images, labels, class names): `{facts['dataset']['fingerprint']}`"
     weights = facts["teacher"]["weights_sha256"]

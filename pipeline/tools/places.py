@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Self
 
 from pipeline.core.errors import DecantError
 from pipeline.core.files import STORES, VERSIONS
@@ -47,6 +48,12 @@ class StorePlace:
     def is_remote(self) -> bool:
         """Whether views are read from a bucket or a web server."""
         return isinstance(self.where, Address)
+
+    def absolute(self) -> Self:
+        """The same, whatever the working folder."""
+        folder = self.folder.absolute() if isinstance(self.folder, Path) else self.folder
+        versions = None if self.versions is None else self.versions.absolute()
+        return replace(self, folder=folder, versions=versions)
 
     def manifests(self) -> dict[str, Manifest]:
         """The manifests of the groups that are there. Raises a StoreError where one is damaged."""
