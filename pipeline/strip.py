@@ -114,11 +114,13 @@ def make_strip(
 
 
 def spread(count: int, n: int) -> list[int]:
-    """`n` images out of `count`, at equal distances; all where there are fewer.
+    """`n` images out of `count`, at equal distances; all where there are fewer. Raises DecantError for none.
 
     >>> spread(1000, 4)
     [0, 250, 500, 750]
     """
+    if n < 1:
+        raise DecantError(f"n: expected 1 image or more, found {n}")
     n = min(n, count)
     return [place * count // n for place in range(n)]
 

@@ -59,9 +59,9 @@ def test_names_that_look_like_something_else_stay_text(kept, tmp_path):
 
 def test_mistakes_are_told(kept, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(decant.DecantError, match="no such report .`decant evaluate`"):
+    with pytest.raises(decant.DecantError, match=r"no such report .`decant evaluate`"):
         decant.results()
-    with pytest.raises(decant.DecantError, match="neither a report .* nor kept results"):
+    with pytest.raises(decant.DecantError, match=r"neither a report .* nor kept results"):
         decant.results(tmp_path)
     Path("results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(decant.DecantError, match="a report of another version: it has no column"):
