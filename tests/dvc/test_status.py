@@ -1,10 +1,10 @@
 """`decant status`: what is done, stale and why, running and how far, missing; on projects that look done."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -219,12 +219,13 @@ def test_the_whole_study_takes_less_than_a_second(tmp_path):
     profile = YAML(typ="safe").load(ROOT / "profiles/cifar100-paper.yaml")
     done_project(tmp_path, profile, files=8)
     command = [sys.executable, "-m", "stages.cli", "status", "--json"]
-    seconds = []
+    seconds = []  # of processor time: others may keep this machine busy
     for _ in range(3):
-        began = time.monotonic()
+        before = os.times()
         output = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
-        seconds.append(time.monotonic() - began)
+        now = os.times()
+        seconds.append(sum(now[2:4]) - sum(before[2:4]))
     found = json.loads(output)["stages"]
     assert len(found) == 192
     assert {stage["state"] for stage in found} == {"done"}
-    assert min(seconds) < 2  # on a machine that tests keep busy; 0.4 s of processor time
+    assert min(seconds) < 1
