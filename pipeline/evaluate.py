@@ -24,6 +24,7 @@ from pipeline.evaluation.remembered import remember_beside
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import score_runs
 from pipeline.evaluation.vscores import VScores, vscore_runs
+from pipeline.paper.cells import published_numbers
 from pipeline.paper.chapter import (
     TSNE_FIGURES,
     figure_runs,
@@ -33,6 +34,7 @@ from pipeline.paper.chapter import (
 )
 from pipeline.paper.published import check_dataset
 from pipeline.report.accuracy import accuracy_table, calibration_table, short_table
+from pipeline.report.chapters import add_provenance
 from pipeline.report.chart_data import (
     accuracy_frame,
     confusion_frame,
@@ -51,6 +53,8 @@ from pipeline.report.machine_readable import (
     write_plot_data,
     write_results,
 )
+from pipeline.report.overview import overview
+from pipeline.report.page_tables import shown_accuracies
 from pipeline.report.setting import caption, cost_table, setting_table
 from pipeline.report.tsne import compared_networks, tsne_panels
 from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
@@ -72,6 +76,7 @@ def write_report(
     *,
     not_run: Sequence[str] = (),
     parquet: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Report:
     """Evaluate the runs and write everything into `folder`; the same results give the same bytes.
 
@@ -81,6 +86,7 @@ def write_report(
         workers: how much is computed at the same time; changes no result.
         not_run: names of networks that the report lacks.
         parquet: file for the frame of all results, too.
+        parameters: the parameter file, of which the report shows what it depends on.
 
     Raises ValueError for class groups that the data set does not have, or published tables of another
     data set; ResultsError for damaged runs.
@@ -94,12 +100,18 @@ def write_report(
     frame = results_frame(runs, score_runs(runs, data.test.labels, workers), vscores)
     networks, results = by_run(frame), Results(frame)
     v_scores = vscore_frame(networks, vscores) if vscores else None
+    report.blocks.append(overview(runs, data, frame, networks))
     report.chapter("Setting", INTRODUCTION)
     report.table(setting_table(data, runs, frame, not_run))
     if any(run.kept is not None for run in runs):
         report.table(cost_table(runs))
     if params.paper_tables:
         add_study(report, runs, results, vscores, setting)
+    published = published_numbers() if params.paper_tables else {}
+    table = accuracy_table(networks, setting)
+    shown = shown_accuracies(table, frame, networks, published)
+    report.chapter("Accuracy")
+    report.table(table, short=short_table(networks, setting), shown=shown)
     add_accuracy(report, runs, networks, data, setting)
     add_comparison(report, results, setting)
     if v_scores is not None:
@@ -111,6 +123,7 @@ def write_report(
     write_metrics(networks, folder / "metrics.json")
     write_details(networks, folder / "details.json")
     write_plot_data(runs, v_scores, data.test.labels, data.class_names, folder / "plots")
+    add_provenance(report, runs, data, parameters)
     report.warn(below_floor(networks, params.floors))
     report.finish()
     return report
@@ -134,9 +147,7 @@ def add_study(
 def add_accuracy(
     report: Report, runs: Sequence[Run], networks: DataFrame, data: ImageData, setting: str
 ) -> None:
-    """The chapter on accuracy: tables, the picture, the curves."""
-    report.chapter("Accuracy")
-    report.table(accuracy_table(networks, setting), short=short_table(networks, setting))
+    """The chapter on accuracy below its table: pictures, curves, likelihood and calibration."""
     report.pictures(
         accuracy_charts(accuracy_frame(runs)),
         "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
@@ -274,7 +285,15 @@ def evaluate_networks(
     cores = load_machine(content).cores
     with remember_beside(features):
         report = write_report(
-            runs, data, params, computed, unfinished, cores, not_run=not_run, parquet=parquet
+            runs,
+            data,
+            params,
+            computed,
+            unfinished,
+            cores,
+            not_run=not_run,
+            parquet=parquet,
+            parameters=content,
         )
     replace_report(unfinished, out)
     tell("\n".join(report.summary))

@@ -1,9 +1,10 @@
 """Which configuration each cell of the study's tables asks for."""
 
 from collections.abc import Callable
+from functools import cache
 
 from pipeline.evaluation.configurations import Configuration, options
-from pipeline.paper.published import BASELINE
+from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table
 
 Method = tuple[str, str]  # loss and options, as a `Configuration` has them
 KD: Method = ("kd", options(temperature=4.0, gamma=0.1, alpha=0.9))
@@ -67,3 +68,21 @@ def pair_cell(teacher: str, network: str, column: str) -> Configuration:
         return alone(network, ALONE_COLUMNS[column][1])
     _, method, share = STUDENT_COLUMNS[column]
     return student(teacher, network, method, share)
+
+
+@cache
+def published_numbers() -> dict[str, tuple[str, float]]:
+    """Configuration -> the table that publishes an accuracy of it, and the accuracy in percent.
+
+    Of several tables the last counts: table 3 is the study's own comparison.
+    """
+    numbers: dict[str, tuple[str, float]] = {}
+    for name, table, method in (("table 1", TABLE1, KD), ("table 2", TABLE2, SOFT_ONLY)):
+        cell_of = square_cell(method)
+        for (row,), columns in read_table(table).items():
+            for column, value in columns.items():
+                numbers[str(cell_of(row, column))] = (name, value)
+    for (teacher, network), columns in read_table(TABLE3).items():
+        for column, value in columns.items():
+            numbers[str(pair_cell(teacher, network, column))] = ("table 3", value)
+    return numbers

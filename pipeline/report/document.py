@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import indent
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -36,6 +37,32 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A number of the first screen: what it is, the number, what a reader must know beside it."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The first screen: what was compared, a few numbers, and what they show in sentences."""
+
+    lead: str
+    facts: tuple[Fact, ...]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Text to look up, as it stands in a file: a page shows its title, and the rest when asked."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A chart and its caption."""
 
@@ -43,32 +70,40 @@ class Picture:
     caption: str
 
 
-Block = Heading | Paragraph | Picture | Table
+Block = Heading | Paragraph | Overview | Folded | Picture | Table
 
 
 def write_markdown(title: str, blocks: Sequence[Block], folder: Path) -> None:
     """Write FOLDER/report.md, which shows the pictures in FOLDER/figures."""
-    parts = [f"# {title}\n"]
-    for block in blocks:
-        if isinstance(block, Heading):
-            parts.append(f"## {block.text}\n")
-        elif isinstance(block, Paragraph):
-            parts.append(f"{block.text}\n")
-        elif isinstance(block, Picture):
-            caption = block.caption
-            parts.append(f"![{caption}](figures/{block.chart.name}.png)\n\n*{caption}*\n")
-        else:
-            parts.append(to_markdown(block))
-    (folder / "report.md").write_text("\n".join(parts), encoding="utf-8", newline="\n")
+    text = "\n".join([f"# {title}\n", *map(_markdown, blocks)])
+    (folder / "report.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _markdown(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"## {block.text}\n"
+    if isinstance(block, Paragraph):
+        return f"{block.text}\n"
+    if isinstance(block, Overview):
+        facts = "".join(f"- {fact.label}: **{fact.value}** ({fact.note})\n" for fact in block.facts)
+        findings = "".join(f"{number}. {text}\n" for number, text in enumerate(block.findings, 1))
+        return "\n".join(filter(None, (f"{block.lead}\n", facts, findings)))
+    if isinstance(block, Folded):
+        # Indented, not fenced: no line of the text can end it.
+        return f"**{block.title}**\n\n{indent(block.text, ' ' * 4)}\n"
+    if isinstance(block, Picture):
+        caption = block.caption
+        return f"![{caption}](figures/{block.chart.name}.png)\n\n*{caption}*\n"
+    return to_markdown(block)
 
 
 def write_html(title: str, blocks: Sequence[Block], folder: Path) -> None:
     """Write FOLDER/report.html with the charts inside it: it needs nothing else, and fetches nothing.
 
-    Whatever text is in blocks and charts, the page runs no scripts but its own two: its policy names
+    Whatever text is in blocks and charts, the page runs no scripts but its own three: its policy names
     them by their digests, and allows no evaluation of strings.
     """
-    scripts = [script("vega.js"), script("charts.js")]
+    scripts = [script(name) for name in ("vega.js", "tables.js", "charts.js")]
     page = environment().get_template("page.html.j2")
     text = page.render(
         title=title,

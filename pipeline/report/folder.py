@@ -36,10 +36,12 @@ class Report:
         """Start a chapter."""
         self.blocks += [Heading(title), *map(Paragraph, text)]
 
-    def table(self, table: Table, *, short: Table | None = None) -> None:
-        """Write a table's files and show it; `short` (or nothing) goes on the terminal."""
+    def table(
+        self, table: Table, *, short: Table | None = None, shown: Table | None = None
+    ) -> None:
+        """Write a table's files and show it, or `shown`; `short` (or nothing) goes on the terminal."""
         write_table(table, self.folder / "tables")
-        self.blocks.append(table)
+        self.blocks.append(shown or table)
         if short is not None:
             self.summary.append(to_text(short))
 

@@ -1,0 +1,114 @@
+"""The first screen of the report: what was compared, the best result, what the cache saved."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline.core.dataset import ImageData
+from pipeline.evaluation.numbers import fixed, signed
+from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
+from pipeline.evaluation.runs import Run
+from pipeline.report.document import Fact, Overview
+from pipeline.report.findings import best_student, findings, row_of, top1_text, verdict
+from pipeline.report.savings import Savings, savings
+
+
+def overview(
+    runs: Sequence[Run], data: ImageData, frame: pd.DataFrame, networks: pd.DataFrame
+) -> Overview:
+    """The first screen.
+
+    Args:
+        frame: of all results of the runs; networks: a row a network of it (`by_run`).
+    """
+    facts = [*_best(frame, networks), *_largest_gain(frame, networks)]
+    saved = savings(runs)
+    if saved.used:
+        facts.append(_saved(saved))
+    return Overview(_lead(data, networks), tuple(facts), findings(frame, networks))
+
+
+def _lead(data: ImageData, networks: pd.DataFrame) -> str:
+    sections = networks["section"].tolist()
+    students = networks[networks["section"] == "students"]
+    parts = [
+        _counted(sections.count("students"), "student")
+        + (
+            f" by {_counted(students['method'].nunique(), 'method')} from "
+            f"{_counted(students['teacher'].nunique(), 'teacher')}"
+            if len(students)
+            else ""
+        ),
+        f"{_counted(sections.count('baselines'), 'network')} trained alone",
+        f"{_counted(sections.count('teachers'), 'teacher')} in all",
+    ]
+    epochs = sorted(set(networks["epochs"].astype(int)))
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    return (
+        f"Compared on {data.name}: {', '.join(parts)}; {length}, top-1 accuracy on "
+        f"{len(data.test.labels):,} {data.evaluated_on} images after the last."
+    )
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def _best(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
+    best = best_student(networks)
+    if best is None:
+        return
+    row, count = row_of(networks, best), int((networks["section"] == "students").sum())
+    note = f"{row['teacher']} → {row['network']} by {row['trained_with']}, {_runs(row)}"
+    if count > 1:
+        note += f"; the highest of {count} on these very images, which flatters it"
+    yield Fact("Best student, top-1", f"{top1_text(row)} %", note)
+    value = _above_alone(frame, networks, best)
+    if value is not None:
+        label = f"Above {row['network']} alone"
+        yield Fact(label, f"{signed(value.mean)} points", verdict(value))
+
+
+def _largest_gain(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
+    """Where another student than the best one is further above its network alone."""
+    gains = {
+        run: value
+        for run in networks.index[networks["section"] == "students"]
+        if (value := _above_alone(frame, networks, run)) is not None
+    }
+    most = max(gains, key=lambda run: gains[run].mean, default=None)
+    if most is None or most == best_student(networks):
+        return
+    row, value = row_of(networks, most), gains[most]
+    note = f"{row['teacher']} → {row['network']} by {row['trained_with']}, {_runs(row)}; {verdict(value)}"
+    yield Fact("Largest gain over a network alone", f"{signed(value.mean)} points", note)
+
+
+def _above_alone(frame: pd.DataFrame, networks: pd.DataFrame, run: int) -> Difference | None:
+    alone = alone_runs(networks).get(str(networks.loc[run, "network"]))
+    if alone is None:
+        return None
+    return difference(accuracies(frame, run), accuracies(frame, alone))
+
+
+def _runs(row: "pd.Series[Any]") -> str:
+    return _counted(int(row["replicates"]), "run")
+
+
+def _saved(saved: Savings) -> Fact:
+    note = (
+        f"images through a teacher: {millions(saved.used)} would have gone through it in training, "
+        f"{millions(saved.stored)} did for the views that were read"
+    )
+    if saved.seconds is not None and saved.avoided > 0:
+        note += (
+            f"; at the rates that teachers were trained at they are {fixed(saved.seconds / 3600, 1)} hours "
+            "(an upper bound: a pass alone is faster)"
+        )
+    return Fact("Teacher passes avoided", millions(saved.avoided), note)
+
+
+def millions(count: int) -> str:
+    """`18.0 million` from a million on, else all digits."""
+    return f"{fixed(count / 1e6, 1)} million" if abs(count) >= 1e6 else f"{count:,}"

@@ -1,0 +1,103 @@
+"""What the page shows beside the numbers of a table's files: differences, published numbers, the best."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from pipeline.evaluation.numbers import MISSING, fixed, printed, signed
+from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
+from pipeline.report.tables import Cell, Table
+
+SCORES = ("Top-1", "Top-5", "Agreement", "NLL", "ECE")
+LOWER_IS_BETTER = ("NLL", "ECE")
+
+
+def shown_accuracies(
+    table: Table,
+    frame: pd.DataFrame,
+    networks: pd.DataFrame,
+    published: Mapping[str, tuple[str, float]],
+) -> Table:
+    """The table of accuracies with the best marked, and two columns after Top-1.
+
+    Args:
+        table: with a row for each of `networks`.
+        frame: of all results; networks: a row a network of it (`by_run`).
+        published: configuration -> where a number of it was published, and it, in percent.
+    """
+    rows = _marked(table, networks)
+    alone = alone_runs(networks)
+    differences = [_above_alone(frame, networks, run, alone) for run in networks.index]
+    columns = {"Above alone": list(map(_difference_cell, differences))}
+    numbers = [published.get(key) for key in networks["configuration"]]
+    if any(numbers):
+        tops = 100 * networks["top1_accuracy"]
+        columns["Published"] = [_published_cell(*pair) for pair in zip(numbers, tops, strict=True)]
+    place = table.header.index("Top-1") + 1
+    note = (
+        " Above alone: in percentage points of top-1, from the same architecture trained on the labels "
+        "without mixup; small: the 95 % t interval, of paired differences where seeds are shared "
+        "(none with one run). Bold: the best mean among the networks of an architecture."
+    )
+    if "Published" in columns:
+        note += " Published: the number of the study's table, and ours minus it."
+    return replace(
+        table,
+        caption=table.caption + note,
+        header=(*table.header[:place], *columns, *table.header[place:]),
+        rows=tuple(
+            (*row[:place], *more, *row[place:])
+            for row, more in zip(rows, zip(*columns.values(), strict=True), strict=True)
+        ),
+    )
+
+
+def _above_alone(
+    frame: pd.DataFrame, networks: pd.DataFrame, run: int, alone: Mapping[str, int]
+) -> Difference | None:
+    reference = alone.get(str(networks.loc[run, "network"]))
+    if reference is None or reference == run:
+        return None
+    return difference(accuracies(frame, run), accuracies(frame, reference))
+
+
+def _difference_cell(value: Difference | None) -> Cell:
+    return Cell(MISSING) if value is None else Cell(signed(value.mean), small=interval_text(value))
+
+
+def interval_text(value: Difference) -> str:
+    """`+0.50 to +2.56`, the 95 % interval in points; nothing where there is none."""
+    return "" if value.low is None else f"{signed(value.low)} to {signed(value.high)}"
+
+
+def _published_cell(number: tuple[str, float] | None, top1: float) -> Cell:
+    if number is None:
+        return Cell(MISSING)
+    where, value = number
+    return Cell(fixed(value, 2), small=f"{signed(top1 - value)}, {where}")
+
+
+def _marked(table: Table, networks: pd.DataFrame) -> list[list[Cell]]:
+    """The rows with the best of each architecture in bold: as printed, and only among rivals."""
+    rows = [list(row) for row in table.rows]
+    architectures = networks["network"].tolist()
+    for name in SCORES:
+        column, sign = table.header.index(name), -1 if name in LOWER_IS_BETTER else 1
+        values = [_value(row[column].text) for row in rows]
+        for architecture in dict.fromkeys(architectures):
+            rivals = [
+                (sign * value, place)
+                for place, (value, own) in enumerate(zip(values, architectures, strict=True))
+                if own == architecture and value is not None
+            ]
+            best = max((value for value, _ in rivals), default=None)
+            for value, place in rivals if len(rivals) > 1 else ():
+                if value == best:
+                    rows[place][column] = replace(rows[place][column], bold=True)
+    return rows
+
+
+def _value(text: str) -> float | None:
+    middle = text.partition(" ")[0]
+    return None if middle == MISSING else printed(float(middle), 3)
