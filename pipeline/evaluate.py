@@ -34,17 +34,15 @@ from pipeline.paper.chapter import (
 )
 from pipeline.paper.published import check_dataset
 from pipeline.report.accuracy import accuracy_table, calibration_table, short_table
-from pipeline.report.chapters import add_provenance
+from pipeline.report.chapters import add_differences, add_logit_charts, add_losses, add_provenance
 from pipeline.report.chart_data import (
     accuracy_frame,
-    confusion_frame,
     curve_frame,
     tsne_frame,
     vscore_bars,
 )
-from pipeline.report.charts import accuracy_charts, confusion_charts, curve_charts
+from pipeline.report.charts import accuracy_charts, curve_charts
 from pipeline.report.comparison import comparison_table, view_table
-from pipeline.report.confusion import shown_run
 from pipeline.report.feature_charts import tsne_charts, vscore_charts
 from pipeline.report.folder import Report, check_replaceable, replace_report
 from pipeline.report.machine_readable import (
@@ -114,6 +112,7 @@ def write_report(
     report.table(table, short=short_table(networks, setting), shown=shown)
     add_accuracy(report, runs, networks, data, setting)
     add_comparison(report, results, setting)
+    add_differences(report, runs, frame, networks, setting)
     if v_scores is not None:
         add_features(report, runs, vscores, v_scores, setting)
     trained = [run for run in runs if run.kept is None]
@@ -158,18 +157,9 @@ def add_accuracy(
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
         f"dashed: a part of the images mixed; dotted: all. {setting}",
     )
+    add_losses(report, runs, setting)
     report.table(calibration_table(networks, setting))
-    shown = shown_run(runs)
-    if shown is not None:
-        report.pictures(
-            confusion_charts(
-                confusion_frame(shown, data.test.labels, data.class_names),
-                f"{shown.section}/{shown.name}",
-                data.class_names,
-            ),
-            f"Confusion matrix of {shown.section}/{shown.name} (the first student of the parameters), "
-            f"first replicate; shades are fractions of the true class. {setting}",
-        )
+    add_logit_charts(report, runs, data, setting)
 
 
 def add_comparison(report: Report, results: Results, setting: str) -> None:

@@ -218,7 +218,10 @@ def curve_line(chart: alt.Chart, points: bool) -> Any:
 
 
 def confusion_charts(frame: DataFrame, title: str, class_names: Sequence[str]) -> list[Chart]:
-    """Confusion matrix: shades are fractions of the true class, counts are printed where there is room."""
+    """Confusion matrices: shades are fractions of the true class, counts are printed where there is room.
+
+    A panel for each `network` of the frame; without that column one, below the title.
+    """
     many = len(class_names) > MANY_CLASSES
     short = max(map(len, class_names)) <= 3
     side = 480 if many else 34 * len(class_names)
@@ -228,9 +231,13 @@ def confusion_charts(frame: DataFrame, title: str, class_names: Sequence[str]) -
     cells = confusion_cells({"scale": scale, "axis": turned}, {"scale": scale, "axis": axis})
     ink = alt.condition("datum.fraction > 0.5", alt.value("white"), alt.value(INK))
     numbers = cells.mark_text(fontSize=10).encode(text="images:Q", color=ink)
-    chart = alt.layer(cells, *([] if many else [numbers]), view=alt.ViewConfig(stroke=FAINT))
-    chart = chart.properties(title=title, width=side, height=side)
-    return [specify("confusion", chart, frame.round({"fraction": 6}))]
+    layers = alt.layer(cells, *([] if many else [numbers]), view=alt.ViewConfig(stroke=FAINT))
+    frame = frame if "network" in frame else frame.assign(network=title)
+    frame = in_order(frame.round({"fraction": 6}), "network")
+    column = alt.Column("network:N", sort=by_order("network"), header=alt.Header(title=None))
+    return [
+        specify("confusion", layers.properties(width=side, height=side).facet(column=column), frame)
+    ]
 
 
 def confusion_cells(x: Mapping[str, Any], y: Mapping[str, Any]) -> Any:

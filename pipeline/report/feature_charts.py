@@ -41,7 +41,15 @@ def vscore_charts(frame: DataFrame, stem: str) -> list[Chart]:
 
 
 def _vscore_chart(name: str, frame: DataFrame, colours: dict[str, str]) -> Chart:
+    """Panels of a group of classes share their axis, which reaches as far as its highest bar needs."""
     width = max(250, 32 * (len(colours) + 1) * frame.network.nunique())
+    groups = [panel.rpartition(",")[0] for panel in frame["panel"]]
+    frame = in_order(frame.assign(classes=groups), "panel", "classes")
+    rows = [_vscore_row(of, width, colours) for _, of in frame.groupby("classes", sort=False)]
+    return specify(name, alt.vconcat(*rows), frame.drop(columns="classes"))
+
+
+def _vscore_row(frame: DataFrame, width: int, colours: dict[str, str]) -> Any:
     legend = alt.Legend(title=None, orient="top", direction="horizontal")
     values = [alt.Tooltip(f"{column}:Q", format=".4f") for column in ("v_score", "low", "high")]
     base = alt.Chart(ROWS).encode(
@@ -50,23 +58,26 @@ def _vscore_chart(name: str, frame: DataFrame, colours: dict[str, str]) -> Chart
         tooltip=["panel:N", "network:N", "mixup:N", *values],
     )
     shade = alt.Scale(domain=list(colours), range=list(colours.values()))
-    bars = base.mark_bar().encode(
-        y=vscore_axis(alt.Y), color=alt.Color("mixup:N", scale=shade, legend=legend)
-    )
+    highest = float(np.nanmax(frame[["v_score", "high"]].to_numpy(float)))
+    lowest = float(np.nanmin(frame[["low"]].fillna(0).to_numpy(float)))
+    domain = [min(lowest, 0.0), 1.15 * highest or 1.0]
+    axis = alt.Y("v_score:Q", title="V-score", scale=alt.Scale(domain=domain, nice=False))
+    bars = base.mark_bar().encode(y=axis, color=alt.Color("mixup:N", scale=shade, legend=legend))
     lines = base.mark_rule(color=INK).encode(y="low:Q", y2="high:Q")
     top = "datum.high === null ? datum.v_score : datum.high"
     text = base.transform_calculate(top=top).mark_text(dy=-6, fontSize=9, color=INK)
-    text = text.encode(y="top:Q", text=alt.Text("v_score:Q", format=".2f"))
+    digits = ".2f" if highest >= 0.2 else ".3f"
+    text = text.encode(y="top:Q", text=alt.Text("v_score:Q", format=digits))
     header = alt.Header(title=None, labelAnchor="start")
-    return specify(
-        name,
+    place = int(frame["classes_order"].iloc[0])
+    return (
         alt.layer(bars, lines, text)
+        .transform_filter(f"datum.classes_order === {place}")
         .properties(width=width, height=200)
         .facet(
             alt.Facet("panel:N", sort=by_order("panel"), header=header),
             columns=2 if width < MAX_PANEL_WIDTH else 1,
-        ),
-        in_order(frame, "panel"),
+        )
     )
 
 
