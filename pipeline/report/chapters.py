@@ -49,8 +49,9 @@ def add_losses(report: Report, runs: Sequence[Run], setting: str) -> None:
     """Losses and learning rate over training."""
     report.pictures(
         loss_charts(loss_frame(runs)),
-        "Loss on the images of training (each method's own, so that methods do not compare), loss on the "
-        f"evaluated images, and learning rate: mean over the replicates, by epoch. {setting}",
+        "Loss on the images of training (each method's own, so that methods do not compare); on the "
+        "evaluated images, cross-entropy of the logits as they are (rescaled and zscore train another "
+        f"scale); and learning rate: mean over the replicates, by epoch. {setting}",
     )
 
 
@@ -59,7 +60,8 @@ def add_logit_charts(report: Report, runs: Sequence[Run], data: ImageData, setti
     report.pictures(
         reliability_charts(reliability_frame(runs, data.test.labels)),
         f"Reliability: accuracy against confidence in {ECE_BINS} bins, as the ECE has them, first replicate; "
-        "the larger a dot, the more images. Below the diagonal a network is surer than it is right. "
+        "the larger a dot, the more images; lines: the gaps that the ECE averages. Below the diagonal a "
+        "network is surer than it is right. "
         f"Logits are on the scale that the method trains. {setting}",
     )
     shown = shown_run(runs)

@@ -14,17 +14,17 @@ from pipeline.report.charts import page_names
 from pipeline.report.render import ROWS, Chart, by_order, in_order, specify
 from pipeline.report.theme import FAINT, GREY, NO_MIXUP
 
-PANELS_PER_CHART = 24
-COLUMNS = 6
+PANELS_PER_CHART = 20
+COLUMNS = 5
 MANY_CLASSES = 24
-RELIABILITY = ("network", "confidence", "accuracy", "images", "low", "high")
+RELIABILITY = ("network", "confidence", "accuracy", "images")
 
 
 def reliability_frame(runs: Sequence[Run], labels: NDArray[np.int32]) -> pd.DataFrame:
     """Reliability of the first replicate of each network whose logits are at hand: a row a filled bin.
 
-    `confidence` (mean) and `accuracy` are fractions of the `images` of a bin, which goes from `low` to
-    `high`. Bins and scale are those of the ECE: `rescaled` and `zscore` take probabilities of scaled logits.
+    `confidence` (mean) and `accuracy` are fractions of the `images` of a bin.
+    Bins and scale are those of the ECE: `rescaled` and `zscore` take probabilities of scaled logits.
     """
     rows = []
     for run in (run for run in runs if run.kept is None):
@@ -34,12 +34,10 @@ def reliability_frame(runs: Sequence[Run], labels: NDArray[np.int32]) -> pd.Data
         right = predicted == labels
         rows += [
             (
-                f"{run.section}/{run.name}",
+                run.name if run.section == "students" else f"{run.section}/{run.name}",
                 float(confidence[inside].mean()),
                 float(right[inside].mean()),
                 int(inside.sum()),
-                place / ECE_BINS,
-                (place + 1) / ECE_BINS,
             )
             for place in range(ECE_BINS)
             if (inside := members == place).any()
@@ -67,10 +65,10 @@ def _reliability_chart(name: str, frame: pd.DataFrame) -> Chart:
             "images:Q",
         ]
     )
-    bars = base.mark_bar(color=NO_MIXUP, opacity=0.35, stroke="white", strokeWidth=0.5).encode(
-        x=alt.X("low:Q", scale=unit, axis=axis, title="confidence"),
-        x2="high:Q",
-        y=alt.Y("accuracy:Q", scale=unit, axis=axis, title="accuracy"),
+    gaps = base.mark_rule(color="#d55e00", strokeWidth=2, opacity=0.6).encode(
+        x=alt.X("confidence:Q", scale=unit, axis=axis, title="confidence"),
+        y=alt.Y("confidence:Q", scale=unit, axis=axis, title="accuracy"),
+        y2="accuracy:Q",
     )
     points = base.mark_circle(color=NO_MIXUP, opacity=0.9).encode(
         x=alt.X("confidence:Q", scale=unit, title="confidence"),
@@ -80,12 +78,12 @@ def _reliability_chart(name: str, frame: pd.DataFrame) -> Chart:
     diagonal = alt.Chart(ROWS).mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1)
     line = diagonal.encode(x=alt.X("corner:Q", scale=unit), y=alt.Y("corner:Q", scale=unit))
     frame = in_order(frame, "network")
-    # The diagonal needs a row at either corner of every panel, which bars and points leave out.
+    # The diagonal needs a row at either corner of every panel, which gaps and points leave out.
     corners = frame.drop_duplicates("network")[["network", "network_order"]]
     ends = [corners.assign(corner=value) for value in (0.0, 1.0)]
-    header = alt.Header(title=None, labelFontSize=10, labelLimit=150)
-    layers = alt.layer(bars, points, line, view=alt.ViewConfig(stroke=FAINT))
-    chart = layers.properties(width=130, height=130).facet(
+    header = alt.Header(title=None, labelFontSize=9)
+    layers = alt.layer(gaps, points, line, view=alt.ViewConfig(stroke=FAINT))
+    chart = layers.properties(width=165, height=165).facet(
         alt.Facet("network:N", sort=by_order("network"), header=header), columns=COLUMNS
     )
     return specify(name, chart, pd.concat([frame, *ends], ignore_index=True))
