@@ -54,8 +54,12 @@ def test_the_report_is_complete(finished):
     }
     pictures = (
         "accuracy",
+        "classes",
         "confusion",
         "curves",
+        "differences",
+        "losses",
+        "reliability",
         "vscores",
         "vscores-l2",
         "tsne-similar",
@@ -111,7 +115,7 @@ def test_scattered_features_have_the_lower_v_score(finished):
 def test_the_html_report_needs_nothing_else(finished):
     root, _, _ = finished
     text = (root / "reports" / "report.html").read_text(encoding="utf-8")
-    assert text.count('<figure class="chart"') == 7
+    assert text.count('<figure class="chart"') == 11
     assert "200 test images" in text
     assert "8 views" in text
     markdown = (root / "reports" / "report.md").read_text(encoding="utf-8")
