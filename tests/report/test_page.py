@@ -14,8 +14,21 @@ from pipeline.report.chart_data import tsne_frame
 from pipeline.report.charts import accuracy_charts, confusion_charts, curve_charts
 from pipeline.report.feature_charts import tsne_charts, vscore_charts
 from pipeline.report.folder import Report
+from pipeline.report.logit_charts import (
+    RELIABILITY,
+    class_charts,
+    class_frame,
+    reliability_charts,
+)
 from pipeline.report.render import Chart, write_chart
 from pipeline.report.tables import Table, cells
+from pipeline.report.training_charts import (
+    DIFFERENCES,
+    LOSSES,
+    MEASURES,
+    difference_charts,
+    loss_charts,
+)
 from pipeline.report.tsne import Panel
 
 HARM = "document.title=`harmed`"
@@ -54,6 +67,18 @@ def server():
 
 def strange_charts(names: list[str]) -> list[Chart]:
     """A chart of every kind, with those names wherever a name can stand."""
+    rows = [
+        (0, n, m, n, "#0072b2", (1, 0), e, 0.5) for n in names for m in MEASURES for e in (1, 2)
+    ]
+    losses = DataFrame(rows, columns=LOSSES)
+    rows = [(n, n, n, seed, 0.5, 0.5, 0.1, 0.9) for n in names for seed in (0, 1)]
+    differences = DataFrame(rows, columns=DIFFERENCES)
+    rows = [(n, 0.5, 0.4, 3) for n in names]
+    reliability = DataFrame(rows, columns=RELIABILITY)
+    logits = np.eye(len(names), dtype="f4")
+    classes = class_frame(
+        {"student": logits, "teacher": logits[::-1]}, np.arange(len(names), dtype="i4"), names
+    )
     rows = [(n, n, n, n, 0.5, i, 50.0 + i, 50.5, 50.0, 51.0, n) for n in names for i in (0, 1)]
     accuracy = ["group", "name", "network", "loss", "share", "replicate", "accuracy"]
     accuracy = DataFrame(rows, columns=[*accuracy, "mean", "low", "high", "printed"])
@@ -67,6 +92,10 @@ def strange_charts(names: list[str]) -> list[Chart]:
     points, labels = np.random.default_rng(0).random((40, 2)), np.arange(40) % len(names)
     panels = [Panel(n, None, "test", points.astype("f4"), labels.astype("i4")) for n in names[:2]]
     return [
+        *loss_charts(losses),
+        *difference_charts(differences),
+        *reliability_charts(reliability),
+        *class_charts(classes, names[0]),
         *accuracy_charts(accuracy),
         *curve_charts(curves),
         *confusion_charts(confusion, names[0], names),
@@ -104,7 +133,7 @@ def test_text_of_strangers_is_text(tmp_path, server):
     assert page.errors == []
     assert page.title == "Decant report"
     assert visits == []
-    assert len(page.drawings) == len(charts) == 5
+    assert len(page.drawings) == len(charts) == 9
     for name in names:
         wanted = " ".join(name.split())
         for drawing in page.drawings:
@@ -123,7 +152,7 @@ def test_a_page_names_the_only_scripts_that_may_run(tmp_path):
     assert [source[:8] for source in scripts.split()] == ["'sha256-"] * 3
     assert "\u2028" not in re.sub(r"<p>.*?</p>|<th .*?</th>|aria-label=\"[^\"]*\"", "", text)
     blocks = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
-    assert [bool(json.loads(block)[1]["data"]) for block in blocks] == [True] * 5
+    assert [bool(json.loads(block)[1]["data"]) for block in blocks] == [True] * 9
     markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     links = re.findall(r'<[^>]*\b(?:src|href)\s*=\s*"([^"]*)', markup)
     assert {link[0] for link in links} == {"#"}, "the page's own"
