@@ -187,13 +187,15 @@ def _difference_chart(name: str, frame: pd.DataFrame) -> Chart:
     )
     once = base.transform_filter("datum.first === 1")
     # An interval of two seeds may be wider than the picture: it is cut there, its numbers are in the tooltip.
+    # (Vega would number its clip paths by chance.)
     ends = [alt.Tooltip(f"{end}:Q", format="+.2f") for end in ("mean", "low", "high")]
     span = [float(frame["difference"].min()), float(frame["difference"].max())]
     margin = 0.35 * (max(span[1], 0) - min(span[0], 0)) or 1.0
     domain = [min(span[0], 0) - margin, max(span[1], 0) + margin]
+    frame = frame.assign(left=frame["low"].clip(*domain), right=frame["high"].clip(*domain))
     scale = alt.Scale(domain=domain, nice=False)
-    lines = once.mark_rule(strokeWidth=1.5, clip=True).encode(
-        x=alt.X("low:Q", scale=scale, title=title), x2="high:Q", tooltip=["network:N", *ends]
+    lines = once.mark_rule(strokeWidth=1.5).encode(
+        x=alt.X("left:Q", scale=scale, title=title), x2="right:Q", tooltip=["network:N", *ends]
     )
     means = once.mark_tick(thickness=2.5, size=15).encode(
         x=alt.X("mean:Q", scale=scale, title=title), tooltip=["network:N", *ends]
