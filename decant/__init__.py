@@ -1,8 +1,7 @@
 """Decant in Python: a teacher's store, what a student sees of it, and all results.
 
->>> import decant
->>> store = decant.open("resnet20")  # doctest: +SKIP
->>> for batch in store.loader(share=0.5, epoch=3): ...  # doctest: +SKIP
+    store = decant.open("resnet20")
+    for batch in store.loader(share=0.5, epoch=3): ...
 
 Importing this imports neither torch nor zarr; what a name needs is imported when it is first used.
 """

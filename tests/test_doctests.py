@@ -8,7 +8,11 @@ import pytest
 from workspaces import ROOT
 
 EXAMPLE = re.compile(r"^ *>>> ", re.MULTILINE)
-FILES = [path for room in ("pipeline", "stages") for path in sorted((ROOT / room).rglob("*.py"))]
+FILES = [
+    path
+    for room in ("decant", "pipeline", "stages")
+    for path in sorted((ROOT / room).rglob("*.py"))
+]
 EXAMPLES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): count
     for path in FILES
