@@ -39,7 +39,7 @@ _BAR = 20  # columns of a certain class
 )
 @click.option(
     "-n",
-    "count",
+    "--count",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,

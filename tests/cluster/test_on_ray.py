@@ -94,7 +94,11 @@ def environment(**more):
 
 
 def results(folder):
-    return {name: data for name, data in tree(folder).items() if not name.endswith("timing.json")}
+    return {
+        name: data
+        for name, data in tree(folder).items()
+        if not name.endswith(("timing.json", "metrics.jsonl"))
+    }
 
 
 def test_a_local_cluster_trains_what_this_process_trains(tmp_path):

@@ -104,7 +104,11 @@ def away(job, data, folder, machine, engine):
 
 
 def results(folder):
-    return {name: data for name, data in tree(folder).items() if not name.endswith("timing.json")}
+    return {
+        name: data
+        for name, data in tree(folder).items()
+        if not name.endswith(("timing.json", "metrics.jsonl"))
+    }
 
 
 def elsewhere(store, monkeypatch):
@@ -318,7 +322,7 @@ def test_a_record_is_the_last_of_a_replicate_s_files(few_digits, tmp_path, machi
     away(teacher(few_digits, replicates=1), few_digits, tmp_path / "a", machine, engine)
     names = [m.name for m in engine.messages if isinstance(m, NewFile) and m.name != CHECKPOINT]
     assert names[-1] == "record.json"
-    assert len(names) == 6
+    assert len(names) == 7
     kinds = [type(m) for m in engine.messages if isinstance(m, NewFile | Done | Tick)]
     assert kinds[-1] is Done
     assert json.loads((tmp_path / "a/replicate-0/record.json").read_text())["replicate"] == 0

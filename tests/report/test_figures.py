@@ -162,7 +162,7 @@ def test_the_first_student_s_confusions_are_shown(runs, tmp_path):
         assert frame["images"].sum() == len(data.test.labels)
         assert frame.groupby("actual")["fraction"].sum().tolist() == pytest.approx([1] * 6)
         (chart,) = confusion_charts(frame, "students/big-small-kd", names)
-        printed = [layer["mark"]["type"] for layer in chart.specification["layer"]]
+        printed = [layer["mark"]["type"] for layer in chart.specification["spec"]["layer"]]
         assert printed == (["rect", "text"] if len(names) < 24 else ["rect"])
         write_chart(chart, tmp_path / "figures")
         assert (tmp_path / "figures" / "confusion.png").stat().st_size > 0

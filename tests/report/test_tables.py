@@ -82,7 +82,7 @@ def test_html_escapes_what_html_reads():
     text = environment().get_template("table.html.j2").module.table(TABLE)
     assert "A &amp; B" in text
     assert "&lt;it&gt;" in text
-    assert "<b>2.00</b><small>+1.00</small>" in text
+    assert "<b>2.00</b></span><small>+1.00</small>" in text
 
 
 def test_text_aligns_columns():

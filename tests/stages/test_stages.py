@@ -231,7 +231,7 @@ def test_work_done_by_hand_is_what_dvc_s_stage_finds(work):
     [
         ([], "name the students to train"),
         (["plain", "--all"], "not both"),
-        (["plain", "other", "--out", "x"], "--out is for one student"),
+        (["plain", "plain", "--out", "x"], "--out is for one student"),
     ],
 )
 def test_which_entries_is_said_in_one_way(work, arguments, message):

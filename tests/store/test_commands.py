@@ -189,7 +189,7 @@ def test_a_store_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert output("info", "resnet20.zarr").startswith("data/stores/resnet20.zarr: complete")
     assert output("ls").splitlines()[1].split()[:2] == ["resnet20", "digits"]
     # One that is not there is looked for there too, so that the advice names the right path.
-    assert "`dvc pull data/stores/resnet56.zarr`" in run("verify", "resnet56", code=1).output
+    assert "`dvc pull data/stores/wrn_40_2.zarr`" in run("verify", "wrn_40_2", code=1).output
 
 
 def test_ls_lists_every_store(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_end_of_dvc_is_the_end_of_the_command(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["resnet99", "--views", "10"], "dumps.resnet99: no such store; valid names: resnet20,"),
+        (["resnet99", "--views", "10"], "no store 'resnet99'; did you mean resnet20?"),
         (["resnet20", "--views", "8"], "has 8 plain, 8 mixed views"),
         (["resnet20", "--views", "2"], "to have fewer, edit the parameter file"),
     ],

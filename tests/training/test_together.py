@@ -146,7 +146,7 @@ def test_an_error_ends_all(setup, tmp_path):
     with pytest.raises(InterruptedError, match="2"):
         fit_together(three.lanes, CPU)
     assert three.ended == {}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "metrics.jsonl"]
 
 
 def test_different_lengths_and_networks(setup):
