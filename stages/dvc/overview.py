@@ -13,13 +13,7 @@ from stages.dvc.upstream import SECTIONS, entries
 from stages.shared.kept_yaml import load_kept
 
 State = Literal["running", "done", "elsewhere", "stale", "missing"]
-STATES: dict[State, str] = {
-    "running": "running",
-    "done": "done",
-    "elsewhere": "elsewhere",
-    "stale": "stale",
-    "missing": "missing",
-}
+STATES: tuple[State, ...] = ("running", "done", "elsewhere", "stale", "missing")
 _OF_LOCK: dict[str, State] = {
     "done": "done",
     "elsewhere": "elsewhere",
