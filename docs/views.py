@@ -25,8 +25,8 @@ from pandas import DataFrame
 from torch import Tensor
 
 from pipeline.compute import pick_device, set_up
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.files import PREPARED, canonical_json
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section

@@ -8,8 +8,8 @@ from typing import Any
 
 from pandas import DataFrame
 
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section

@@ -18,7 +18,8 @@ import torch
 
 from pipeline.cluster.tasks import Beat, Fault, Note
 from pipeline.compute import ROOMS, code_digest, pick_device, set_up, versions
-from pipeline.core.dataset import DatasetError, ImageData, fingerprint
+from pipeline.core.dataset import ImageData, fingerprint
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.errors import DecantError, is_mistake
 from pipeline.core.files import WorkFolder, WorkFolderBusyError
 from pipeline.core.machine import Machine

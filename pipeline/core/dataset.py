@@ -14,48 +14,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as model
 
 from pipeline.core.arrays import read_array
-from pipeline.core.errors import DecantError
-from pipeline.core.params import STRICT, read
+from pipeline.core.dataset_facts import SCHEMA, DatasetError, damaged, read_facts
+from pipeline.core.normalisation import Channels, Normalisation
+from pipeline.core.params import read
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
-Channels = tuple[float, float, float]
-
-SCHEMA = 1
-
-_Mean = Annotated[float, Field(ge=0, le=1, description="of pixel/255")]
-_Deviation = Annotated[float, Field(gt=0, le=1, description="of pixel/255")]
-_AnyDeviation = Annotated[float, Field(gt=0)]
-Means = tuple[_Mean, _Mean, _Mean]
-Deviations = tuple[_Deviation, _Deviation, _Deviation]
-
-
-class DatasetError(DecantError):
-    """A data set that is missing, damaged or not what was asked for; says how to mend it."""
-
-
-@model(frozen=True, config=STRICT)
-class Normalisation:
-    """What is done to an image before a network sees it: (pixel / 255 - mean) / std, per channel."""
-
-    mean: Means
-    std: tuple[_AnyDeviation, _AnyDeviation, _AnyDeviation]
-
-    def facts(self) -> dict[str, list[float]]:
-        """As records and manifests state it."""
-        return {"mean": list(self.mean), "std": list(self.std)}
-
-    def __str__(self) -> str:
-        mean, std = (" ".join(f"{x:.4g}" for x in values) for values in (self.mean, self.std))
-        return f"mean {mean}, std {std}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +133,7 @@ def load_prepared(folder: Path) -> ImageData:
     Raises `DatasetError` where a file is missing, unreadable, of another shape or dtype, or where
     the images, labels or names are not those of the recorded fingerprint.
     """
-    facts = _read_facts(folder)
+    facts = read_facts(folder)
     try:
         data = ImageData(
             name=str(facts["name"]),
@@ -179,10 +149,10 @@ def load_prepared(folder: Path) -> ImageData:
     except DatasetError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _damaged(folder / "dataset.json", f"entry missing or malformed: {error}") from error
+        raise damaged(folder / "dataset.json", f"entry missing or malformed: {error}") from error
     digest = fingerprint(data.train, data.test, data.class_names)
     if digest != data.fingerprint:
-        raise _damaged(
+        raise damaged(
             folder,
             f"its images, labels or class names have changed (fingerprint {digest[:12]}..., "
             f"recorded {data.fingerprint[:12]}...)",
@@ -190,44 +160,12 @@ def load_prepared(folder: Path) -> ImageData:
     return data
 
 
-def read_class_names(folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Name and class names of a prepared data set, without reading its images.
-
-    Raises `DatasetError` where there is none, or a damaged one.
-    """
-    facts = _read_facts(folder)
-    names = facts.get("class_names")
-    if not isinstance(names, list):
-        raise _damaged(folder / "dataset.json", "entry missing or malformed: class_names")
-    return str(facts.get("name")), tuple(str(name) for name in names)
-
-
-def _damaged(path: Path, what: str) -> DatasetError:
-    return DatasetError(
-        f"{path}: {what}. Make the prepared data set again (`dvc repro prepare`) or pull it "
-        "(`dvc pull`)."
-    )
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"is not JSON ({error})") from error
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise _damaged(path, f"is not of schema {SCHEMA}")
-    return facts
-
-
 def _read_split(folder: Path, name: str, facts: Mapping[str, Any]) -> Split:
     count, shape = int(facts[f"{name}_images"]), tuple(facts["image_shape"])
     images = _read_array(folder / f"{name}_images.npy", "|u1", (count, *shape))
     labels = _read_array(folder / f"{name}_labels.npy", "<i4", (count,))
     if count and not 0 <= labels.min() <= labels.max() < len(facts["class_names"]):
-        raise _damaged(folder / f"{name}_labels.npy", "holds labels that have no class name")
+        raise damaged(folder / f"{name}_labels.npy", "holds labels that have no class name")
     return Split(images=images, labels=labels.astype(np.int32))
 
 
@@ -235,11 +173,11 @@ def _read_array(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     try:
         array = read_array(path)
     except OSError as error:
-        raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
+        raise damaged(path, f"cannot be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if array.dtype.str != dtype or array.shape != shape:
-        raise _damaged(path, f"expected {dtype} {shape}, found {array.dtype.str} {array.shape}")
+        raise damaged(path, f"expected {dtype} {shape}, found {array.dtype.str} {array.shape}")
     return np.ascontiguousarray(array)
 
 

@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.files import STORES, VERSIONS
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compute import open_work, precision_warning, set_up, work_device
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder
 from pipeline.core.machine import load_machine

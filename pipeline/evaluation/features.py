@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.dataset import Channels, ImageData, Split
+from pipeline.core.dataset import ImageData, Split
 from pipeline.core.files import work_key
+from pipeline.core.normalisation import Channels
 from pipeline.evaluation.remembered import read_arrays, write_arrays
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.workers import in_threads

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset_params import load_dataset
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.files import canonical_json, durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section

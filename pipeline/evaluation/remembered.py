@@ -1,4 +1,4 @@
-"""Arrays that took long, kept in files between runs: results of functions, and features.
+"""What took long, kept in files between runs: results of functions, features, drawn charts.
 
 (joblib's Memory would unpickle what lies there; these files hold numbers, checked against a digest.)
 """
@@ -65,6 +65,21 @@ def remembered(version: int) -> Callable[[Callable[P, Arrays]], Callable[P, Arra
         return call
 
     return wrap
+
+
+def remember_latest(
+    name: str, facts: Any, make: Callable[[], dict[str, Arrays]]
+) -> dict[str, Arrays]:
+    """What `make` returns, kept under a name until the facts that it depends on (as JSON) change."""
+    if not _folders:
+        return make()
+    path = _folders[-1] / f"{name}.safetensors"
+    key = np.frombuffer(work_key(facts).encode("ascii"), np.uint8)
+    known = read_arrays(path) or {}
+    if not np.array_equal(known.pop("key", ()), key):
+        known = make()
+        write_arrays({**known, "key": key}, path)
+    return known
 
 
 def _fact(value: Any) -> Any:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pipeline.core.dataset import Deviations, Means, Normalisation
+from pipeline.core.normalisation import Deviations, Means, Normalisation
 from pipeline.core.params import Fraction, Seed, checked
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.class_names import class_numbers
-from pipeline.core.dataset import DatasetError, read_class_names
+from pipeline.core.dataset_facts import DatasetError, read_class_names
 from pipeline.core.dataset_params import CLASS_NAMES, DatasetParams
 from pipeline.core.files import PREPARED
 from pipeline.core.names import load

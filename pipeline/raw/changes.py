@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset import DatasetError
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import PREPARED, durable_write
 from pipeline.core.machine import load_machine

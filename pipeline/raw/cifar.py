@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.core.dataset import DatasetError, Split
+from pipeline.core.dataset import Split
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.raw.torchvision_compat import torchvision
 
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, YCBCRSUBSAMPLING, TiffImageFile
 
-from pipeline.core.dataset import DatasetError, Images
+from pipeline.core.dataset import Images
+from pipeline.core.dataset_facts import DatasetError
 
 # The content of a file selects the decoder, never its name. Pillow's other decoders (among them PostScript,
 # which runs Ghostscript) are not safe for files from anywhere.

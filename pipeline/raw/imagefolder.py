@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.core.class_names import class_name_problem, composed
-from pipeline.core.dataset import DatasetError, Labels
+from pipeline.core.dataset_facts import DatasetError
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = frozenset(
@@ -27,10 +25,10 @@ _PARTS = frozenset(("train", "training", "testing", "eval", *_TEST_FOLDERS))
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Image files and their class indices, i4 [N]."""
+    """Image files and their class indices."""
 
     paths: tuple[Path, ...]
-    labels: Labels
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ class _Lister:
             images = self._images(folder)
             paths += images
             labels += [label] * len(images)
-        return Listing(tuple(paths), np.asarray(labels, dtype=np.int32))
+        return Listing(tuple(paths), tuple(labels))
 
     def remarks(self) -> list[str]:
         """Which types of files were ignored, and which subfolders of classes were read."""

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.core.dataset import DatasetError, ImageData, Images, Labels, Split, fingerprint
-from pipeline.core.dataset_params import DatasetParams, channel_statistics
+from pipeline.core.asked_dataset import channel_statistics
+from pipeline.core.dataset import ImageData, Images, Labels, Split, fingerprint
+from pipeline.core.dataset_facts import DatasetError
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.raw import imagefolder
 from pipeline.raw.image_files import UnreadableImagesError, read_images
 
@@ -222,7 +224,7 @@ def _imagefolder(params: DatasetParams, root: Path) -> _Source:
             paths = [listing.paths[index] for index in indices]
             return read_images(paths, params.image_size, progress)
 
-        return _Pool(listing.labels, read)
+        return _Pool(np.asarray(listing.labels, dtype=np.int32), read)
 
     test = None if folder.test is None else pool(folder.test)
     notes = {"files_ignored": folder.ignored}

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset import DatasetError, ImageData, save_prepared
+from pipeline.core.dataset import ImageData, save_prepared
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import PREPARED, WORK, WorkFolder, work_key
 from pipeline.core.machine import load_machine

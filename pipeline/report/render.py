@@ -3,17 +3,23 @@
 import io
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import altair
+import numpy as np
 import pandas
+import PIL
 import vl_convert
+from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.evaluation.remembered import remember_latest
 from pipeline.report.pdf import ordered
 from pipeline.report.theme import CONFIG
 
+DRAWING = 1  # version of the code that draws
 PIXELS_PER_INCH = 144  # a chart's own pixels are 1/72 inch
 ROWS = altair.NamedData("rows")
 
@@ -74,10 +80,23 @@ def write_chart(chart: Chart, folder: Path) -> None:
     vector = folder.parent / "vector"
     for each in (folder, vector):
         each.mkdir(parents=True, exist_ok=True)
-    svg = vl_convert.vegalite_to_svg(chart.specification, allowed_base_urls=[])
-    (vector / f"{chart.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
-    (vector / f"{chart.name}.pdf").write_bytes(ordered(vl_convert.svg_to_pdf(svg)))
-    (folder / f"{chart.name}.png").write_bytes(as_png(svg))
+    specification = chart.specification
+    facts = [DRAWING, version("vl-convert-python"), PIL.__version__, specification]
+    drawn = remember_latest(f"drawn-{chart.name}", facts, lambda: draw(specification))
+    for kind, content in drawn.items():
+        place = folder if kind == "png" else vector
+        (place / f"{chart.name}.{kind}").write_bytes(content.tobytes())
+
+
+def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
+    """The bytes of a chart's files, by their kind; `DRAWING` grows where these change."""
+    svg = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    files = {
+        "svg": svg.encode("utf-8"),
+        "pdf": ordered(vl_convert.svg_to_pdf(svg)),
+        "png": as_png(svg),
+    }
+    return {kind: np.frombuffer(content, np.uint8) for kind, content in files.items()}
 
 
 def as_png(svg: str) -> bytes:

@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pipeline.core.dataset import ImageData, Normalisation
+from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.files import canonical_json
+from pipeline.core.normalisation import Normalisation
 from pipeline.core.params import checked, read
 
 T = TypeVar("T")

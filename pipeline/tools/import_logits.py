@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.dataset_params import load_dataset
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder, work_key
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset

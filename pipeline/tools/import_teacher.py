@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compute import pick_device, set_up
-from pipeline.core.dataset import ImageData, Normalisation
-from pipeline.core.dataset_params import load_dataset
+from pipeline.core.asked_dataset import load_dataset
+from pipeline.core.dataset import ImageData
 from pipeline.core.machine import Machine, load_machine
+from pipeline.core.normalisation import Normalisation
 from pipeline.core.progress import Display, counter
 from pipeline.models.catalogue import canonical_name
 from pipeline.models.network import Network

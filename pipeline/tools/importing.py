@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from pipeline.core.dataset import Normalisation
+from pipeline.core.normalisation import Normalisation
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import (
     TOLERANCE,

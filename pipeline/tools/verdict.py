@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compute import pick_device, set_up
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, counter

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pipeline.core.dataset import ImageData, Normalisation
+from pipeline.core.dataset import ImageData
 from pipeline.core.files import WorkFolder
+from pipeline.core.normalisation import Normalisation
 from pipeline.core.params import ParamsError, read
 from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest

@@ -88,7 +88,7 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
         console.print(f"This clone has a part of the results: {shown}")
     before = _modified(SUMMARY)
     if not any(argument.startswith("-") for argument in arguments):
-        run_waves(goals, options)
+        run_waves(lock, goals, options)
     looked_at = [] if set(UNCHECKED) & set(arguments) else goals
     status = reproduce_and_look([*options, *arguments], looked_at)
     if looked_at:

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from pipeline.compute import open_work, work_device
+from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.dataset_params import load_dataset
 from pipeline.core.errors import DecantError, is_mistake
 from pipeline.core.files import PREPARED, STORES, TEACHERS, WORK, WorkFolder
 from pipeline.core.machine import load_machine

@@ -21,16 +21,17 @@ TOGETHER = "stages.dvc.together"
 INTERRUPTED = 130
 
 
-def run_waves(goals: Sequence[str], options: Sequence[str]) -> None:
+def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
     """Make what the goals lack, up to the students, where that is two trainings or more.
 
     Args:
+        lock: as it was read when this command began.
         goals: stages that were asked for.
         options: of `dvc repro`, for a clone with a part of the results.
 
     Ends the process where a stage failed, when the others of its wave are recorded.
     """
-    lacks = lacking_stages(goals)
+    lacks = Clone(lock, goals).wanted()[1]
     if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
         return
     first = [stage for stage in lacks if stage in ("check", "prepare")]

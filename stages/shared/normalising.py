@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:  # for a quick --help
-    from pipeline.core.dataset import Channels, Normalisation
+    from pipeline.core.normalisation import Channels, Normalisation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def normalisation_options(function: F) -> F:
 
 def given_normalisation(mean: "Channels | None", std: "Channels | None") -> "Normalisation | None":
     """What the two options say; None where neither is given. Raises click.UsageError."""
-    from pipeline.core.dataset import Deviations, Means, Normalisation
+    from pipeline.core.normalisation import Deviations, Means, Normalisation
     from pipeline.core.params import read
 
     if (mean is None) != (std is None):

@@ -4,14 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.core.dataset import (
-    DatasetError,
-    ImageData,
-    Split,
-    fingerprint,
-    load_prepared,
-    save_prepared,
-)
+from pipeline.core.dataset import ImageData, Split, fingerprint, load_prepared, save_prepared
+from pipeline.core.dataset_facts import DatasetError
 
 
 def make_split(count: int, seed: int) -> Split:

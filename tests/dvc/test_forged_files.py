@@ -13,7 +13,8 @@ from PIL import Image
 from report_samples import sample_data, write_run
 
 from pipeline.core.arrays import read_array
-from pipeline.core.dataset import DatasetError, load_prepared, save_prepared
+from pipeline.core.dataset import load_prepared, save_prepared
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.params import ParamsError, load_yaml
 from pipeline.evaluation.runs import Run
 from pipeline.models.weights import CheckpointError, load_weights

@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from pipeline.core.dataset import DatasetError
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.raw.cifar import read_cifar
 from pipeline.raw.torchvision_compat import torchvision
 

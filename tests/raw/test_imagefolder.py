@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.core.dataset import DatasetError
+from pipeline.core.dataset_facts import DatasetError
 from pipeline.raw.image_files import read_images
 from pipeline.raw.imagefolder import find_images
 from pipeline.store.format.manifest import DatasetInfo
@@ -23,7 +23,7 @@ def test_classes_and_files_come_in_the_order_of_their_names(tmp_path):
     folder = find_images(tmp_path, None)
     assert folder.class_names == ("a", "b")
     assert [path.name for path in folder.train.paths] == ["x.png", "10.png", "2.png"]
-    assert folder.train.labels.tolist() == [0, 1, 1]
+    assert folder.train.labels == (0, 1, 1)
     assert folder.test is not None
     assert [path.name for path in folder.test.paths] == ["y.png", "z.png"]
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.core.dataset_params import CLASS_NAMES, DatasetParams, channel_statistics
+from pipeline.core.asked_dataset import channel_statistics
+from pipeline.core.dataset_params import CLASS_NAMES, DatasetParams
 from pipeline.raw import load as datasets
 from pipeline.raw.load import DatasetError, load_raw
 

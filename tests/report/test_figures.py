@@ -14,8 +14,10 @@ from report_samples import (
 )
 
 from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.remembered import remember_in
 from pipeline.evaluation.runs import SECTIONS, describe, load_runs
 from pipeline.evaluation.vscores import group_features, vscore_runs
+from pipeline.report import render
 from pipeline.report.chart_data import (
     accuracy_curve,
     accuracy_frame,
@@ -28,7 +30,7 @@ from pipeline.report.chart_data import (
 from pipeline.report.charts import accuracy_charts, confusion_charts, curve_charts, pages
 from pipeline.report.confusion import confusion_matrix, shown_run
 from pipeline.report.feature_charts import tsne_charts, vscore_charts
-from pipeline.report.render import write_chart
+from pipeline.report.render import Chart, draw, write_chart
 from pipeline.report.tsne import tsne_panels
 
 CLASSES = {"similar": (1, 2, 3), "different": (0, 4, 5)}
@@ -142,6 +144,29 @@ def test_the_same_runs_give_the_same_files(runs, vscores, tmp_path):
             word in content for word in (b"CreationDate", b"ModDate", b"dc:date", b"/ID")
         )
         assert not name.endswith("png") or b"tEXt" not in content
+
+
+def test_a_chart_is_drawn_again_where_it_has_changed_or_what_is_kept_is_damaged(
+    runs, tmp_path, monkeypatch
+):
+    (chart,) = accuracy_charts(accuracy_frame(runs))
+    other = Chart(chart.name, chart.template, chart.rows.iloc[1:])
+    for number, drawing in enumerate((chart, other)):
+        write_chart(drawing, tmp_path / f"expected-{number}" / "figures")
+    expected = [folder_bytes(tmp_path / f"expected-{number}") for number in (0, 1)]
+    assert expected[0] != expected[1]
+    drawn = []
+    monkeypatch.setattr(render, "draw", lambda each: drawn.append(each) or draw(each))
+    with remember_in(tmp_path / "kept"):
+        for number, times in ((0, 1), (0, 1), (1, 2), (1, 2), (0, 3)):
+            write_chart((chart, other)[number], tmp_path / "out" / "figures")
+            assert folder_bytes(tmp_path / "out") == expected[number]
+            assert len(drawn) == times
+        (kept,) = (tmp_path / "kept").iterdir()
+        kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+        write_chart(chart, tmp_path / "out" / "figures")
+        assert folder_bytes(tmp_path / "out") == expected[0]
+        assert len(drawn) == 4
 
 
 def test_confusions_are_counted_by_true_and_predicted_class():

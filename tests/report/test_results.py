@@ -114,7 +114,7 @@ def test_what_has_not_changed_is_not_clustered_again(tmp_path):
     content = sample_project(tmp_path)
     first = write_report(tmp_path, content)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "clusters").iterdir()}
-    assert {path.name.split("-")[0] for path in files} == {"_v_score", "tsne_embedding"}
+    assert {path.name.split("-")[0] for path in files} == {"_v_score", "tsne_embedding", "drawn"}
     before = {name: (first / name).read_bytes() for name in ("results.csv", "report.html")}
     shutil.rmtree(first)
     write_report(tmp_path, content)

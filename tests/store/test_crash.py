@@ -21,8 +21,8 @@ from ruamel.yaml import YAML
 from stage_runner import ROOT, StageRunner
 from store_samples import tree
 
+from pipeline.core.asked_dataset import channel_statistics
 from pipeline.core.dataset import Split, fingerprint, save_prepared
-from pipeline.core.dataset_params import channel_statistics
 from pipeline.store.format.manifest import TOLERANCE
 from pipeline.store.read import open_store
 from pipeline.tools.verify import verify_store

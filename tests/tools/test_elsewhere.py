@@ -12,8 +12,10 @@ import torch
 from store_samples import make_store
 from workspaces import Workspace, digits_params
 
-from pipeline.core.dataset import DatasetError, load_prepared, save_prepared
-from pipeline.core.dataset_params import DatasetParams, load_dataset
+from pipeline.core.asked_dataset import load_dataset
+from pipeline.core.dataset import load_prepared, save_prepared
+from pipeline.core.dataset_facts import DatasetError
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.models.registry import Network, build
 from pipeline.models.weights import load_into
 from pipeline.raw.load import load_raw

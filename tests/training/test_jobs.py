@@ -7,7 +7,7 @@ import pytest
 import torch
 from training_samples import AUGMENTATION, PARAMS
 
-from pipeline.core.dataset import Normalisation
+from pipeline.core.normalisation import Normalisation
 from pipeline.distill.epochs import StoreViews
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import google_crc32c
-import numpy as np
 from pydantic import Field
 
 from pipeline.core.params import checked
@@ -75,10 +74,10 @@ class Codec:
             words.append(f"level {self.level}" if self.name == "zstd" else f"zstd {self.level}")
         return ", ".join(words)
 
-    def chain(self, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
+    def chain(self, itemsize: int) -> list[dict[str, Any]]:
         """The codecs of Zarr's array metadata, for an array of `dense`, `zstd` or `bitround`."""
         chain: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "crc32c"}]
-        if dtype.itemsize > 1:
+        if itemsize > 1:
             chain[0]["configuration"] = {"endian": "little"}
         if self.level is not None:
             configuration = {"level": self.level, "checksum": False}

@@ -103,7 +103,7 @@ class ArraySpec:
                 "chunk_grid": grid,
                 "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
                 "fill_value": "NaN" if isinstance(self.fill, float) else self.fill,
-                "codecs": self.codec.chain(self.dtype),
+                "codecs": self.codec.chain(self.dtype.itemsize),
                 "attributes": {},
                 "dimension_names": list(self.dimensions),
             }

@@ -18,8 +18,9 @@ from pydantic import (
 )
 
 from pipeline.core.class_names import class_name_problem
-from pipeline.core.dataset import ImageData, Normalisation
+from pipeline.core.dataset import ImageData
 from pipeline.core.files import canonical_json
+from pipeline.core.normalisation import Normalisation
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import GroupShape
 from pipeline.views.params import CLEAN, PLAIN, GroupName
