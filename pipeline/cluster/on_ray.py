@@ -11,11 +11,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.tasks import Ended, Lost, Work
+from pipeline.cluster.tasks import Beat, Ended, Lost, Work
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine, asked_jobs
 from pipeline.core.own import FOLDER as OWN
@@ -66,6 +67,13 @@ class HeadFiles:
             return f"{path}: {error.strerror} on the head"
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What a task says first: where it runs."""
+
+    node: str
+
+
 def _run(work: Work, files: Any, *arguments: Any) -> Iterator[Any]:
     """A task, on its worker."""
 
@@ -75,6 +83,7 @@ def _run(work: Work, files: Any, *arguments: Any) -> Iterator[Any]:
             raise OSError(data)
         return bytes(data)
 
+    yield _Begun(ray.get_runtime_context().get_node_id())
     yield from work(fetch, *arguments)
 
 
@@ -85,7 +94,10 @@ class RayEngine:
         on_gpu = machine.device == "cuda"
         self.needs = {"num_cpus": machine.threads, "num_gpus": int(on_gpu)}
         self.resource, self.amount = ("GPU", 1) if on_gpu else ("CPU", machine.threads)
-        self._places, self._looked = 0, float("-inf")
+        self._places: dict[str, int] = {}  # of each node
+        self._looked = float("-inf")
+        self._nodes: dict[Any, str] = {}  # of tasks that have begun
+        self._left: set[str] = set()
         if self.places() == 0:
             raise DecantError(
                 f"machine.device: {machine.device}: no node of the cluster has "
@@ -104,12 +116,18 @@ class RayEngine:
         """See `Engine`."""
         if time.monotonic() - self._looked > RESOURCES_SECONDS:
             self._looked = time.monotonic()
-            self._places = int(ray.cluster_resources().get(self.resource, 0)) // self.amount
-        return self._places
+            self._places = {
+                node["NodeID"]: int(node["Resources"].get(self.resource, 0)) // self.amount
+                for node in ray.nodes()
+                if node["Alive"]
+            }
+        return sum(places for node, places in self._places.items() if node not in self._left)
 
     def start(self, work: Work, *arguments: Any) -> Any:
         """See `Engine`."""
-        task = ray.remote(num_returns="streaming", max_retries=0, **self.needs)(_run)
+        labels = {"ray.io/node-id": f"!in({','.join(sorted(self._left))})"} if self._left else None
+        options = {"num_returns": "streaming", "max_retries": 0, "label_selector": labels}
+        task = ray.remote(**options, **self.needs)(_run)
         return task.remote(work, self.files, *arguments)
 
     def next(self, handles: Sequence[Any], seconds: float) -> tuple[Any, Any] | None:
@@ -119,13 +137,26 @@ class RayEngine:
             return None
         (handle,) = ready
         try:
-            return handle, ray.get(next(handle))
+            message = ray.get(next(handle))
         except StopIteration:
             return handle, Ended()
         except (RayTaskError, RuntimeEnvSetupError) as error:
             raise DecantError(f"a worker cannot begin: {error}") from None
         except RayError as error:
             return handle, Lost(_why(error))
+        if isinstance(message, _Begun):
+            self._nodes[handle] = message.node
+            return handle, Beat()
+        return handle, message
+
+    def leave(self, handle: Any) -> None:
+        """See `Engine`."""
+        node = self._nodes[handle]
+        if any(
+            places and other not in {node, *self._left} for other, places in self._places.items()
+        ):
+            self._left.add(node)
+        self.stop(handle)
 
     def stop(self, handle: Any) -> None:
         """See `Engine`."""

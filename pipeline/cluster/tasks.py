@@ -72,6 +72,9 @@ class Engine(Protocol):
     def stop(self, handle: Any) -> None:
         """End a task now."""
 
+    def leave(self, handle: Any) -> None:
+        """End a task that hangs; where there are other nodes, its own gets no more tasks."""
+
 
 class Task(Protocol):
     """A part of the work, which can be started again from what it has sent."""
@@ -187,12 +190,19 @@ class Follower:
                 self._anew(handle)
                 continue
             run.silent += seconds if run.heard else 0.0
-            if run.silent > SILENT_SECONDS:
-                self.engine.stop(handle)
-                self._again(handle, f"no sign of life for {SILENT_SECONDS:.0f} s")
-            elif run.silent > UNEASY_SECONDS and not run.uneasy:
+            if run.silent > UNEASY_SECONDS and not run.uneasy:
                 run.uneasy = True
                 self.tell(f"{run.task.label}: no sign of life for {UNEASY_SECONDS:.0f} s")
+        if silent := [h for h, run in self.running.items() if run.silent > SILENT_SECONDS]:
+            self._leave(silent)
+
+    def _leave(self, silent: Sequence[Any]) -> None:
+        """Leave the nodes of silent tasks; what has not begun may have been meant for one of them."""
+        for handle in [handle for handle, run in self.running.items() if not run.heard]:
+            self._anew(handle)
+        for handle in silent:
+            self.engine.leave(handle)
+            self._again(handle, f"no sign of life for {SILENT_SECONDS:.0f} s")
 
     def _anew(self, handle: Any) -> None:
         """Start a task anew that waits beside a free place: the node that it was meant for may be gone.

@@ -54,7 +54,7 @@ def fetching(fetch, path):
 
 def answers(engine, path):
     handle, found = engine.start(fetching, path), []
-    while len(found) < 3:
+    while len(found) < 4:
         if news := engine.next([handle], 1.0):
             found.append(news[1])
     return found
@@ -79,7 +79,7 @@ for cluster in (None, "local"):
 engine = session(machine)
 print(engine.places())
 Path("file").write_bytes(b"of the head")
-print(answers(engine, str(Path("file").resolve()))[1])
+print(answers(engine, str(Path("file").resolve()))[2])
 try:
     answers(engine, "/etc/hostname")
 except ValueError as error:
@@ -209,6 +209,29 @@ def test_a_dump_survives_the_loss_of_a_node(home, reference, tmp_path):
         output = command.end()
         assert "its worker was lost (its node is gone); sent out again" in output
         assert results(project.folder / "data/stores") == reference[0]
+
+
+@pytest.mark.slow
+def test_students_survive_a_node_that_hangs(home, reference, tmp_path):
+    with RayCluster(nodes=2) as cluster:
+        project = copied(home, tmp_path / "p", cluster.address)
+        for name in ("plain", "half"):
+            project.edit(f"students/{name}/replicates", 3)
+            shutil.rmtree(project.folder / "data/students" / name)
+        for folder in (project.folder / "data/.work").glob("*"):
+            if (folder / "replicate-0").exists():
+                shutil.rmtree(folder)
+        command = Command(project.folder, "train-student", "--all")
+        command.until(CHECKPOINTS, 2)
+        cluster.do("hang")
+        began = time.monotonic()
+        output = command.end()
+        print(output, time.monotonic() - began)
+        assert output.count("(no sign of life for 30 s); sent out again") == 1
+        found = results(project.folder / "data/students")
+        assert {name: found[name] for name in reference[1] if "record" not in name} == {
+            name: data for name, data in reference[1].items() if "record" not in name
+        }
 
 
 @pytest.mark.slow

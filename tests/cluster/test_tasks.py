@@ -14,7 +14,7 @@ class Playing:
 
     def __init__(self, *scripts, places=1):
         self.scripts, self._places = deque(map(deque, scripts)), places
-        self.stopped, self.most = [], 0
+        self.stopped, self.left, self.most = [], [], 0
         self.running = {}
 
     def share(self, value):
@@ -38,6 +38,10 @@ class Playing:
 
     def stop(self, handle):
         self.stopped.append(handle)
+
+    def leave(self, handle):
+        self.left.append(handle)
+        self.stop(handle)
 
 
 class Kept:
@@ -122,7 +126,16 @@ def test_a_silent_task_is_told_and_then_given_to_another(clock):
         "t: no sign of life for 10 s",
         "t: its worker was lost (no sign of life for 30 s); sent out again",
     ]
-    assert engine.stopped == [0]
+    assert engine.left == engine.stopped == [0]
+
+
+def test_a_task_that_may_have_been_meant_for_a_silent_node_is_started_anew(clock):
+    one, two = Kept("one"), Kept("two")
+    engine = Playing([Beat(), *[None] * 100], [None] * 100, [5, Ended()], [6, Ended()])
+    told = follow(engine, one, two)
+    assert told[-1] == "one: its worker was lost (no sign of life for 30 s); sent out again"
+    assert (engine.left, sorted(engine.stopped)) == ([0], [0, 1])
+    assert (one.messages, two.messages) == ([5], [6])
 
 
 def test_a_sign_of_life_is_enough(clock):
