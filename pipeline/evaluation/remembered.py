@@ -68,13 +68,13 @@ def remembered(version: int) -> Callable[[Callable[P, Arrays]], Callable[P, Arra
 
 
 def remember_latest(
-    name: str, facts: Any, make: Callable[[], dict[str, Arrays]]
+    name: str, facts: Mapping[str, Any], make: Callable[[], dict[str, Arrays]]
 ) -> dict[str, Arrays]:
     """What `make` returns, kept under a name until the facts that it depends on (as JSON) change."""
     if not _folders:
         return make()
     path = _folders[-1] / f"{name}.safetensors"
-    key = np.frombuffer(work_key(facts).encode("ascii"), np.uint8)
+    key = np.frombuffer(bytearray(work_key(facts), "ascii"), np.uint8)
     known = read_arrays(path) or {}
     if not np.array_equal(known.pop("key", ()), key):
         known = make()

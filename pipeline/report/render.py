@@ -81,7 +81,10 @@ def write_chart(chart: Chart, folder: Path) -> None:
     for each in (folder, vector):
         each.mkdir(parents=True, exist_ok=True)
     specification = chart.specification
-    facts = [DRAWING, version("vl-convert-python"), PIL.__version__, specification]
+    facts = {
+        "versions": [DRAWING, version("vl-convert-python"), PIL.__version__],
+        "specification": specification,
+    }
     drawn = remember_latest(f"drawn-{chart.name}", facts, lambda: draw(specification))
     for kind, content in drawn.items():
         place = folder if kind == "png" else vector
@@ -96,7 +99,7 @@ def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
         "pdf": ordered(vl_convert.svg_to_pdf(svg)),
         "png": as_png(svg),
     }
-    return {kind: np.frombuffer(content, np.uint8) for kind, content in files.items()}
+    return {kind: np.frombuffer(bytearray(content), np.uint8) for kind, content in files.items()}
 
 
 def as_png(svg: str) -> bytes:

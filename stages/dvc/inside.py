@@ -15,6 +15,8 @@ from pathlib import Path
 
 from dvc.cli import main
 
+from stages.dvc.parsed import parsed_once
+
 LOCK = Path("dvc.lock")
 
 
@@ -50,4 +52,5 @@ def printed_to(file: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(reproduce(Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]))
+    with parsed_once():
+        sys.exit(reproduce(Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]))

@@ -17,11 +17,12 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
 
 from pipeline.core.errors import DecantError
+from stages.dvc.parsed import parsed_once
 
 
 def restorable(names: Sequence[str]) -> Iterator[str]:
     """Those of the stages that the run cache has; nothing is restored."""
-    with Repo() as repo, repo.lock:
+    with parsed_once(), Repo() as repo, repo.lock:
         stages = {stage.addressing: stage for stage in repo.index.stages}
         for name in names:
             stage = stages[name]
@@ -38,7 +39,7 @@ def restorable(names: Sequence[str]) -> Iterator[str]:
 def commit(names: Sequence[str]) -> None:
     """Record stages with what is on disk, as `dvc commit --force` does. Raises DecantError."""
     try:
-        with Repo() as repo, repo.lock:
+        with parsed_once(), Repo() as repo, repo.lock:
             stages = [stage for stage in repo.index.stages if stage.addressing in names]
             for stage in stages:
                 stage.save()
