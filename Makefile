@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup repro test test-all test-lowest bench fuzz check format clean
+.PHONY: setup repro test test-all test-lowest bench fuzz check format docs clean
 
 repro: $(READY)
 	@$(BIN)/decant repro
@@ -41,6 +41,10 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The documentation as a site in site/; `.venv/bin/mkdocs serve` shows it while it is written.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -56,4 +60,4 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) $(LOWEST) site .mypy_cache .ruff_cache .pytest_cache *.egg-info
