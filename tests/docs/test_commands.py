@@ -35,16 +35,22 @@ def parse(line, *, whole):
     """Read a command line as click does, and run nothing. Raises click.UsageError for a mistake in it."""
     words = shlex.split(line)[1:]
     command, context = main, click.Context(main, info_name="decant")
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+    while isinstance(command, click.Group) and words and re.match("[a-z]", words[0]):
         name = words.pop(0)
         found = command.get_command(context, name)
         if found is None:
             raise click.UsageError(f"no command {name}")
-        command, context = found, click.Context(found, parent=context, info_name=name)
-        context.ignore_unknown_options = found.ignore_unknown_options
-    if isinstance(command, click.Group):
+        settings = {"parent": context, "info_name": name, **found.context_settings}
+        command, context = found, click.Context(found, **settings)
+    if isinstance(command, click.Group):  # `decant --help`, or a name in capitals
         return
-    given, left, _ = command.make_parser(context).parse_args(list(words))
+    parser = command.make_parser(context)
+    try:
+        given, left, _ = parser.parse_args(list(words))
+    except click.BadOptionUsage:  # a sentence may name an option without its value
+        if whole:
+            raise
+        given, left, _ = parser.parse_args([*words, "VALUE"])
     if left:
         raise click.UsageError(f"{left} is too much")
     for parameter in command.params:
