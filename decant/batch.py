@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     Attributes:
         images: f4 [B, 3, H, W], cropped, flipped, mixed and normalised.
         targets: f4 [B, C], class probabilities: one-hot, or mixed like the images.
-        teacher_logits: f4 [B, C]; teacher_features: f4 [B, D], D = 0 where none were asked for.
+        teacher_logits: f4 [B, C].
+        teacher_features: f4 [B, D], D = 0 where none were asked for.
         indices: i8 [B], which training images these are.
     """
 
