@@ -17,11 +17,11 @@ PAGES = ("tutorial.md", "python.md", "results.md", "troubleshooting.md")
 STUDENTS = [
     "kd",
     "kd-soft-only",
-    "kd-t2",
     "rescaled",
     "rescaled-pmu50",
     "rescaled-fmu",
     "kd-of-mixup-teacher",
+    "kd-t2",
 ]
 
 
