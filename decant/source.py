@@ -12,9 +12,10 @@ from pipeline.core.errors import DecantError
 from pipeline.core.files import PREPARED
 from pipeline.core.machine import Machine
 from pipeline.distill.epochs import store_augmentation
+from pipeline.distill.examples import seen, spread
 from pipeline.distill.params import groups_of
+from pipeline.report.strip import Strip, make_strip
 from pipeline.store.format.manifest import Manifest, describe_dataset
-from pipeline.strip import Strip, make_strip, spread
 from pipeline.tools.places import StorePlace
 from pipeline.views.batches import ImageBank
 from pipeline.views.params import CLEAN, GROUPS, MIXED, PLAIN, Augmentation
@@ -73,9 +74,14 @@ class Source:
         _, data = self.images(prepared)
         opened = [CLEAN, name] if CLEAN in self.manifests else [name]
         store = self.place.open(opened, describe_dataset(data))
-        logits = store.clean.logits("train") if CLEAN in opened else None
         chosen = spread(len(data.train.labels), n) if images is None else images
-        return make_strip(store.group(name), view, chosen, data, logits)
+        facts, clean = seen(store.group(name), view, chosen), {}
+        if CLEAN in opened:
+            logits = store.clean.logits("train")
+            clean = {index: logits[index] for index in chosen}
+        header = store.group(name).manifest.header
+        assert header.recipe is not None, "views have a recipe"
+        return make_strip(facts, header.teacher.name, header.recipe.augmentation, data, clean)
 
     def __getstate__(self) -> dict[str, Any]:
         place = self.place.absolute()  # the other process may work in another folder

@@ -14,11 +14,11 @@ from decant.loader import Loader
 from decant.source import Source
 from pipeline.core.errors import DecantError
 from pipeline.distill.params import Sampling
+from pipeline.report.strip import Strip
+from pipeline.report.strip_picture import strip_image
 from pipeline.store.format.manifest import DatasetInfo, Manifest, TeacherInfo
 from pipeline.store.read import CleanGroup, ViewGroup
-from pipeline.strip import Strip
 from pipeline.tools.places import find_store, project_folder
-from pipeline.tools.strip_picture import strip_image
 from pipeline.views.params import CLEAN, GROUPS
 from stages.shared.tables import bytes_text, shown
 

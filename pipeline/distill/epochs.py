@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.distill.params import Sampling, groups_of
-from pipeline.results.record import TeacherFacts, ViewFacts
+from pipeline.results.record import SeenFacts, TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
 from pipeline.views.params import MIXED, Augmentation, Group
@@ -173,7 +173,9 @@ def manifest_digests(store: Store) -> dict[str, str]:
     return {name: store.group(name).manifest.digest for name in store.groups}
 
 
-def teacher_facts(store: Store, views: int | None = None) -> TeacherFacts:
+def teacher_facts(
+    store: Store, views: int | None = None, seen: SeenFacts | None = None
+) -> TeacherFacts:
     """The teacher and the views of a student, for its record; `views` as in `views_read`."""
     manifests = {name: store.group(name).manifest for name in store.groups}
     teacher = next(iter(manifests.values())).header.teacher
@@ -192,6 +194,7 @@ def teacher_facts(store: Store, views: int | None = None) -> TeacherFacts:
         top1_accuracy=teacher.top1_accuracy,
         store=manifest_digests(store),
         views=view_facts,
+        seen=seen,
     )
 
 

@@ -12,9 +12,10 @@ from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Display
 from pipeline.distill.epochs import StoreViews, store_augmentation, teacher_facts
+from pipeline.distill.examples import first_seen
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
-from pipeline.results.record import MethodFacts
+from pipeline.results.record import MethodFacts, SeenFacts
 from pipeline.store.format.address import pinned_address
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import mended_as
@@ -51,16 +52,21 @@ def train_students(
 def student_jobs(content: dict[str, Any], data: ImageData, stores: Path) -> Callable[[str], Job]:
     """What makes entries of `students` into jobs, by their names; it opens each store once.
 
-    Raises StoreError as `open_store` does, and for a store below data/stores that is not the version of
-    the present commit.
+    Raises StoreError as `open_store` does, where the first view is damaged, and for a store below
+    data/stores that is not the version of the present commit.
     """
 
     @cache
     def opened(teacher: str, groups: tuple[str, ...]) -> Store:
         return _open(stores, teacher, groups, describe_dataset(data), content)
 
+    @cache
+    def seen(teacher: str, groups: tuple[str, ...]) -> SeenFacts:
+        return first_seen(opened(teacher, groups), data.train.labels)
+
     def job(name: str) -> Job:
-        return student_job(name, content, data, opened(*store_key(content, name)))
+        key = store_key(content, name)
+        return student_job(name, content, opened(*key), seen(*key))
 
     return job
 
@@ -91,8 +97,8 @@ def _open(
     return open_store(folder, groups=groups, dataset=dataset, address=address, cache=cache)
 
 
-def student_job(name: str, content: dict[str, Any], data: ImageData, store: Store) -> Job:
-    """An entry of `students` as the training engine takes it."""
+def student_job(name: str, content: dict[str, Any], store: Store, seen: SeenFacts) -> Job:
+    """An entry of `students` as the training engine takes it; `seen` goes into its record."""
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
@@ -116,5 +122,5 @@ def student_job(name: str, content: dict[str, Any], data: ImageData, store: Stor
         ),
         loss=loss,
         method=MethodFacts(name=method.name, loss=method.loss, options=method.options),
-        teacher=teacher_facts(store, params.views),
+        teacher=teacher_facts(store, params.views, seen),
     )

@@ -96,6 +96,39 @@ class ViewFacts:
 
 
 @checked
+class CropFacts:
+    """A training image in a view: its index, its crop's corner in the padded image, whether it is flipped."""
+
+    index: int
+    crop_yx: tuple[int, int]
+    flip: bool
+
+
+@checked
+class ExampleFacts:
+    """One training image as a student sees it, and what the teacher says of that.
+
+    Attributes:
+        partner, lam: the student sees lam * image + (1 - lam) * partner; None: the image alone.
+        likely: the teacher's likeliest classes with their probabilities at T = 1, likeliest first.
+    """
+
+    image: CropFacts
+    partner: CropFacts | None
+    lam: float | None
+    likely: tuple[tuple[int, float], ...]
+
+
+@checked
+class SeenFacts:
+    """Some images of one view of a group: no pixels, which the prepared data set has."""
+
+    group: str
+    view: int
+    images: tuple[ExampleFacts, ...]
+
+
+@checked
 class TeacherFacts:
     """A student's teacher, as its store tells of it.
 
@@ -104,6 +137,7 @@ class TeacherFacts:
         weights_sha256, top1_accuracy: None where the logits were imported and they are not known.
         store: group -> digest of its manifest.
         views: group -> what the student read of it.
+        seen: a few images as the student sees them; None in records of versions that kept none.
     """
 
     name: str
@@ -113,6 +147,7 @@ class TeacherFacts:
     top1_accuracy: float | None
     store: Mapping[str, str]
     views: Mapping[str, ViewFacts]
+    seen: SeenFacts | None = None
 
 
 @checked
@@ -168,6 +203,8 @@ class Record:
             del facts["normalisation"]
         if self.ranks == 1:
             del facts["ranks"]
+        if self.teacher is not None and self.teacher.seen is None:
+            del facts["teacher"]["seen"]
         return facts
 
     def to_json(self) -> bytes:

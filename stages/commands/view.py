@@ -18,7 +18,7 @@ from stages.store.common import store_options
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pipeline.strip import Example, Likely, Strip
+    from pipeline.report.strip import Example, Likely, Strip
 
 HALF = "\N{UPPER HALF BLOCK}"
 SHADES = " .:-=+*#%@"  # from dark to light, for a terminal without colours

@@ -12,8 +12,8 @@ import vl_convert
 from PIL import Image
 
 from pipeline.core.dataset import Images
+from pipeline.report.strip import Example, Likely, Strip
 from pipeline.report.theme import FAINT, FONT, GREY, INK, MIXUP, NO_MIXUP
-from pipeline.strip import Example, Likely, Strip
 
 # All in pixels.
 PANEL, GAP, MARGIN = 96, 14, 16
