@@ -34,7 +34,13 @@ from pipeline.paper.chapter import (
 )
 from pipeline.paper.published import check_dataset
 from pipeline.report.accuracy import accuracy_table, calibration_table, short_table
-from pipeline.report.chapters import add_differences, add_logit_charts, add_losses, add_provenance
+from pipeline.report.chapters import (
+    add_differences,
+    add_images,
+    add_logit_charts,
+    add_losses,
+    add_provenance,
+)
 from pipeline.report.chart_data import (
     accuracy_frame,
     curve_frame,
@@ -103,6 +109,8 @@ def write_report(
     report.table(setting_table(data, runs, frame, not_run))
     if any(run.kept is not None for run in runs):
         report.table(cost_table(runs))
+    if params.show_images:
+        add_images(report, runs, data)
     if params.paper_tables:
         add_study(report, runs, results, vscores, setting)
     published = published_numbers() if params.paper_tables else {}

@@ -270,6 +270,26 @@ KD = {"name": "kd", "loss": "kd", "temperature": 4.0, "gamma": 0.1, "alpha": 0.9
 RESCALED = {"name": "rescaled", "loss": "rescaled", "gamma": 0.1, "alpha": 0.9}
 
 
+def seen_facts(group: str = "mixed", images: int = 3) -> dict[str, Any]:
+    """What a student's record says of a few images of the sample data."""
+    first = [0, 30, 60, 90][:images]
+    return {
+        "group": group,
+        "view": 0,
+        "images": [
+            {
+                "image": {"index": index, "crop_yx": [place, 3], "flip": False},
+                "partner": None
+                if group == "plain"
+                else {"index": index + 7, "crop_yx": [0, place], "flip": False},
+                "lam": None if group == "plain" else 0.25 + 0.125 * place,
+                "likely": [[(index + step) % 6, 0.5 - step / 10] for step in range(5)],
+            }
+            for place, index in enumerate(first)
+        ],
+    }
+
+
 def sample_project(root: Path) -> dict[str, Any]:
     """Prepared data and eight networks below ROOT; returns the content of a params.yaml."""
     data = sample_data()
@@ -296,7 +316,7 @@ def sample_project(root: Path) -> dict[str, Any]:
             "students",
             f"big-small-{name}",
             accuracies=(0.93 + step, 0.95 + step),
-            teacher=plain,
+            teacher={**plain, "seen": seen_facts("mixed" if share else "plain")},
             method=method,
             share=share,
             seed=index,

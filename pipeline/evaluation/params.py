@@ -71,3 +71,7 @@ class EvaluationParams:
         default=False,
         description="add the study's tables 1-3 and its claims, beside the published numbers",
     )
+    show_images: bool = Field(
+        default=True,
+        description="show a few training images as a student sees them; false: the page has none",
+    )

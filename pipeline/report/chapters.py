@@ -22,6 +22,7 @@ from pipeline.report.logit_charts import (
     reliability_frame,
 )
 from pipeline.report.provenance import provenance_tables
+from pipeline.report.seen import seen_student, strip_caption, student_strip
 from pipeline.report.training_charts import (
     difference_charts,
     difference_frame,
@@ -31,6 +32,16 @@ from pipeline.report.training_charts import (
 
 # What dvc.yaml names for the report: of another section it would be stale without anyone's noticing.
 SHOWN_SECTIONS = ("dataset", *SECTIONS, "evaluation")
+
+
+def add_images(report: Report, runs: Sequence[Run], data: ImageData) -> None:
+    """The chapter that shows a few images as a student sees them, where a record tells of some."""
+    run = seen_student(runs)
+    if run is None:
+        return
+    strip = student_strip(run, runs, data)
+    report.chapter("What a student sees")
+    report.strip(strip, strip_caption(strip, run))
 
 
 def add_differences(

@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.render import Chart
+from pipeline.report.strip import Strip
+from pipeline.report.strip_page import png_uri, rows
 from pipeline.report.tables import Table, to_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,7 +72,16 @@ class Picture:
     caption: str
 
 
-Block = Heading | Paragraph | Overview | Folded | Picture | Table
+@dataclass(frozen=True)
+class Seen:
+    """Images as a student sees them, with what the teacher says of each; files of it are called `name`."""
+
+    name: str
+    strip: Strip
+    caption: str
+
+
+Block = Heading | Paragraph | Overview | Folded | Picture | Seen | Table
 
 
 def write_markdown(title: str, blocks: Sequence[Block], folder: Path) -> None:
@@ -94,6 +105,8 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Picture):
         caption = block.caption
         return f"![{caption}](figures/{block.chart.name}.png)\n\n*{caption}*\n"
+    if isinstance(block, Seen):
+        return f"![{block.caption}](figures/{block.name}.png)\n\n*{block.caption}*\n"
     return to_markdown(block)
 
 
@@ -117,7 +130,7 @@ def write_html(title: str, blocks: Sequence[Block], folder: Path) -> None:
 @cache
 def environment() -> Environment:
     """The templates of the page: whatever is not Markup is escaped in them."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -125,6 +138,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters |= {"png_uri": png_uri, "strip_rows": rows}
+    return made
 
 
 def script(name: str) -> Markup:

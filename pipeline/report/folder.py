@@ -5,8 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.report.document import Block, Heading, Paragraph, Picture, write_html, write_markdown
-from pipeline.report.render import Chart, write_chart
+from pipeline.report.document import (
+    Block,
+    Heading,
+    Paragraph,
+    Picture,
+    Seen,
+    write_html,
+    write_markdown,
+)
+from pipeline.report.render import Chart, write_chart, write_picture
+from pipeline.report.strip import Strip
+from pipeline.report.strip_picture import strip_svg
 from pipeline.report.tables import Table, to_text, write_table
 
 TITLE = "Decant report"
@@ -50,6 +60,11 @@ class Report:
         for chart in charts:
             write_chart(chart, self.folder / "figures")
         self.blocks += [Picture(chart, text) for chart in charts]
+
+    def strip(self, strip: Strip, text: str) -> None:
+        """Write the picture of a strip of images, and show it with a caption."""
+        write_picture("strip", strip_svg(strip), self.folder / "figures")
+        self.blocks.append(Seen("strip", strip, text))
 
     def warn(self, lines: Sequence[str]) -> None:
         """Say in the report and on the terminal what a reader must not overlook."""

@@ -91,6 +91,16 @@ def write_chart(chart: Chart, folder: Path) -> None:
         (place / f"{chart.name}.{kind}").write_bytes(content.tobytes())
 
 
+def write_picture(name: str, svg: str, folder: Path) -> None:
+    """Write FOLDER/NAME.png, the picture of an SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = [DRAWING, version("vl-convert-python"), PIL.__version__, svg]
+    drawn = remember_latest(
+        f"drawn-{name}", facts, lambda: {"png": np.frombuffer(as_png(svg), np.uint8)}
+    )
+    (folder / f"{name}.png").write_bytes(drawn["png"].tobytes())
+
+
 def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
     """The bytes of a chart's files, by their kind; `DRAWING` grows where these change."""
     svg = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])

@@ -11,6 +11,7 @@ from store_samples import FEATURES, IMAGES, TEACHER, outputs, plan, recipe, writ
 
 from pipeline.core.params import ParamsError, section
 from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
+from pipeline.distill.examples import EXAMPLES, first_seen
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.losses.hinton import kd
@@ -311,6 +312,28 @@ def test_what_a_record_says_of_the_teacher(store, tmp_path):
     assert list(teacher_facts(other).views) == ["plain"]
     read = teacher_facts(store, 2).views
     assert {group: drawn.views for group, drawn in read.items()} == {"plain": 2, "mixed": 2}
+
+
+def test_a_record_tells_of_a_few_images_as_the_first_view_has_them(store):
+    labels = (np.arange(IMAGES) % 10).astype(np.int32)
+    facts = first_seen(store, labels)
+    assert (facts.group, facts.view, len(facts.images)) == ("mixed", 0, EXAMPLES)
+    assert len({example.image.index for example in facts.images}) == EXAMPLES
+    for example in facts.images:
+        row = slow_row("mixed", 0, example.image.index)
+        assert (list(example.image.crop_yx), example.image.flip) == (row["crop"], row["flip"])
+        assert example.partner.index == row["partner"]
+        assert list(example.partner.crop_yx) == row["partner_crop"]
+        assert (example.partner.flip, example.lam) == (row["partner_flip"], row["lam"])
+        weights = np.exp(row["logits"])
+        order = sorted(range(10), key=lambda c: -row["logits"][c])[:5]
+        assert [number for number, _ in example.likely] == order
+        shown = [probability for _, probability in example.likely]
+        assert shown == pytest.approx(list(weights[order] / weights.sum()), abs=1e-6)
+    plain = first_seen(plain_only(store), labels)
+    assert plain.group == "plain"
+    assert all(example.partner is example.lam is None for example in plain.images)
+    assert teacher_facts(store, seen=facts).seen == facts
 
 
 def test_the_augmentation_of_a_store(store):

@@ -67,7 +67,9 @@ def test_images_and_classes_are_those_of_the_definition(store, group):
             assert [one.label for one in likely] == expected
             for one in likely:
                 assert one.name == data.class_names[one.label]
-                assert one.probability == pytest.approx(weights[one.label] / weights.sum(), abs=6e-7)
+                assert one.probability == pytest.approx(
+                    weights[one.label] / weights.sum(), abs=6e-7
+                )
         partner = example.partner
         if group == "plain":
             assert partner is None

@@ -66,7 +66,7 @@ def test_the_report_is_complete(finished):
         "tsne-different",
     )
     kinds = ("figures/{}.png", "vector/{}.svg", "vector/{}.pdf")
-    figures = {kind.format(name) for name in pictures for kind in kinds}
+    figures = {kind.format(name) for name in pictures for kind in kinds} | {"figures/strip.png"}
     plots = {f"plots/{name}.csv" for name in ("curves", "confusion", "vscores")}
     others = {"results.csv", "metrics.json", "details.json"}
     others |= {"report.md", "report.html", "summary.txt"}
