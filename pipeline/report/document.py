@@ -66,10 +66,11 @@ class Folded:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart and its caption."""
+    """A chart and its caption; `size`: width and height in pixels, kept free until it is drawn."""
 
     chart: Chart
     caption: str
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

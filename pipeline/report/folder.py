@@ -58,8 +58,8 @@ class Report:
     def pictures(self, charts: Sequence[Chart], text: str) -> None:
         """Write the files of charts and show them, each with that caption."""
         for chart in charts:
-            write_chart(chart, self.folder / "figures")
-        self.blocks += [Picture(chart, text) for chart in charts]
+            size = write_chart(chart, self.folder / "figures")
+            self.blocks.append(Picture(chart, text, size))
 
     def strip(self, strip: Strip, text: str) -> None:
         """Write the picture of a strip of images, and show it with a caption."""

@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,33 @@ class Chart:
         }
 
     @property
-    def columns(self) -> dict[str, Any]:
-        """The data by `columns` and `data` (a list a row): half as long as rows that name all values."""
-        columns: dict[str, Any] = json.loads(self.rows.to_json(orient="split", index=False))
-        return columns
+    def packed(self) -> dict[str, Any]:
+        """The data by column, each as `packed_column` gives it: some tenth of rows that name all values."""
+        split = json.loads(self.rows.to_json(orient="split", index=False))
+        columns = (
+            zip(*split["data"], strict=True) if split["data"] else [()] * len(split["columns"])
+        )
+        packed = map(packed_column, map(list, columns))
+        return {
+            "count": len(self.rows),
+            "columns": dict(zip(split["columns"], packed, strict=True)),
+        }
+
+
+def packed_column(values: list[Any]) -> Any:
+    """JSON values as they are, as runs of equal ones, or as a cycle that is repeated: what is shortest.
+
+    >>> packed_column(["a", "a", "a", "a", "b"])
+    {'runs': [['a', 4], ['b', 1]]}
+    >>> packed_column([1, 2, 3, 1, 2, 3, 1, 2, 3])
+    {'cycle': [1, 2, 3]}
+    """
+    runs = [[value, len(list(run))] for value, run in groupby(values)]
+    forms: list[Any] = [values, {"runs": runs}]
+    period = next((i for i, value in enumerate(values) if i and value == values[0]), 0)
+    if period and values[:-period] == values[period:]:
+        forms.append({"cycle": values[:period]})
+    return min(forms, key=lambda form: len(json.dumps(form)))
 
 
 def specify(name: str, chart: Any, rows: pandas.DataFrame, *, dense: bool = False) -> Chart:
@@ -72,10 +96,11 @@ def by_order(name: str) -> altair.EncodingSortField:
     return altair.EncodingSortField(field=f"{name}_order", op="min")
 
 
-def write_chart(chart: Chart, folder: Path) -> None:
+def write_chart(chart: Chart, folder: Path) -> tuple[int, int]:
     """Write FOLDER/NAME.png, and NAME.svg and NAME.pdf into the folder `vector` beside.
 
-    Nothing is fetched, and none of them holds a date, a version or a random name.
+    Returns the chart's width and height in its own pixels. Nothing is fetched, and none of the files holds
+    a date, a version or a random name.
     """
     vector = folder.parent / "vector"
     for each in (folder, vector):
@@ -89,6 +114,9 @@ def write_chart(chart: Chart, folder: Path) -> None:
     for kind, content in drawn.items():
         place = folder if kind == "png" else vector
         (place / f"{chart.name}.{kind}").write_bytes(content.tobytes())
+    with Image.open(io.BytesIO(drawn["png"].tobytes())) as image:
+        width, height = (72 * side // PIXELS_PER_INCH for side in image.size)
+    return width, height
 
 
 def write_picture(name: str, svg: str, folder: Path) -> None:

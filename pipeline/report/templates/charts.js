@@ -1,23 +1,142 @@
 "use strict";
-// ast: expressions are interpreted, never compiled, so that nothing in the data can become a program.
-async function draw(figure) {
-  const [template, { columns, data }] = JSON.parse(figure.querySelector("script").textContent);
-  const rows = data.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]])));
-  await vegaEmbed(figure.querySelector(".view"), { ...template, datasets: { rows } }, {
-    ast: true,
-    mode: "vega-lite",
-    renderer: figure.dataset.renderer,
-    downloadFileName: figure.dataset.name,
-    actions: { export: true, source: false, compiled: false, editor: false },
-  }).catch((error) => { figure.dataset.error = error; });
-  const scroll = figure.querySelector(".scroll");
-  if (scroll.scrollWidth > scroll.clientWidth + 1) scroll.tabIndex = 0;
+// Draws charts when they come near the screen, all of them for paper; saves them; filters them with the tables.
+const NEAR = "600px", MANY = 24; // more rows than these in a table: the page has a filter of its own
+
+// Columns are lists, runs of equal values, or a cycle of values that is repeated to the end.
+function unpack({ count, columns }) {
+  const names = Object.keys(columns);
+  const lists = Object.values(columns).map((column) => {
+    if (column.runs) return column.runs.flatMap(([value, times]) => Array(times).fill(value));
+    return column.cycle ? Array.from({ length: count }, (_, row) => column.cycle[row % column.cycle.length]) : column;
+  });
+  return Array.from({ length: count }, (_, row) => Object.fromEntries(names.map((name, index) => [name, lists[index][row]])));
 }
 
-// One after the other, with pauses: the page can be read from the start.
-(async () => {
-  for (const figure of document.querySelectorAll("figure.chart")) {
-    await draw(figure);
+const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+
+// A specification of what is left of many networks: no empty panels, nobody else in the legends.
+function narrowed(part, rows) {
+  if (Array.isArray(part)) return part.map((one) => narrowed(one, rows));
+  if (part === null || typeof part !== "object") return part;
+  const copy = Object.fromEntries(Object.entries(part).map(([key, value]) => [key, narrowed(value, rows)]));
+  if (copy.concat) copy.concat = copy.concat.filter((panel) => rows.some((row) => panelOf(panel) === row.panel));
+  if (copy.field === "network" && copy.scale?.domain && copy.scale.range) {
+    const left = new Set(rows.map((row) => row.network));
+    const keep = (list) => list.filter((_, place) => left.has(part.scale.domain[place]));
+    copy.scale = { ...copy.scale, domain: keep(copy.scale.domain), range: keep(copy.scale.range) };
+  }
+  return copy;
+}
+
+const panelOf = (panel) => Number(JSON.stringify(panel.transform ?? "").match(/datum\.panel === (\d+)/)?.[1]);
+
+function makeChart(figure) {
+  const view = figure.querySelector(".view"), scroll = figure.querySelector(".scroll");
+  const error = (problem) => { figure.dataset.error = problem; };
+  let whole = null, embedded = null, words = [], drawn = null, drawing = Promise.resolve();
+
+  function content() {
+    if (!whole) {
+      const [template, packed] = JSON.parse(figure.querySelector("script").textContent);
+      whole = { template, rows: unpack(packed) };
+      whole.texts = whole.rows.map((row) => Object.values(row).filter((v) => typeof v === "string").join(" ").toLowerCase());
+    }
+    return whole;
+  }
+  function shown() { // charts of one network, or of classes, are shown whole or not at all
+    const { template, rows, texts } = content();
+    if (!words.length || new Set(rows.map((row) => row.network)).size < 2) return { template, rows };
+    const left = rows.filter((_, place) => words.every((word) => texts[place].includes(word)));
+    return { template: narrowed(template, left), rows: left };
+  }
+  // ast: expressions are interpreted, never compiled, so that nothing in the data can become a program.
+  async function paint() {
+    const { template, rows } = shown();
+    embedded?.finalize();
+    embedded = await vegaEmbed(view, { ...template, datasets: { rows } }, {
+      ast: true, mode: "vega-lite", renderer: figure.dataset.renderer, actions: false,
+    }).catch(error);
+    fit();
+  }
+  function draw() {
+    if (drawn !== words.join(" ")) {
+      drawn = words.join(" ");
+      drawing = drawing.then(paint);
+    }
+    return drawing;
+  }
+  function fit() {
+    if (scroll.scrollWidth > scroll.clientWidth + 1) scroll.tabIndex = 0; else scroll.removeAttribute("tabindex");
+  }
+  function save(kind) {
+    draw().then(() => embedded.view.toImageURL(kind, 2)).then((url) => {
+      element("a", { href: url, download: `${figure.dataset.name}.${kind}` }).click();
+    }).catch(error);
+  }
+  function filter(wanted) {
+    words = wanted;
+    figure.hidden = shown().rows.length === 0;
+  }
+  const buttons = ["svg", "png"].map((kind) => {
+    const label = `Save chart ${figure.dataset.name} as ${kind.toUpperCase()}`;
+    const button = element("button", { type: "button", ariaLabel: label }, kind.toUpperCase());
+    button.addEventListener("click", () => save(kind));
+    return button;
+  });
+  scroll.after(element("div", { className: "tools save" }, "Save as ", ...buttons));
+  return { figure, draw, fit, filter };
+}
+
+const charts = new Map([...document.querySelectorAll("figure.chart")].map((figure) => [figure, makeChart(figure)]));
+const near = new Set();
+
+// One after the other, with pauses: the page can be read and used meanwhile.
+let busy = false;
+async function drawNear() {
+  if (busy) return;
+  busy = true;
+  for (const chart of near) {
+    near.delete(chart);
+    await chart.draw();
     await new Promise((resolve) => { setTimeout(resolve, 0); });
   }
-})();
+  busy = false;
+}
+
+const observer = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) near.add(charts.get(target)); else near.delete(charts.get(target));
+  }
+  drawNear();
+}, { rootMargin: NEAR });
+charts.forEach((chart, figure) => observer.observe(figure));
+addEventListener("resize", () => charts.forEach((chart) => chart.fit()));
+
+function filterPage(text) {
+  const words = wordsOf(text);
+  tables.forEach((table) => table.filter(words));
+  charts.forEach((chart, figure) => {
+    chart.filter(words);
+    observer.unobserve(figure); // observed again, it is looked at again
+    observer.observe(figure);
+  });
+}
+
+let clear = () => {};
+if (tables.some((table) => table.count > MANY)) {
+  const input = element("input", { type: "search", placeholder: "words that a network's row has" });
+  let timer = 0;
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => filterPage(input.value), 150);
+  });
+  clear = () => { if (input.value) filterPage(input.value = ""); };
+  document.querySelector("header").append(
+    element("p", { className: "tools whole" }, element("label", {}, "Filter all tables and charts ", input)),
+  );
+}
+
+addEventListener("beforeprint", () => { // paper has everything
+  clear();
+  charts.forEach((chart) => chart.draw());
+});

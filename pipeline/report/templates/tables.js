@@ -78,9 +78,11 @@ function makeTable(figure) {
   }
 
   const tools = element("div", { className: "tools" });
+  let field = null;
   if (original.length > FILTERED) {
     const input = element("input", { type: "search", placeholder: "words, all of which a row has" });
     input.addEventListener("input", () => filter(input.value.toLowerCase().split(/\s+/).filter(Boolean)));
+    field = input;
     tools.append(element("label", {}, "Filter ", input));
   }
   tools.append(element("label", { className: "cards" }, "Sort ", select), count);
@@ -97,11 +99,16 @@ function makeTable(figure) {
     cue.hidden = !moves;
     if (moves) scroll.tabIndex = 0; else scroll.removeAttribute("tabindex");
   }
-  return fit;
+  function filterWith(words) { // small tables are not of networks alone: they stay as they are
+    if (!field) return;
+    field.value = words.join(" ");
+    filter(words);
+  }
+  return { fit, filter: filterWith, count: original.length };
 }
 
-const fits = [...document.querySelectorAll("figure.table")].map(makeTable);
-const fitAll = () => fits.forEach((fit) => fit());
+const tables = [...document.querySelectorAll("figure.table")].map(makeTable);
+const fitAll = () => tables.forEach((table) => table.fit());
 addEventListener("resize", fitAll);
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
