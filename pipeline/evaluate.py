@@ -204,7 +204,7 @@ def add_features(
             kind = "L2-normalised" if normalised else "raw"
             report.pictures(
                 vscore_charts(vscore_bars(vscores, normalised=normalised), name),
-                f"V-scores of the {kind} features of networks trained on hard labels, without and with "
+                f"V-scores of the {kind} features: of networks trained on hard labels, without and with "
                 f"mixup; lines: one sample deviation over networks of that kind.{left_out} {setting}",
             )
 

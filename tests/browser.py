@@ -55,6 +55,14 @@ def opened(page: Path, profile: Path) -> Page:
     return Page(done.stdout)
 
 
+def drawn(page: Path, profile: Path) -> Page:
+    """Open a report, draw all of its charts, and return what is there then."""
+    with Session(profile) as session:
+        session.open(page)
+        session.draw_all()
+        return Page(session.run("document.documentElement.outerHTML"))
+
+
 class Session:
     """A page in a browser that is spoken to over a pipe: real keys, screens of any size, paper.
 
@@ -153,6 +161,10 @@ class Session:
         while not self.run(expression):
             assert time.monotonic() < until, expression
             time.sleep(0.02)
+
+    def draw_all(self) -> None:
+        """Draw all charts of a report, also those that are far from the screen."""
+        self.run("Promise.all([...charts.values()].map((chart) => chart.draw())).then(() => 1)")
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Press and release a key: a letter, or Tab, Enter, Space, ArrowDown, ..."""

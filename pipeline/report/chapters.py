@@ -60,9 +60,9 @@ def add_losses(report: Report, runs: Sequence[Run], setting: str) -> None:
     """Losses and learning rate over training."""
     report.pictures(
         loss_charts(loss_frame(runs)),
-        "Loss on the images of training (each method's own, so that methods do not compare); on the "
-        "evaluated images, cross-entropy of the logits as they are (rescaled and zscore train another "
-        f"scale); and learning rate: mean over the replicates, by epoch. {setting}",
+        "Losses and learning rate over training: mean over the replicates, by epoch. Training loss: each "
+        "method's own, so that methods do not compare; test loss: cross-entropy of the logits as they are "
+        f"(rescaled and zscore train another scale). {setting}",
     )
 
 

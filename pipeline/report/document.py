@@ -28,7 +28,7 @@ class Heading:
     @property
     def anchor(self) -> str:
         """What a link inside the page calls it."""
-        return "".join(c if c.isalnum() else "-" for c in self.text.lower())
+        return "chapter-" + "".join(c if c.isalnum() else "-" for c in self.text.lower())
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class More:
+    """Further charts of the same kind, which a page shows when asked, and when it is filtered."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Seen:
     """Images as a student sees them, with what the teacher says of each; files of it are called `name`."""
 
@@ -82,7 +90,7 @@ class Seen:
     caption: str
 
 
-Block = Heading | Paragraph | Overview | Folded | Picture | Seen | Table
+Block = Heading | Paragraph | Overview | Folded | Picture | More | Seen | Table
 
 
 def write_markdown(title: str, blocks: Sequence[Block], folder: Path) -> None:
@@ -106,6 +114,8 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Picture):
         caption = block.caption
         return f"![{caption}](figures/{block.chart.name}.png)\n\n*{caption}*\n"
+    if isinstance(block, More):
+        return "\n".join(map(_markdown, block.pictures))
     if isinstance(block, Seen):
         return f"![{block.caption}](figures/{block.name}.png)\n\n*{block.caption}*\n"
     return to_markdown(block)

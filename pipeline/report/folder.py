@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.report.document import (
     Block,
     Heading,
+    More,
     Paragraph,
     Picture,
     Seen,
@@ -56,10 +57,15 @@ class Report:
             self.summary.append(to_text(short))
 
     def pictures(self, charts: Sequence[Chart], text: str) -> None:
-        """Write the files of charts and show them, each with that caption."""
-        for chart in charts:
+        """Write the files of charts and show them: the first with that caption, the others folded."""
+        shown = []
+        for place, chart in enumerate(charts):
             size = write_chart(chart, self.folder / "figures")
-            self.blocks.append(Picture(chart, text, size))
+            short = f"{text.partition(': ')[0]}: {place + 1} of {len(charts)}, as above."
+            shown.append(Picture(chart, short if place else text, size))
+        self.blocks += shown[:1]
+        if more := tuple(shown[1:]):
+            self.blocks.append(More(f"{len(more)} more of these charts", more))
 
     def strip(self, strip: Strip, text: str) -> None:
         """Write the picture of a strip of images, and show it with a caption."""

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -80,7 +80,7 @@ def recipes_table(runs: Sequence[Run]) -> Table:
         record = run.record
         text = f"{values_text(record.training)}; augmentation: {values_text(record.augmentation)}"
         recipes.setdefault(text, []).append(f"{run.section}.{run.name}")
-    rows = [(str(len(names)), text, ", ".join(names)) for text, names in recipes.items()]
+    rows = [(str(len(names)), text, names_text(names, runs)) for text, names in recipes.items()]
     return _table(
         "recipes",
         "Recipes",
@@ -90,6 +90,26 @@ def recipes_table(runs: Sequence[Run]) -> Table:
         labels=3,
         prose=(1, 2),
     )
+
+
+def names_text(names: Collection[str], runs: Sequence[Run]) -> str:
+    """Which of the runs some are, in few words: `all 12 students`, `all teachers but a, b`, or their names.
+
+    Args:
+        names: each as `section.name`.
+    """
+    parts = []
+    for section in dict.fromkeys(run.section for run in runs):
+        everyone = [run.name for run in runs if run.section == section]
+        chosen = [name for name in everyone if f"{section}.{name}" in names]
+        others = [name for name in everyone if name not in chosen]
+        if len(everyone) > 1 and not others:
+            parts.append(f"all {len(everyone)} {section}")
+        elif chosen and 4 * len(others) < len(everyone):
+            parts.append(f"all {section} but {', '.join(others)}")
+        else:
+            parts += [f"{section}.{name}" for name in chosen]
+    return ", ".join(parts)
 
 
 def sources_table(runs: Sequence[Run], data: ImageData) -> Table:
@@ -143,7 +163,7 @@ def versions_table(runs: Sequence[Run]) -> Table:
             versions = json.dumps(replicate.get("versions", {}), sort_keys=True)
             key = (values_text(json.loads(versions)), *facts)
             found.setdefault(key, set()).add(f"{run.section}.{run.name}")
-    rows = [(*key, ", ".join(sorted(names))) for key, names in sorted(found.items())]
+    rows = [(*key, names_text(names, runs)) for key, names in sorted(found.items())]
     return _table(
         "versions",
         "Versions and devices",

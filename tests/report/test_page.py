@@ -7,7 +7,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from browser import needs_browser, opened
+from browser import drawn, needs_browser
 from pandas import DataFrame
 
 from pipeline.report.chart_data import tsne_frame
@@ -119,7 +119,8 @@ def write_page(folder, names):
         )
     )
     charts = strange_charts(names)
-    report.pictures(charts, names[1])
+    for chart in charts:
+        report.pictures([chart], names[1])
     report.finish()
     return charts
 
@@ -129,7 +130,7 @@ def test_text_of_strangers_is_text(tmp_path, server):
     address, visits = server
     names = [*STRANGE, f'"><img src="{address}/image"><link rel=stylesheet href={address}/style>']
     charts = write_page(tmp_path / "report", names)
-    page = opened(tmp_path / "report/report.html", tmp_path / "profile")
+    page = drawn(tmp_path / "report/report.html", tmp_path / "profile")
     assert page.errors == []
     assert page.title == "Decant report"
     assert visits == []

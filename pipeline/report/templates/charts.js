@@ -120,6 +120,10 @@ function filterPage(text) {
     observer.unobserve(figure); // observed again, it is looked at again
     observer.observe(figure);
   });
+  for (const more of document.querySelectorAll("details.more")) {
+    more.open = words.length > 0;
+    more.hidden = [...more.querySelectorAll("figure.chart")].every((figure) => figure.hidden);
+  }
 }
 
 let clear = () => {};

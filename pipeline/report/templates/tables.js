@@ -1,6 +1,6 @@
 "use strict";
 // Sorts and filters tables. Without this script they are whole, in their order; on paper they always are.
-const FILTERED = 8, FRAMED = 60; // more rows than these have a filter, a frame of their own
+const FILTERED = 12, FRAMED = 60; // more rows than these have a filter, a frame of their own
 const EMPTY = "\u2013";
 
 function element(name, properties, ...children) {
@@ -74,7 +74,8 @@ function makeTable(figure) {
       row.hidden = !words.every((word) => text.includes(word));
       shown += !row.hidden;
     }
-    count.textContent = shown === original.length ? `${shown} rows` : `${shown} of ${original.length} rows`;
+    const all = `${original.length} row${original.length === 1 ? "" : "s"}`;
+    count.textContent = shown === original.length ? all : `${shown} of ${all}`;
   }
 
   const tools = element("div", { className: "tools" });
@@ -99,8 +100,8 @@ function makeTable(figure) {
     cue.hidden = !moves;
     if (moves) scroll.tabIndex = 0; else scroll.removeAttribute("tabindex");
   }
-  function filterWith(words) { // small tables are not of networks alone: they stay as they are
-    if (!field) return;
+  function filterWith(words) { // tables that have no networks stay as they are
+    if (!field || names[0] !== "Name") return;
     field.value = words.join(" ");
     filter(words);
   }
