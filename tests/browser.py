@@ -133,9 +133,9 @@ class Session:
         if kind == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
             self.problems.append(json.dumps(params["args"]))
 
-    def screen(self, width: int, height: int, *, dark: bool = False) -> None:
-        """The size of the window, and which colours its user prefers."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    def screen(self, width: int, height: int, *, dark: bool = False, scale: int = 1) -> None:
+        """The size of the window, which colours its user prefers, and how small its pixels are."""
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -168,7 +168,14 @@ class Session:
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Press and release a key: a letter, or Tab, Enter, Space, ArrowDown, ..."""
-        code = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowRight": 39, "ArrowDown": 40, "End": 35}
+        code = {
+            "Tab": 9,
+            "Enter": 13,
+            "Space": 32,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+            "Backspace": 8,
+        }
         text = {"Enter": "\r", "Space": " "}.get(name, name if len(name) == 1 else "")
         facts = {"key": text if name == "Space" else name, "modifiers": 8 * shift}
         facts |= {"windowsVirtualKeyCode": code.get(name, ord(name[0].upper()))}

@@ -1,17 +1,19 @@
 """Pages of kept results, and of a whole study of made-up ones, without their data set.
 
-`python tests/page_samples.py` writes the page of each study in results/ again.
+`python tests/page_samples.py` writes the page of each study in results/ again, and the README's picture.
 """
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from browser import Session
+from PIL import Image
 from report_samples import sample_record, seen_facts, teacher_facts
 
 from pipeline.core.dataset import ImageData, Split
@@ -24,9 +26,12 @@ from pipeline.evaluation.params import EvaluationParams
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import SPLITS
 from pipeline.report.folder import Report
+from pipeline.report.tables import Cell, Table
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
+RESULTS, PICTURED = ROOT / "results", "cifar100-short"
+PICTURE = ROOT / "docs" / "images" / "report.png"
+VALUES = [3.25, 100.5, -7.75, 12.125] + [200.0 + i for i in range(80)]  # of `wide_table`
 KEPT_PAGES = ("report.html", "report.md")
 SECTIONS = ("teachers", "baselines", "students")
 SCORES = ("top5_accuracy", "agreement", "nll", "ece", "kl", "temperature", "fitted_nll")
@@ -79,11 +84,11 @@ def write_kept_page(study: str, folder: Path) -> Report:
     first = next((RESULTS / study).glob("*/*.json"))
     facts = vars(read_kept(first)[0].dataset)
     data = stand_in(content, facts)
-    kept = Path("results") / study  # as the command is given it
+    kept = Path("results") / study  # as the command is given it, in the project's folder
     networks = Networks.of(dict(content), **{name: folder / name for name in SECTIONS})
-    runs = networks.load(
-        data, partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
-    )
+    instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
+    with chdir(ROOT):
+        runs = networks.load(data, instead)
     return write_page(content, data, runs, folder, networks.absent(runs))
 
 
@@ -196,17 +201,45 @@ def write_large_page(folder: Path) -> Report:
     return write_page(content, data, runs, folder)
 
 
+def wide_table() -> Table:
+    """84 rows of sixteen columns, whose numbers occur nowhere else; one cell is empty."""
+    header = ("Name", "Value", *(f"Column {i}" for i in range(14)))
+    rows = [
+        (
+            Cell(f"network-{place} of a long name by a seed"),
+            Cell("–" if place == 50 else f"{value:.3f} ± 0.001"),  # noqa: RUF001
+            *(Cell(f"{1000 * i + place}.{place:02}", small=f"of {i}") for i in range(14)),
+        )
+        for place, value in enumerate(VALUES)
+    ]
+    return Table(name="wide", title="A wide table", caption="", header=header, rows=tuple(rows))
+
+
 def main() -> None:
-    """Write the pages of results/ again."""
+    """Write the pages of results/ again, and the picture of one."""
     for study in sorted(path.name for path in RESULTS.iterdir() if path.is_dir()):
+        own = RESULTS / study
         with tempfile.TemporaryDirectory() as folder:
             report = write_kept_page(study, Path(folder) / "report")
             for name in KEPT_PAGES:
-                shutil.copyfile(report.folder / name, RESULTS / study / name)
-            shutil.copytree(
-                report.folder / "figures", RESULTS / study / "figures", dirs_exist_ok=True
-            )
-            print(f"results/{study}: {', '.join(KEPT_PAGES)}", file=sys.stderr)
+                shutil.copyfile(report.folder / name, own / name)
+            shutil.rmtree(own / "figures", ignore_errors=True)
+            shutil.copytree(report.folder / "figures", own / "figures")
+        for picture in sorted((own / "figures").glob("*.png")):
+            make_small(picture)
+    with tempfile.TemporaryDirectory() as profile, Session(Path(profile)) as session:
+        session.screen(1440, 850, scale=2)
+        session.open(RESULTS / PICTURED / "report.html")
+        PICTURE.parent.mkdir(exist_ok=True)
+        session.picture(PICTURE)
+    make_small(PICTURE)
+
+
+def make_small(picture: Path) -> None:
+    """Give a PNG a palette: a third of the size, and no difference that an eye sees."""
+    with Image.open(picture) as image:
+        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    small.save(picture, "PNG", optimize=True)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def add_logit_charts(report: Report, runs: Sequence[Run], data: ImageData, setti
     names = " and its teacher" if teacher else ""
     report.pictures(
         confusion_charts(concat(frames, ignore_index=True), "", data.class_names),
-        f"Confusion matrix of {shown.section}/{shown.name} (the first student of the parameters){names}, "
+        f"Confusion matrices: {shown.section}/{shown.name} (the first student of the parameters){names}, "
         f"first replicate; shades are fractions of the true class. {setting}",
     )
     if teacher is not None:

@@ -11,6 +11,7 @@ from textwrap import indent
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.report.gains import Gains
 from pipeline.report.render import Chart
 from pipeline.report.strip import Strip
 from pipeline.report.strip_page import png_uri, rows
@@ -54,6 +55,7 @@ class Overview:
     lead: str
     facts: tuple[Fact, ...]
     findings: tuple[str, ...]
+    gains: Gains | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,17 @@ class Picture:
     chart: Chart
     caption: str
     size: tuple[int, int] | None = None
+
+    @property
+    def title(self) -> str:
+        """What its caption begins with."""
+        return self.caption.partition(": ")[0]
+
+    @property
+    def rest(self) -> str:
+        """The caption without the title, as sentences."""
+        rest = self.caption.partition(": ")[2]
+        return rest[:1].upper() + rest[1:]
 
 
 @dataclass(frozen=True)

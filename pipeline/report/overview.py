@@ -11,6 +11,7 @@ from pipeline.evaluation.paired import Difference, accuracies, alone_runs, diffe
 from pipeline.evaluation.runs import Run
 from pipeline.report.document import Fact, Overview
 from pipeline.report.findings import best_student, findings, row_of, top1_text, verdict
+from pipeline.report.gains import gains
 from pipeline.report.savings import Savings, savings
 
 
@@ -26,7 +27,8 @@ def overview(
     saved = savings(runs)
     if saved.used:
         facts.append(_saved(saved))
-    return Overview(_lead(data, networks), tuple(facts), findings(frame, networks))
+    sentences = findings(frame, networks)
+    return Overview(_lead(data, networks), tuple(facts), sentences, gains(frame, networks))
 
 
 def _lead(data: ImageData, networks: pd.DataFrame) -> str:

@@ -8,13 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 from browser import CHROMIUM, needs_browser
+from page_samples import VALUES, wide_table
 
 from pipeline.report.document import Folded, Overview
 from pipeline.report.folder import Report
-from pipeline.report.tables import Cell, Table
 
 PDFTOTEXT = shutil.which("pdftotext")
-VALUES = [3.25, 100.5, -7.75, 12.125] + [200.0 + i for i in range(80)]
 HARNESS = """<!doctype html><title>harness</title><pre id="result"></pre>
 <iframe src="report.html" width="390" height="900"></iframe>
 <iframe src="report.html" width="1440" height="900"></iframe>
@@ -83,20 +82,6 @@ def browse(page, profile, *options):
         timeout=300,
         check=True,
     )
-
-
-def wide_table():
-    """84 rows of sixteen columns, whose numbers occur nowhere else; one cell is empty."""
-    header = ("Name", "Value", *(f"Column {i}" for i in range(14)))
-    rows = [
-        (
-            Cell(f"network-{place} of a long name by a seed"),
-            Cell("–" if place == 50 else f"{value:.3f} ± 0.001"),  # noqa: RUF001
-            *(Cell(f"{1000 * i + place}.{place:02}", small=f"of {i}") for i in range(14)),
-        )
-        for place, value in enumerate(VALUES)
-    ]
-    return Table(name="wide", title="A wide table", caption="", header=header, rows=tuple(rows))
 
 
 @pytest.fixture(scope="module")

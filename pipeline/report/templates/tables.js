@@ -86,7 +86,8 @@ function makeTable(figure) {
     field = input;
     tools.append(element("label", {}, "Filter ", input));
   }
-  tools.append(element("label", { className: "cards" }, "Sort ", select), count);
+  tools.append(element("label", { className: "cards" }, "Sort ", select));
+  if (field) tools.append(count);
   const cue = element("p", { className: "cue" }, "This table is larger than its frame: scroll inside it.");
   scroll.before(tools, cue);
   heads.forEach((head) => head.setAttribute("aria-sort", "none"));
