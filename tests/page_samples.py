@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from browser import Session
 from PIL import Image
-from report_samples import sample_record, seen_facts, teacher_facts
+from report_samples import KD, sample_data, sample_record, sample_run, seen_facts, teacher_facts
 
 from pipeline.core.dataset import ImageData, Split
 from pipeline.core.params import load_yaml, section
@@ -26,6 +26,8 @@ from pipeline.evaluation.params import EvaluationParams
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import SPLITS
 from pipeline.report.folder import Report
+from pipeline.report.seen import student_strip
+from pipeline.report.strip import Strip
 from pipeline.report.tables import Cell, Table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,6 +217,13 @@ def wide_table() -> Table:
     return Table(name="wide", title="A wide table", caption="", header=header, rows=tuple(rows))
 
 
+def sample_strip() -> Strip:
+    """Three mixed images of the sample data, as a student's record tells of them."""
+    facts = {**teacher_facts("big", "resnet20"), "seen": seen_facts()}
+    run = sample_run("students", "resnet8", (0.9,), teacher=facts, method=KD, share=0.5)
+    return student_strip(run, [run], sample_data())
+
+
 def main() -> None:
     """Write the pages of results/ again, and the picture of one."""
     for study in sorted(path.name for path in RESULTS.iterdir() if path.is_dir()):
@@ -229,6 +238,7 @@ def main() -> None:
             make_small(picture)
     with tempfile.TemporaryDirectory() as profile, Session(Path(profile)) as session:
         session.screen(1440, 850, scale=2)
+        session.call("Emulation.setScrollbarsHidden", hidden=True)
         session.open(RESULTS / PICTURED / "report.html")
         PICTURE.parent.mkdir(exist_ok=True)
         session.picture(PICTURE)

@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 from browser import CHROMIUM, needs_browser
-from page_samples import VALUES, wide_table
+from page_samples import VALUES, sample_strip, wide_table
 
 from pipeline.report.document import Folded, Overview
 from pipeline.report.folder import Report
+from pipeline.report.gains import Gain, Gains
 
 PDFTOTEXT = shutil.which("pdftotext")
 HARNESS = """<!doctype html><title>harness</title><pre id="result"></pre>
@@ -87,7 +88,13 @@ def browse(page, profile, *options):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     report = Report(tmp_path_factory.mktemp("browser"))
-    report.blocks.append(Overview("Compared.", (), ("A finding.",)))
+    gained = [
+        Gain(f"student {i}", "#0072b2", f"+{i}.75", f"{i}.25 to {i + 1}.25", 50.0, 40.0, 60.0)
+        for i in range(30, 34)
+    ]
+    gains = Gains(tuple(gained), 10.0, "Of each.")
+    report.blocks.append(Overview("Compared.", (), ("A finding.",), gains))
+    report.strip(sample_strip(), "Images.")
     report.table(wide_table())
     report.blocks.append(Folded("Parameters", "folded: 987654\n" * 3))
     report.finish()
@@ -133,3 +140,8 @@ def test_paper_holds_every_number(report, tmp_path):
     assert len(wanted) > 14 * len(VALUES) // 2
     assert wanted - printed == set()
     assert "987654" in printed, "what is folded is opened"
+    for example in sample_strip().examples:
+        seen = {f"{100 * likely.probability:.1f}" for likely in example.likely}
+        assert seen | {f"{example.partner.lam:.2f}"} <= printed
+    assert {f"{i}.{part}" for i in range(30, 34) for part in (75, 25)} <= printed
+    assert text.count("Save as") == 0, "buttons stay on the screen"
