@@ -65,7 +65,7 @@ class Report:
             shown.append(Picture(chart, short if place else text, size))
         self.blocks += shown[:1]
         if more := tuple(shown[1:]):
-            self.blocks.append(More(f"{len(more)} more of these charts", more))
+            self.blocks.append(More(f"{more[0].title}: {len(more)} more", more))
 
     def strip(self, strip: Strip, text: str) -> None:
         """Write the picture of a strip of images, and show it with a caption."""

@@ -112,5 +112,7 @@ def _saved(saved: Savings) -> Fact:
 
 
 def millions(count: int) -> str:
-    """`18.0 million` from a million on, else all digits."""
+    """`18.0 million` from a million on, `4.3 billion` from 1e9 on, else all digits."""
+    if abs(count) >= 1e9:
+        return f"{fixed(count / 1e9, 1)} billion"
     return f"{fixed(count / 1e6, 1)} million" if abs(count) >= 1e6 else f"{count:,}"

@@ -41,7 +41,8 @@ def loss_frame(runs: Sequence[Run]) -> pd.DataFrame:
         labels = row_labels(members)
         for start in range(0, len(members), LINES_PER_PANEL):
             part = members[start : start + LINES_PER_PANEL]
-            title = group if len(members) <= LINES_PER_PANEL else f"{group} ({start + 1}-)"
+            number = f"{start // LINES_PER_PANEL + 1}/{-(-len(members) // LINES_PER_PANEL)}"
+            title = group if len(members) <= LINES_PER_PANEL else f"{group} ({number})"
             for run, label in zip(part, labels[start:], strict=False):
                 facts = (label, _colour(run, members), _dash(run))
                 rows += [(panel, title, name, *facts, *point) for name, point in _points(run)]

@@ -98,7 +98,7 @@ def test_all_that_can_be_used_is_reached_and_shows_it(session):
     for name in wide_table().header:
         assert ("BUTTON", name) in reached
     assert ("BUTTON", "Save chart accuracy-1 as SVG") in reached
-    assert ("SUMMARY", "1 more of these charts") in reached
+    assert ("SUMMARY", "Accuracy: 1 more") in reached
     assert sum(focus["type"] == "search" for focus in way) == 2, "of the page, of the table"
     assert any(focus["region"] for focus in way), "the frame that scrolls"
     assert session.run("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size") == (

@@ -56,6 +56,7 @@ function makeChart(figure) {
     embedded = await vegaEmbed(view, { ...template, datasets: { rows } }, {
       ast: true, mode: "vega-lite", renderer: figure.dataset.renderer, actions: false,
     }).catch(error);
+    view.removeAttribute("style"); // the room that was kept free
     fit();
   }
   function draw() {

@@ -76,6 +76,7 @@ function makeTable(figure) {
     }
     const all = `${original.length} row${original.length === 1 ? "" : "s"}`;
     count.textContent = shown === original.length ? all : `${shown} of ${all}`;
+    fit();
   }
 
   const tools = element("div", { className: "tools" });
@@ -91,7 +92,6 @@ function makeTable(figure) {
   const cue = element("p", { className: "cue" }, "This table is larger than its frame: scroll inside it.");
   scroll.before(tools, cue);
   heads.forEach((head) => head.setAttribute("aria-sort", "none"));
-  filter([]);
 
   function fit() {
     figure.classList.remove("framed");
@@ -106,6 +106,7 @@ function makeTable(figure) {
     field.value = words.join(" ");
     filter(words);
   }
+  filter([]);
   return { fit, filter: filterWith, count: original.length };
 }
 
@@ -115,4 +116,3 @@ addEventListener("resize", fitAll);
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
-fitAll();
