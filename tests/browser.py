@@ -183,6 +183,14 @@ class Session:
         self.call("Input.dispatchKeyEvent", **down, **facts)
         self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
 
+    def click(self, element: str) -> None:
+        """Press and release the mouse in the middle of an element (an expression), scrolled into sight."""
+        self.run(f"({element}).scrollIntoView({{ block: 'center' }})")
+        box = self.run(f"({element}).getBoundingClientRect().toJSON()")
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Write a PNG of what is on the screen, or of the whole page."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

@@ -106,10 +106,7 @@ def write_chart(chart: Chart, folder: Path) -> tuple[int, int]:
     for each in (folder, vector):
         each.mkdir(parents=True, exist_ok=True)
     specification = chart.specification
-    facts = {
-        "versions": [DRAWING, version("vl-convert-python"), PIL.__version__],
-        "specification": specification,
-    }
+    facts = {**_drawn_by(), "specification": specification}
     drawn = remember_latest(f"drawn-{chart.name}", facts, lambda: draw(specification))
     for kind, content in drawn.items():
         place = folder if kind == "png" else vector
@@ -122,11 +119,16 @@ def write_chart(chart: Chart, folder: Path) -> tuple[int, int]:
 def write_picture(name: str, svg: str, folder: Path) -> None:
     """Write FOLDER/NAME.png, the picture of an SVG."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = [DRAWING, version("vl-convert-python"), PIL.__version__, svg]
+    facts = {**_drawn_by(), "svg": svg}
     drawn = remember_latest(
         f"drawn-{name}", facts, lambda: {"png": np.frombuffer(as_png(svg), np.uint8)}
     )
     (folder / f"{name}.png").write_bytes(drawn["png"].tobytes())
+
+
+def _drawn_by() -> dict[str, Any]:
+    """What a picture depends on besides what it shows."""
+    return {"drawing": DRAWING, "vl-convert": version("vl-convert-python"), "PIL": PIL.__version__}
 
 
 def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
@@ -137,7 +139,7 @@ def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
         "pdf": ordered(vl_convert.svg_to_pdf(svg)),
         "png": as_png(svg),
     }
-    return {kind: np.frombuffer(bytearray(content), np.uint8) for kind, content in files.items()}
+    return {kind: np.frombuffer(content, np.uint8) for kind, content in files.items()}
 
 
 def as_png(svg: str) -> bytes:

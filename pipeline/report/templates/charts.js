@@ -28,7 +28,25 @@ function narrowed(part, rows) {
   return copy;
 }
 
-const panelOf = (panel) => Number(JSON.stringify(panel.transform ?? "").match(/datum\.panel === (\d+)/)?.[1]);
+const panelOf = (panel) => Number((panel.layer?.[0] ?? panel).transform[0].filter.match(/^datum\.panel === (\d+)/)[1]);
+
+// Lines beside each other: clicks on names in a legend show the lines of these names alone, in all panels.
+function withToggles(template) {
+  if (!template.concat) return template;
+  const copy = structuredClone(template);
+  for (const panel of copy.concat) {
+    const units = panel.layer ?? [panel], line = units.at(-1), name = `shown${panelOf(panel)}`;
+    if (line.encoding.color?.field !== "network") continue;
+    if (line.encoding.color.legend) {
+      line.params = [{ name, select: { type: "point", fields: ["network"], toggle: "true" }, bind: "legend" }];
+    }
+    for (const unit of units) {
+      const full = unit.mark.opacity ?? 1;
+      unit.encoding.opacity = { condition: { param: name, value: full }, value: full / 10 };
+    }
+  }
+  return copy;
+}
 
 function makeChart(figure) {
   const view = figure.querySelector(".view"), scroll = figure.querySelector(".scroll");
@@ -39,7 +57,12 @@ function makeChart(figure) {
     if (!whole) {
       const [template, packed] = JSON.parse(figure.querySelector("script").textContent);
       whole = { template, rows: unpack(packed) };
-      whole.texts = whole.rows.map((row) => Object.values(row).filter((v) => typeof v === "string").join(" ").toLowerCase());
+      const titles = {};
+      for (const panel of template.concat ?? []) titles[panelOf(panel)] ||= panel.title ?? panel.layer?.[0].title;
+      whole.texts = whole.rows.map((row) => {
+        const texts = Object.values(row).filter((value) => typeof value === "string");
+        return [titles[row.panel], ...texts].join(" ").toLowerCase();
+      });
     }
     return whole;
   }
@@ -53,7 +76,7 @@ function makeChart(figure) {
   async function paint() {
     const { template, rows } = shown();
     embedded?.finalize();
-    embedded = await vegaEmbed(view, { ...template, datasets: { rows } }, {
+    embedded = await vegaEmbed(view, { ...withToggles(template), datasets: { rows } }, {
       ast: true, mode: "vega-lite", renderer: figure.dataset.renderer, actions: false,
     }).catch(error);
     view.removeAttribute("style"); // the room that was kept free
@@ -84,7 +107,8 @@ function makeChart(figure) {
     button.addEventListener("click", () => save(kind));
     return button;
   });
-  scroll.after(element("div", { className: "tools save" }, "Save as ", ...buttons));
+  const hint = figure.dataset.lines ? " Clicks on names in a legend show their lines alone." : "";
+  scroll.after(element("div", { className: "tools save" }, "Save as ", ...buttons, hint));
   return { figure, draw, fit, filter };
 }
 
