@@ -120,9 +120,7 @@ def write_picture(name: str, svg: str, folder: Path) -> None:
     """Write FOLDER/NAME.png, the picture of an SVG."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {**_drawn_by(), "svg": svg}
-    drawn = remember_latest(
-        f"drawn-{name}", facts, lambda: {"png": np.frombuffer(as_png(svg), np.uint8)}
-    )
+    drawn = remember_latest(f"drawn-{name}", facts, lambda: {"png": _as_array(as_png(svg))})
     (folder / f"{name}.png").write_bytes(drawn["png"].tobytes())
 
 
@@ -139,7 +137,12 @@ def draw(specification: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
         "pdf": ordered(vl_convert.svg_to_pdf(svg)),
         "png": as_png(svg),
     }
-    return {kind: np.frombuffer(content, np.uint8) for kind, content in files.items()}
+    return {kind: _as_array(content) for kind, content in files.items()}
+
+
+def _as_array(content: bytes) -> NDArray[np.uint8]:
+    """Bytes as an array that may be written to, as torch wants them."""
+    return np.frombuffer(bytearray(content), np.uint8)
 
 
 def as_png(svg: str) -> bytes:
