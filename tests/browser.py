@@ -91,6 +91,7 @@ class Session:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Performance.enable", timeDomain="threadTicks")
         self.screen(width, height)
 
     def __enter__(self) -> "Session":
@@ -147,6 +148,11 @@ class Session:
         here = f"location.href === {json.dumps(page.as_uri())}"
         self.wait(f"{here} && document.readyState === 'complete'")
         return time.monotonic() - began
+
+    def busy(self) -> float:
+        """Seconds of processor time that the page has taken since it was opened, whatever else runs."""
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
     def run(self, expression: str) -> Any:
         """The value of an expression of JavaScript, awaited where it is a promise."""

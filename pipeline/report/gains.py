@@ -48,7 +48,7 @@ def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
     students = networks[networks["section"] == "students"]
     found = [
         (difference(accuracies(frame, run), accuracies(frame, alone[row["network"]])), row)
-        for run, row in students.iterrows()
+        for run, (_, row) in zip(students.index.tolist(), students.iterrows(), strict=True)
         if row["network"] in alone
     ]
     found.sort(key=lambda pair: -pair[0].mean)

@@ -1,7 +1,6 @@
 """The pages in results/ are those that their kept results give today; and a page of 175 networks."""
 
 import re
-import time
 from importlib.metadata import version
 
 import pytest
@@ -35,6 +34,12 @@ def test_the_kept_page_is_what_its_results_give_today(study, tmp_path):
     assert len(figures) > 3
 
 
+def opened_in(session, page):
+    """Seconds that a page takes to be loaded and laid out, of the processor's time."""
+    session.open(page)
+    return session.busy()
+
+
 @pytest.mark.slow
 @needs_browser
 def test_a_page_of_175_networks_is_small_opens_soon_and_is_filtered(tmp_path):
@@ -44,15 +49,15 @@ def test_a_page_of_175_networks_is_small_opens_soon_and_is_filtered(tmp_path):
     rows = "[...document.querySelector('#accuracy tbody').rows].filter((row) => !row.hidden)"
     drawn = "document.querySelectorAll('figure.chart svg, figure.chart canvas').length"
     with Session(tmp_path / "profile") as session:
-        seconds = min(session.open(page) for _ in range(3))
+        seconds = min(opened_in(session, page) for _ in range(3))
         assert seconds < MOST_SECONDS
         assert session.run(f"{rows}.length") == 175
         assert session.run(drawn) < 4 < session.run("charts.size"), (
             "charts wait until they come near"
         )
-        began = time.monotonic()
+        began = session.busy()
         session.run("filterPage('resnet110 resnet20 rescaled-pmu')")
-        assert time.monotonic() - began < MOST_SECONDS
+        assert session.busy() - began < MOST_SECONDS
         names = session.run(f"{rows}.map((row) => row.cells[0].textContent)")
         assert names
         assert all(re.fullmatch("resnet110.*resnet20.*rescaled-pmu.*", name) for name in names)

@@ -1,6 +1,6 @@
 "use strict";
 // Sorts and filters tables. Without this script they are whole, in their order; on paper they always are.
-const FILTERED = 12, FRAMED = 60; // more rows than these have a filter, a frame of their own
+const FILTERED = 12; // more rows than these have a filter
 const EMPTY = "\u2013";
 
 function element(name, properties, ...children) {
@@ -76,7 +76,7 @@ function makeTable(figure) {
     }
     const all = `${original.length} row${original.length === 1 ? "" : "s"}`;
     count.textContent = shown === original.length ? all : `${shown} of ${all}`;
-    fit();
+    fitSoon();
   }
 
   const tools = element("div", { className: "tools" });
@@ -93,13 +93,19 @@ function makeTable(figure) {
   scroll.before(tools, cue);
   heads.forEach((head) => head.setAttribute("aria-sort", "none"));
 
-  function fit() {
-    figure.classList.remove("framed");
-    const fits = table.scrollWidth <= scroll.clientWidth + 1 && original.length <= FRAMED;
-    figure.classList.toggle("framed", !fits);
+  // In steps, so that all tables are measured before any is changed: the page is laid out twice, not forty times.
+  const long = figure.classList.contains("framed"); // from the start
+  function unframe() { if (!long) figure.classList.remove("framed"); }
+  function measure() {
+    const framed = long || table.scrollWidth > scroll.clientWidth + 1;
+    return () => figure.classList.toggle("framed", framed);
+  }
+  function measureScroll() {
     const moves = scroll.scrollWidth > scroll.clientWidth + 1 || scroll.scrollHeight > scroll.clientHeight + 1;
-    cue.hidden = !moves;
-    if (moves) scroll.tabIndex = 0; else scroll.removeAttribute("tabindex");
+    return () => {
+      cue.hidden = !moves;
+      if (moves) scroll.tabIndex = 0; else scroll.removeAttribute("tabindex");
+    };
   }
   function filterWith(words) { // tables that have no networks stay as they are
     if (!field || names[0] !== "Name") return;
@@ -107,12 +113,25 @@ function makeTable(figure) {
     filter(words);
   }
   filter([]);
-  return { fit, filter: filterWith, count: original.length };
+  return { unframe, measure, measureScroll, filter: filterWith, count: original.length };
+}
+
+function fitAll() {
+  fitting = false;
+  tables.forEach((table) => table.unframe());
+  for (const measure of ["measure", "measureScroll"]) {
+    tables.map((table) => table[measure]()).forEach((change) => change());
+  }
+}
+let fitting = false;
+function fitSoon() {
+  if (!fitting) requestAnimationFrame(fitAll);
+  fitting = true;
 }
 
 const tables = [...document.querySelectorAll("figure.table")].map(makeTable);
-const fitAll = () => tables.forEach((table) => table.fit());
 addEventListener("resize", fitAll);
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
+fitAll();
