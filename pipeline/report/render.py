@@ -62,8 +62,8 @@ class Chart:
 def packed_column(values: list[Any]) -> Any:
     """JSON values as they are, as runs of equal ones, or as a cycle that is repeated: what is shortest.
 
-    >>> packed_column(["a", "a", "a", "a", "b"])
-    {'runs': [['a', 4], ['b', 1]]}
+    >>> packed_column(["kd"] * 40 + ["dkd"] * 2)
+    {'runs': [['kd', 40], ['dkd', 2]]}
     >>> packed_column([1, 2, 3, 1, 2, 3, 1, 2, 3])
     {'cycle': [1, 2, 3]}
     """
