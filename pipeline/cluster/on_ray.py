@@ -181,6 +181,8 @@ def session(machine: Machine) -> RayEngine:
     assert machine.cluster is not None
     local = machine.cluster == "local"
     address = "local" if local else _reachable(machine.cluster)
+    if machine.cluster == "auto":
+        address = "auto"  # then Ray takes the machine's token, which an address keeps it from
     if local:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     places = asked_jobs() or machine.workers or machine.cores
@@ -194,7 +196,12 @@ def session(machine: Machine) -> RayEngine:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (RayError, RuntimeError, ConnectionError, ValueError) as error:
+    except ConnectionError as error:
+        raise DecantError(
+            f"machine.cluster: {machine.cluster}: {error}. Where `ray start` said that it asks for a token, "
+            "set RAY_AUTH_MODE=token here too, with the same ~/.ray/auth_token"
+        ) from None
+    except (RayError, RuntimeError, ValueError) as error:
         raise DecantError(f"machine.cluster: {machine.cluster}: {error}") from None
     return RayEngine(machine)
 

@@ -102,8 +102,7 @@ def features_of(
     trained = [run for run in runs if run.kept is None] if cache.classes else []
     if lacking := cache.lacking(trained):
         tell(
-            f"Penultimate features of {len(lacking)} networks are computed, of the images of "
-            f"{len(cache.classes)} classes"
+            f"Computing penultimate features: networks: {len(lacking)}, classes: {len(cache.classes)}"
         )
         set_up(cache.device, machine.threads)
         cache.fill(lacking, machine.processes(len(lacking)))

@@ -3,24 +3,38 @@
 import json
 import shutil
 
+import altair
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jsonschema.exceptions import ValidationError
 from report_samples import EVALUATION, TEST_IMAGES, cache_features, folder_bytes, sample_project
 from ruamel.yaml import YAML
 
 from pipeline.evaluation.params import EvaluationParams, VScoreParams
 from pipeline.evaluation.runs import load_runs
+from pipeline.report import folder
 from pipeline.results.record import ResultsError, read_record
 from stages.commands.gate import gate
 from stages.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def drawn():
+    """The charts of the report that `finished` writes."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, drawn):
     root = tmp_path_factory.mktemp("finished")
     content = sample_project(root)
-    result = run(root, content)
+    with pytest.MonkeyPatch.context() as patch:
+        write = folder.write_chart
+        patch.setattr(
+            folder, "write_chart", lambda chart, out: drawn.append(chart) or write(chart, out)
+        )
+        result = run(root, content)
     assert result.exit_code == 0, result.output
     return root, content, result.output
 
@@ -42,6 +56,15 @@ def run(root, content, out="reports", *options):
     } | {"out": str(root / out), "params": str(root / "params.yaml")}
     arguments = [word for name, path in paths.items() for word in (f"--{name}", path)]
     return CliRunner().invoke(evaluate, [*arguments, *options])
+
+
+def test_charts_are_what_the_schema_of_vega_lite_allows(finished, drawn):
+    assert len(drawn) > 9
+    for chart in drawn:
+        altair.TopLevelSpec.from_dict(chart.specification)
+    wrong = {**drawn[0].specification, "width": "wide"}
+    with pytest.raises(ValidationError):
+        altair.TopLevelSpec.from_dict(wrong)
 
 
 def test_the_report_is_complete(finished):
