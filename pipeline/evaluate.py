@@ -65,7 +65,7 @@ from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_tab
 
 INTRODUCTION = (
     "Teachers are trained on the labels. What each says of its training images is stored once, and "
-    "students learn from the store, by one method each. Networks alone have the students' "
+    "students learn from the store, by one method each. Baselines have the students' "
     "architectures and no teacher: what a student has to beat."
 )
 

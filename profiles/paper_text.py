@@ -59,7 +59,7 @@ PAPER_HEAD = """\
 # what it concludes without a table (students of mixup-trained teachers). It takes a GPU, days and 50 GB:
 # see `decant plan cifar100-paper`.
 #
-# Written by profiles/paper.py: change it there. Seeds: teachers 0, networks alone 10 to 12, students
+# Written by profiles/paper.py: change it there. Seeds: teachers 0, baselines 10 to 12, students
 # 100 to 102, views 1. Networks of equal seeds start from equal weights and see the images in equal
 # order, so that methods are compared in pairs.
 """
@@ -87,7 +87,7 @@ reads all of them."""
 BEYOND_HEAD = """\
 # Beyond the study: later logit losses (logit standardisation, DKD, DIST, logit matching) on the pairs of
 # table 3, without mixup, with 10 and 50 % of the images mixed and with all of them. No share is picked
-# by its accuracy: all are run. Teachers, stores, networks alone and KD are the entries of cifar100-paper,
+# by its accuracy: all are run. Teachers, stores, baselines and KD are the entries of cifar100-paper,
 # letter for letter, so that DVC's cache serves both.
 #
 # Written by profiles/paper.py: change it there.

@@ -27,7 +27,7 @@ FACTS = (
     *("batch_size", "learning_rate"),
 )
 NUMBERS = ("train_loss", *NAMES)
-# What tables count first: a network trained alone stands before a teacher (it has more replicates).
+# What tables count first: a baseline stands before a teacher (it has more replicates).
 ORDER = {"baselines": 0, "teachers": 1, "students": 2}
 
 
@@ -133,7 +133,7 @@ def by_run(frame: pd.DataFrame) -> pd.DataFrame:
 class Results:
     """What tables of configurations are made of: one run of each, accuracies in percent.
 
-    Of several that differ in seeds alone the first counts, a network trained alone before a teacher;
+    Of several that differ in seeds alone the first counts, a baseline before a teacher;
     `note` names the others, so that nothing is left out silently.
     """
 

@@ -76,7 +76,7 @@ def alone_runs(networks: pd.DataFrame) -> dict[str, int]:
     """Architecture -> the run of the usual network of it that was trained on labels, without mixup.
 
     Args:
-        networks: a row a network, as `by_run` gives them. A network alone goes before a teacher.
+        networks: a row a network, as `by_run` gives them. A baseline goes before a teacher.
     """
     usual = (networks["variant"] == "") & networks["double_of"].isna()
     rows = networks[usual & (networks["method"] == HARD_LABELS) & (networks["share"] == 0)]

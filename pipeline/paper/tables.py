@@ -21,7 +21,7 @@ from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_tabl
 from pipeline.report.tables import Cell, Table, cells
 
 NOT_RUN = "not run"
-NAMES = {BASELINE: "alone (baseline)"}
+NAMES = {BASELINE: "baseline"}
 
 
 class Place(NamedTuple):
@@ -155,7 +155,7 @@ def mixup_table(results: Results, setting: str) -> Table:
     """
     titles = {
         TEACHER: "Teacher's",
-        "student_acc": "Student alone",
+        "student_acc": "Student baseline",
         **{column: title for column, (title, _) in ALONE_COLUMNS.items()},
         **{column: title for column, (title, _, _) in STUDENT_COLUMNS.items()},
     }
@@ -172,7 +172,7 @@ def mixup_table(results: Results, setting: str) -> Table:
         caption=caption(
             setting,
             "Bold: the best of KD and the rescaled columns of a pair; underlined: the higher of the "
-            "two students trained alone with mixup (Mix-S). PMU 10 %: exactly that share is mixed.",
+            "two baselines trained with mixup (Mix-S). PMU 10 %: exactly that share is mixed.",
         ),
         header=("Teacher", "Student", *(titles[name] for name in dict.fromkeys(places["column"]))),
     )

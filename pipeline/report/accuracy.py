@@ -9,7 +9,7 @@ from pipeline.evaluation.numbers import MISSING, spread_text
 from pipeline.evaluation.runs import share_text
 from pipeline.report.tables import Table, text_rows
 
-KINDS = {"teachers": "teacher", "baselines": "alone", "students": "student"}
+KINDS = {"teachers": "teacher", "baselines": "baseline", "students": "student"}
 SCORES = ("top1_accuracy", "top5_accuracy", "agreement", "nll", "ece")
 CALIBRATION = ("nll", "ece", "kl", "temperature", "fitted_nll", "fitted_ece", "fitted_kl")
 SCALES = {"rescaled": "divided by deviation", "zscore": "standardised"}

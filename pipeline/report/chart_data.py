@@ -27,9 +27,9 @@ CURVES = (
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that belong beside each other: teachers, networks alone, students of one teacher."""
+    """Runs that belong beside each other: teachers, baselines, students of one teacher."""
     groups: dict[str, list[Run]] = {}
-    titles = {"teachers": "Teachers", "baselines": "Networks alone"}
+    titles = {"teachers": "Teachers", "baselines": "Baselines"}
     teachers = {run.name: run for run in runs if run.section == "teachers"}
     for run in runs:
         if run.section == "students":

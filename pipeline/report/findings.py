@@ -23,7 +23,7 @@ def row_of(networks: pd.DataFrame, run: int) -> "pd.Series[Any]":
 
 
 def findings(frame: pd.DataFrame, networks: pd.DataFrame) -> tuple[str, ...]:
-    """Of the best student: against its network alone, against KD, and what mixup changed.
+    """Of the best student: against its baseline, against KD, and what mixup changed.
 
     Args:
         frame: of all results; networks: a row a network of it (`by_run`).
@@ -60,8 +60,8 @@ def _highest(rows: pd.DataFrame) -> int | None:
 def _sentence(frame: pd.DataFrame, networks: pd.DataFrame, ours: int, theirs: int) -> str:
     value = difference(accuracies(frame, ours), accuracies(frame, theirs))
     student, other = row_of(networks, ours), row_of(networks, theirs)
-    alone = other["section"] != "students"
-    against = f"{other['network']} alone" if alone else str(other["trained_with"])
+    baseline = other["section"] != "students"
+    against = f"the {other['network']} baseline" if baseline else str(other["trained_with"])
     way = "above" if value.mean >= 0 else "below"
     return (
         f"{student['teacher']} → {student['network']}: {student['trained_with']} is "

@@ -1,4 +1,4 @@
-"""How far each student lies above its network alone: the picture of the first screen, drawn by the page."""
+"""How far each student lies above its baseline: the picture of the first screen, drawn by the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Gains:
 
 
 def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
-    """Those of the students whose network was trained alone; None where there are fewer than two.
+    """Those of the students that have a baseline; None where there are fewer than two.
 
     Args:
         frame: of all results; networks: a row a network of it (`by_run`).
@@ -70,7 +70,7 @@ def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
     )
     which = f"the {len(shown)} of {len(found)} that gain most" if len(found) > len(shown) else "all"
     caption = (
-        f"Top-1 of students minus that of the same network trained alone, percentage points, {which}: mean "
+        f"Top-1 of students minus that of their baseline, percentage points, {which}: mean "
         "(dot) and 95 % interval (line, cut at the edge; none with one run). One that crosses zero shows no "
         "difference."
     )

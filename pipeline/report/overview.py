@@ -42,7 +42,7 @@ def _lead(data: ImageData, networks: pd.DataFrame) -> str:
             if len(students)
             else ""
         ),
-        f"{_counted(sections.count('baselines'), 'network')} trained alone",
+        f"{_counted(sections.count('baselines'), 'baseline')}",
         f"{_counted(sections.count('teachers'), 'teacher')} in all",
     ]
     epochs = sorted(set(networks["epochs"].astype(int)))
@@ -68,12 +68,12 @@ def _best(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
     yield Fact("Best student, top-1", f"{top1_text(row)} %", note)
     value = _above_alone(frame, networks, best)
     if value is not None:
-        label = f"Above {row['network']} alone"
+        label = f"Above the {row['network']} baseline"
         yield Fact(label, f"{signed(value.mean)} points", verdict(value))
 
 
 def _largest_gain(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
-    """Where another student than the best one is further above its network alone."""
+    """Where another student than the best one is further above its baseline."""
     gains = {
         run: value
         for run in networks.index[networks["section"] == "students"]
@@ -84,7 +84,7 @@ def _largest_gain(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]
         return
     row, value = row_of(networks, most), gains[most]
     note = f"{row['teacher']} → {row['network']} by {row['trained_with']}, {_runs(row)}; {verdict(value)}"
-    yield Fact("Largest gain over a network alone", f"{signed(value.mean)} points", note)
+    yield Fact("Largest gain over a baseline", f"{signed(value.mean)} points", note)
 
 
 def _above_alone(frame: pd.DataFrame, networks: pd.DataFrame, run: int) -> Difference | None:

@@ -29,14 +29,14 @@ def shown_accuracies(
     rows = _marked(table, networks)
     alone = alone_runs(networks)
     differences = [_above_alone(frame, networks, run, alone) for run in networks.index]
-    columns = {"Above alone": list(map(_difference_cell, differences))}
+    columns = {"Above baseline": list(map(_difference_cell, differences))}
     numbers = [published.get(key) for key in networks["configuration"]]
     if any(numbers):
         tops = 100 * networks["top1_accuracy"]
         columns["Published"] = [_published_cell(*pair) for pair in zip(numbers, tops, strict=True)]
     place = table.header.index("Top-1") + 1
     note = (
-        " Above alone: in percentage points of top-1, from the same architecture trained on the labels "
+        " Above baseline: in percentage points of top-1, from the same architecture trained on the labels "
         "without mixup; small: the 95 % t interval, of paired differences where seeds are shared "
         "(none with one run). Bold: the best mean among the networks of an architecture."
     )

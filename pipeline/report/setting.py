@@ -9,7 +9,7 @@ from pipeline.evaluation.numbers import MISSING
 from pipeline.evaluation.runs import SECTIONS, Run
 from pipeline.report.tables import Table, text_rows
 
-TITLES = {"teachers": "teachers", "baselines": "networks alone", "students": "students"}
+TITLES = {"teachers": "teachers", "baselines": "baselines", "students": "students"}
 COST_TEXTS = ("device", "precision", "steps", "replicates_at_once", "torch")
 COST_NUMBERS = ("seconds", "images_per_second", "device_memory_bytes")
 

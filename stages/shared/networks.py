@@ -19,7 +19,7 @@ def network_options(function: F) -> F:
     options = (
         path_option("--prepared", PREPARED, "Prepared data set."),
         path_option("--teachers", TEACHERS, "Folder of the trained teachers."),
-        path_option("--baselines", "data/baselines", "Folder of the networks trained alone."),
+        path_option("--baselines", "data/baselines", "Folder of the baselines."),
         path_option("--students", "data/students", "Folder of the students."),
     )
     return functools.reduce(lambda made, option: option(made), reversed(options), function)

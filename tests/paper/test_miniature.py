@@ -44,7 +44,7 @@ def check_square(reports: Path, name: str) -> None:
     for teacher, row in table.items():
         for column in ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"):
             ran = column in CPU_STUDENTS and teacher in (BASELINE, *CPU_TEACHERS)
-            # The teacher resnet56 stands for the network alone, which the miniature does not train.
+            # The teacher resnet56 stands for the baseline, which the miniature does not train.
             ran |= (teacher, column) == (BASELINE, "resnet56")
             assert (row[column] != NOT_RUN) == ran, (name, teacher, column)
             if ran:

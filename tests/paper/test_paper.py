@@ -128,7 +128,7 @@ def test_square_tables_have_every_cell_in_its_place(square, index, name):
     assert len(found) == 6
     assert list(table.header[1:]) == list(RESNETS)
     for (row,), numbers in published.items():
-        cells = found["alone (baseline)" if row == BASELINE else row,]
+        cells = found["baseline" if row == BASELINE else row,]
         assert len(cells) == 5
         for column, value in numbers.items():
             assert (cells[column].text, cells[column].small) == shown(value)
@@ -163,8 +163,8 @@ def test_one_network_faces_the_number_of_each_table():
     first, third = grid(tables[0], 1), grid(tables[2], 2)["resnet56", "resnet20"]
     assert first["resnet56",]["resnet20"].small == "70.98, +0.02"
     assert third["KD"].small == "70.66, +0.34"
-    assert first["alone (baseline)",]["resnet20"].small == "68.90, +0.10"
-    assert third["Student alone"].small == "69.06, -0.06"
+    assert first["baseline",]["resnet20"].small == "68.90, +0.10"
+    assert third["Student baseline"].small == "69.06, -0.06"
 
 
 def test_cells_without_runs_say_so_and_hold_no_number():
@@ -266,18 +266,18 @@ def test_doubles_are_named_not_mixed_in():
     runs = [alone("resnet20", 68.0), alone("resnet20", 70.0)]
     runs[1] = replace(runs[1], name="another")
     table = paper_tables(gather(runs), "")[0]
-    assert grid(table, 1)["alone (baseline)",]["resnet20"].text.startswith("68.00")
+    assert grid(table, 1)["baseline",]["resnet20"].text.startswith("68.00")
     assert "baselines.another" in table.caption
 
 
 def test_a_teacher_stands_in_for_a_network_alone_but_comes_after_it():
     teacher = alone("resnet110", 74.0, section="teachers")
-    assert grid(paper_tables(gather([teacher]), "")[0], 1)["alone (baseline)",][
+    assert grid(paper_tables(gather([teacher]), "")[0], 1)["baseline",][
         "resnet110"
     ].text.startswith("74.00")
     both = gather([teacher, alone("resnet110", 75.0)])
     tables = paper_tables(both, "")
-    assert grid(tables[0], 1)["alone (baseline)",]["resnet110"].text.startswith("75.00")
+    assert grid(tables[0], 1)["baseline",]["resnet110"].text.startswith("75.00")
     assert grid(tables[2], 2)["resnet110", "resnet20"]["Teacher's"].text.startswith("74.00")
     assert both.note == ""
 

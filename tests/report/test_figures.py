@@ -59,7 +59,7 @@ def test_runs_are_grouped_by_what_they_can_be_compared_with(runs):
     groups = {title: [run.name for run in found] for title, found in grouped(runs).items()}
     assert groups == {
         "Teachers": ["big", "big-mixup"],
-        "Networks alone": ["small", "small-mixup"],
+        "Baselines": ["small", "small-mixup"],
         "resnet20 → resnet8": [run.name for run in runs if run.section == "students"],
     }
 

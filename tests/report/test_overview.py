@@ -65,7 +65,7 @@ def test_the_first_screen_names_the_best_and_says_what_is_shown(runs):
     assert "big → resnet8 by rescaled" in best.note
     assert above.value == "+4.55 points"
     alone, kd = screen.findings
-    assert "above resnet8 alone" in alone
+    assert "above the resnet8 baseline" in alone
     assert "paired over 2 seeds: +4.00, +5.10" in alone
     assert alone.endswith("no difference shown."), "t of one degree is wide"
     assert "3.05 points above kd" in kd
@@ -87,14 +87,14 @@ def test_the_shown_table_keeps_every_number_and_adds_two_columns(runs):
         table, frame, networks, {networks["configuration"].iloc[1]: ("t", 89.5)}
     )
     assert [name for name in shown.header if name not in table.header] == [
-        "Above alone",
+        "Above baseline",
         "Published",
     ]
     for before, after in zip(table.rows, shown.rows, strict=True):
         texts = [c.text for c, n in zip(after, shown.header, strict=True) if n in table.header]
         assert texts == [cell.text for cell in before]
     places = {name: place for place, name in enumerate(shown.header)}
-    above = [row[places["Above alone"]].text for row in shown.rows]
+    above = [row[places["Above baseline"]].text for row in shown.rows]
     assert above == ["–", "–", "+1.50", "+4.55"]  # noqa: RUF001
     assert [row[places["Top-1"]].bold for row in shown.rows] == [False, False, False, True]
     assert shown.rows[1][places["Published"]].text == "89.50"
