@@ -103,11 +103,11 @@ class SentFiles(MemoryStore):
 
 
 def sent_job(job: Job) -> Job:
-    """A job whose store, if it reads one, is a SentStore: it can be pickled."""
+    """A job whose store, if it reads one, is a SentStore: it can be pickled. Records are the head's."""
     if not isinstance(job.epochs, StoreViews):
         return job
     store: Any = SentStore.of(job.epochs.store)
-    return replace(job, epochs=replace(job.epochs, store=store))
+    return replace(job, epochs=replace(job.epochs, store=store), teacher=None)
 
 
 def received_job(job: Job, fetch: Fetch, cache: Cache) -> Job:

@@ -1,7 +1,7 @@
 """Entries of `students` as jobs: which loss, and which views of which store."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def train_students(
 def student_jobs(content: dict[str, Any], data: ImageData, stores: Path) -> Callable[[str], Job]:
     """What makes entries of `students` into jobs, by their names; it opens each store once.
 
-    Raises StoreError as `open_store` does, where the first view is damaged, and for a store below
-    data/stores that is not the version of the present commit.
+    Raises StoreError as `open_store` does, and for a store below data/stores that is not the version of
+    the present commit. Where the first view is damaged, the job's `teacher` raises it.
     """
 
     @cache
@@ -66,7 +66,7 @@ def student_jobs(content: dict[str, Any], data: ImageData, stores: Path) -> Call
 
     def job(name: str) -> Job:
         key = store_key(content, name)
-        return student_job(name, content, opened(*key), seen(*key))
+        return student_job(name, content, opened(*key), partial(seen, *key))
 
     return job
 
@@ -97,8 +97,10 @@ def _open(
     return open_store(folder, groups=groups, dataset=dataset, address=address, cache=cache)
 
 
-def student_job(name: str, content: dict[str, Any], store: Store, seen: SeenFacts) -> Job:
-    """An entry of `students` as the training engine takes it; `seen` goes into its record."""
+def student_job(
+    name: str, content: dict[str, Any], store: Store, seen: Callable[[], SeenFacts]
+) -> Job:
+    """An entry of `students` as the training engine takes it; what `seen` returns goes into its record."""
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
@@ -122,5 +124,5 @@ def student_job(name: str, content: dict[str, Any], store: Store, seen: SeenFact
         ),
         loss=loss,
         method=MethodFacts(name=method.name, loss=method.loss, options=method.options),
-        teacher=teacher_facts(store, params.views, seen),
+        teacher=lambda: teacher_facts(store, params.views, seen()),
     )

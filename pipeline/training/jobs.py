@@ -1,6 +1,6 @@
 """An entry of params.yaml as the training engine takes it: a `Job`, and its replicates."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,8 +43,9 @@ class BatchLoss(Protocol):
 class Job:
     """One entry of params.yaml to be trained.
 
-    `kind` is teacher, baseline or student. `entry`, `method` and `teacher` are copied into the record and
-    change no number. If `weights` is given, nothing is trained and these weights are published;
+    `kind` is teacher, baseline or student. `entry`, `method` and what `teacher` returns are copied into the
+    record and change no number; `teacher` is called when that is written, because it may read a store that
+    lies elsewhere, which nobody may do before processes are forked. If `weights` is given, nothing is trained and these weights are published;
     `normalisation` is theirs if it differs from the data set's. `ranks` is the number of processes that
     train each of its networks together.
     """
@@ -60,7 +61,7 @@ class Job:
     epochs: Epochs
     loss: BatchLoss
     method: MethodFacts | None = None
-    teacher: TeacherFacts | None = None
+    teacher: Callable[[], TeacherFacts] | None = None
     weights: Mapping[str, Tensor] | None = None
     normalisation: Normalisation | None = None
     ranks: int = 1

@@ -133,7 +133,7 @@ def _record(job: Job, data: ImageData, replicates: Sequence[ReplicateRecord]) ->
         augmentation=asdict(job.augmentation),
         dataset=DatasetFacts.of(data),
         method=job.method,
-        teacher=job.teacher,
+        teacher=None if job.teacher is None else job.teacher(),
         normalisation=job.normalisation,
         ranks=job.ranks,
         replicates=tuple(replicates),
