@@ -45,9 +45,9 @@ class Job:
 
     `kind` is teacher, baseline or student. `entry`, `method` and what `teacher` returns are copied into the
     record and change no number; `teacher` is called when that is written, because it may read a store that
-    lies elsewhere, which nobody may do before processes are forked. If `weights` is given, nothing is trained and these weights are published;
-    `normalisation` is theirs if it differs from the data set's. `ranks` is the number of processes that
-    train each of its networks together.
+    lies elsewhere, which nobody may do before processes are forked. If `weights` is given, nothing is
+    trained and these weights are published; `normalisation` is theirs if it differs from the data set's.
+    `ranks` is the number of processes that train each of its networks together.
     """
 
     kind: str
