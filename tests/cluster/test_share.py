@@ -192,6 +192,7 @@ def test_a_lost_worker_costs_an_epoch_at_most(store, few_digits, tmp_path, machi
     assert not list((tmp_path / "away").rglob(CHECKPOINT))
 
 
+@pytest.mark.slow
 def test_cluster_and_home_go_on_from_each_other(store, few_digits, tmp_path, machine, monkeypatch):
     home = at_home(student(store), few_digits, tmp_path / "home")
     with monkeypatch.context() as patches:

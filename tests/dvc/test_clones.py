@@ -97,6 +97,7 @@ def test_a_remote_that_is_out_of_reach_is_no_reason_to_compute(clone):
     assert ran(output.stdout) == []
 
 
+@pytest.mark.slow
 def test_without_a_remote_a_short_study_is_computed(clone):
     clone.dvc("remote", "remove", "team")
     # What would be done is said first, and nothing is written: not by DVC, not into dvc.yaml.

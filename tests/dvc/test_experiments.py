@@ -73,6 +73,7 @@ def test_what_git_has_of_the_results(committed):
     assert found["data"]["students"]["plain"].keys() == {"top1_accuracy"}
 
 
+@pytest.mark.slow
 def test_a_student_added_and_changed_is_in_the_report_of_plain_dvc(project):
     """dvc.yaml names no network, so nothing has to be brought up to date."""
     content = project.params

@@ -88,6 +88,7 @@ def test_another_view_seed_reruns_dump_and_students_but_no_teacher(project):
     assert ran == {"check", "dump@resnet8", "train_student@plain"}
 
 
+@pytest.mark.slow
 def test_another_alpha_leaves_plain_students_alone(project):
     project.edit("dumps/resnet8/mixed/alpha", 0.4)
     assert project.repro() == {"check", "dump@resnet8", "train_student@half", "evaluate"}

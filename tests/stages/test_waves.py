@@ -139,6 +139,7 @@ def test_a_student_that_fails_leaves_the_others_alone(project):
     assert [name for name in kept if after[name] != before[name]] == []
 
 
+@pytest.mark.slow
 def test_parameters_edited_meanwhile_are_not_recorded_with_older_results(project):
     for name, seed in (("plain", 60), ("half", 70)):
         project.edit(f"students/{name}/seed", seed)
