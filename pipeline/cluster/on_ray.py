@@ -96,7 +96,7 @@ class RayEngine:
         self.resource, self.amount = ("GPU", 1) if on_gpu else ("CPU", machine.threads)
         self._places: dict[str, int] = {}  # of each node
         self._looked = float("-inf")
-        self._nodes: dict[Any, str] = {}  # of tasks that have begun
+        self._nodes: dict[Any, str] = {}  # of tasks that have begun and run
         self._left: set[str] = set()
         if self.places() == 0:
             raise DecantError(
@@ -139,10 +139,12 @@ class RayEngine:
         try:
             message = ray.get(next(handle))
         except StopIteration:
+            self._nodes.pop(handle, None)
             return handle, Ended()
         except (RayTaskError, RuntimeEnvSetupError) as error:
             raise DecantError(f"a worker cannot begin: {error}") from None
         except RayError as error:
+            self._nodes.pop(handle, None)
             return handle, Lost(_why(error))
         if isinstance(message, _Begun):
             self._nodes[handle] = message.node
@@ -160,6 +162,7 @@ class RayEngine:
 
     def stop(self, handle: Any) -> None:
         """See `Engine`."""
+        self._nodes.pop(handle, None)
         with contextlib.suppress(RayError, ValueError):
             ray.cancel(handle, force=True)
 

@@ -25,9 +25,9 @@ def load_dataset(folder: Path, content: Mapping[str, Any] | None) -> ImageData:
     """The prepared data set, which has to be the one that a parameter file asks for.
 
     `content` is the whole parameter file; None: there is none, as where a store alone is looked at.
-    Raises `DatasetError` where the folder is damaged (see
-    `load_prepared`) or holds another data set, split or normalisation than its section `dataset`
-    would give, and ParamsError where that section cannot be read.
+    Raises `DatasetError` where the folder is damaged (see `load_prepared`) or holds another data set,
+    split or normalisation than its section `dataset` would give, and ParamsError where that section
+    cannot be read.
     """
     if content is None:
         return load_prepared(folder)

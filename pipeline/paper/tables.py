@@ -21,7 +21,6 @@ from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_tabl
 from pipeline.report.tables import Cell, Table, cells
 
 NOT_RUN = "not run"
-NAMES = {BASELINE: "baseline"}
 
 
 class Place(NamedTuple):
@@ -190,7 +189,7 @@ def grid_table(places: pd.DataFrame, labels: Sequence[str], shown: int = 0, **pa
     rows = []
     for key, row in places.groupby(list(labels), sort=False):
         names = (str(name) for name in key[: len(columns)])
-        labelled = cells(*(NAMES.get(name, name) for name in names))
+        labelled = cells(*names)
         rows.append((*labelled, *map(measured_cell, rows_of(row))))
     return Table(rows=tuple(rows), data=wide(places, labels), labels=len(columns), **parts)
 

@@ -42,7 +42,7 @@ def _lead(data: ImageData, networks: pd.DataFrame) -> str:
             if len(students)
             else ""
         ),
-        f"{_counted(sections.count('baselines'), 'baseline')}",
+        _counted(sections.count("baselines"), "baseline"),
         f"{_counted(sections.count('teachers'), 'teacher')} in all",
     ]
     epochs = sorted(set(networks["epochs"].astype(int)))

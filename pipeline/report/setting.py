@@ -9,7 +9,6 @@ from pipeline.evaluation.numbers import MISSING
 from pipeline.evaluation.runs import SECTIONS, Run
 from pipeline.report.tables import Table, text_rows
 
-TITLES = {"teachers": "teachers", "baselines": "baselines", "students": "students"}
 COST_TEXTS = ("device", "precision", "steps", "replicates_at_once", "torch")
 COST_NUMBERS = ("seconds", "images_per_second", "device_memory_bytes")
 
@@ -43,7 +42,7 @@ def setting_table(
     for section in SECTIONS:
         chosen = frame[frame["section"] == section]
         if len(chosen):
-            facts.append((f"Training of {TITLES[section]}", _training(chosen)))
+            facts.append((f"Training of {section}", _training(chosen)))
     facts += _views(runs)
     kept = [run for run in runs if run.kept is not None]
     if kept:
