@@ -195,11 +195,9 @@ def _lane(
     ranks: Ranks,
 ) -> Lane:
     """A replicate, ready to be trained beside others; of several ranks the first reads and writes."""
-    job, began = replicate.job, time.monotonic()
+    job = replicate.job
 
     def start() -> Trainer:
-        nonlocal began
-        began = time.monotonic()
         return Trainer(
             _network(replicate, data),
             PartBatches(ranks, bank(job.augmentation), data.train.labels, len(data.class_names)),
@@ -222,7 +220,8 @@ def _lane(
             "replicates_at_once": at_once,
             **({} if ranks.alone else {"ranks": ranks.count}),
         }
-        timing = _timing(replicate, began, trainer.images_seen, test.bank.device, mode)
+        images, _ = _images(trainer)
+        timing = _timing(replicate, trainer.seconds, images, test.bank.device, mode)
         write_replicate(replicate, trainer.network, trainer.curves, timing, data, test)
 
     return Lane(
@@ -259,7 +258,7 @@ def _write_given(
         done += images
         report(Tick(replicate.label, done, total))
 
-    timing = _timing(replicate, began, 0, device, {})
+    timing = _timing(replicate, time.monotonic() - began, 0, device, {})
     write_replicate(replicate, network, Curves(), timing, data, test, count)
 
 
@@ -292,10 +291,9 @@ def _images(trainer: Trainer) -> tuple[int, int]:
 
 
 def _timing(
-    replicate: Replicate, began: float, images: int, device: torch.device, mode: dict[str, Any]
+    replicate: Replicate, seconds: float, images: int, device: torch.device, mode: dict[str, Any]
 ) -> dict[str, Any]:
-    """Duration since `began`, speed, and what computed."""
-    seconds = time.monotonic() - began
+    """Duration, speed, and what computed."""
     return {
         "replicate": replicate.number,
         "seconds": round(seconds, 3),

@@ -12,6 +12,7 @@ the device. On a GPU it is replayed as a CUDA graph (`graphs`).
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,7 @@ class Trainer:
         warn: Warn = warn,
         ranks: Ranks = ALONE,
     ) -> None:
+        self._began = time.monotonic()
         self.device, self.ranks = batches.bank.device, ranks
         network = with_statistics(network, params.batch_statistics, ranks, self.device)
         self.network = place(network, self.device)
@@ -138,7 +140,6 @@ class Trainer:
         self.sizes = ranks.sizes(batch_sizes(batches.count, params.batch_size))
         self.steps_per_epoch = -(-batches.count // params.batch_size)
         self.epoch = self.steps_in_epoch = self.images_in_epoch = 0
-        self.images_seen = 0  # by this object: a resumed training counts from 0 again
         self.learning_rate = params.learning_rate
         self.curves = Curves()
         self.tables = StepTables(batches.count, self.steps_per_epoch, self.device)
@@ -150,6 +151,11 @@ class Trainer:
         self.player = StepPlayer(self._step, self.step_state, recorder, warn)
         if self.device.type == "cuda":  # steps may run on another stream than this one
             torch.cuda.current_stream(self.device).synchronize()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the training; of one that was interrupted, on its saved epochs and since."""
+        return time.monotonic() - self._began
 
     @property
     def epoch_is_over(self) -> bool:
@@ -174,7 +180,6 @@ class Trainer:
         for step, size in enumerate(self.sizes):
             self.player.run(size)
             self.images_in_epoch += size
-            self.images_seen += size
             self.steps_in_epoch += 1
             yield self.tables.losses[step]
         settle(self.network, self.params.batch_statistics, self.ranks)
@@ -240,7 +245,8 @@ class Trainer:
         buffers = momentum_buffers(self.optimiser, self.network)
         tensors |= {f"momentum.{name}": buffer for name, buffer in buffers.items()}
         curves = json.dumps(dataclasses.asdict(self.curves))
-        save_tensors(tensors, path, {"epoch": str(self.epoch), "curves": curves})
+        metadata = {"epoch": str(self.epoch), "curves": curves, "seconds": str(self.seconds)}
+        save_tensors(tensors, path, metadata)
 
     def load(self, path: Path) -> None:
         """Continue from a file that `save` wrote. Recorded steps stay valid: memory stays in place."""
@@ -250,6 +256,7 @@ class Trainer:
         for name, buffer in momentum_buffers(self.optimiser, self.network).items():
             buffer.copy_(momentum[name])
         self.epoch = int(metadata["epoch"])
+        self._began = time.monotonic() - float(metadata["seconds"])
         self.curves = Curves(**json.loads(metadata["curves"]))
 
 

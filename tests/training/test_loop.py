@@ -252,6 +252,17 @@ def test_a_stopped_run_ends_with_the_same_weights(setup, tmp_path, stops):
     assert steps == [epoch for epoch in range(stops[-1] // 4, 3) for _ in range(4)]
 
 
+def test_the_time_of_a_resumed_run_is_that_of_all_its_epochs(setup, tmp_path):
+    checkpoint = tmp_path / "state.safetensors"
+    first = setup.trainer(count=200)
+    fit(first, setup.test)
+    spent = first.seconds
+    first.save(checkpoint)
+    resumed = setup.trainer(count=200)
+    resumed.load(checkpoint)
+    assert resumed.seconds >= spent > 0
+
+
 def test_a_finished_run_is_not_trained_again(setup, tmp_path):
     checkpoint = tmp_path / "state.safetensors"
     first = setup.trainer(count=100)
