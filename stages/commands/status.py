@@ -19,7 +19,7 @@ from stages.shared.options import json_option, print_json, stage_options
 def status(
     params_path: Path, deep: bool, list_stages: bool, as_json: bool, exit_code: bool
 ) -> None:
-    """Show which stages are done, stale (and why), running (and how far) and missing.
+    """Show which stages are done, here in part, stale (and why), running (and how far) and missing.
 
     Nothing is written and DVC is not started: parameters and code are compared with dvc.lock, and results
     by number and size of their files.

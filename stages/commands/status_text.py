@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from stages.dvc.changes import Change
-from stages.dvc.overview import STATES, StageStatus
+from stages.dvc.overview import STATES, StageStatus, State
 from stages.dvc.running import Training, Work
 from stages.shared.tables import hours_text, print_table, shown
 
@@ -24,7 +24,8 @@ def show(stages: Sequence[StageStatus], *, deep: bool, list_stages: bool) -> Non
     print_table(("Stage", *STATES), list(kind_rows(stages)))
     for title, lines in (
         ("Running", running_lines(stages)),
-        ("Stale", stale_lines(stages)),
+        ("Here in part (`dvc pull FOLDER` brings the rest)", reason_lines(stages, "in part")),
+        ("Stale", reason_lines(stages, "stale")),
         ("Missing", missing_lines(stages)),
         ("Begun, and not running", begun_lines(stages)),
     ):
@@ -91,11 +92,11 @@ def training_text(training: Training) -> str:
     return ", ".join(parts)
 
 
-def stale_lines(stages: Sequence[StageStatus]) -> Iterator[str]:
-    """Each reason once, with the stages that have it."""
+def reason_lines(stages: Sequence[StageStatus], state: State) -> Iterator[str]:
+    """Each reason why stages are in a state once, with the stages that have it."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for stage in stages:
-        if stage.state == "stale":
+        if stage.state == state:
             for reason in dict.fromkeys(map(change_text, stage.changes)):
                 reasons[reason].append(stage.name)
     for reason, names in list(reasons.items())[:_MOST_REASONS]:

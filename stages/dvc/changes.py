@@ -20,6 +20,7 @@ class Change:
         now: what is here; None: nothing.
         newer: of a folder of code, the files that were written after dvc.lock.
         stages: of an input that stages make, those that are not done themselves.
+        is_part: of a result, whether files are absent and it is smaller: pulled in part, say.
     """
 
     what: str
@@ -27,6 +28,7 @@ class Change:
     now: Any
     newer: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
+    is_part: bool = False
 
 
 def changes_of(lock: Lock, stage: str, *, deep: bool = False) -> list[Change]:
@@ -99,10 +101,13 @@ def _changed_results(lock: Lock, recorded: Mapping[str, Any], deep: bool) -> Ite
         path = lock.root / out["path"]
         if not path.exists():
             continue
-        if deep and (digest := digest_of(path)) != out["md5"]:
+        (files, size), (files_then, size_then) = measure(path), recorded_size(out)
+        is_part = files < files_then and size < size_then
+        if is_part or (not deep and (files, size) != (files_then, size_then)):
+            before, now = size_text(files_then, size_then), size_text(files, size)
+            yield Change(str(out["path"]), before, now, is_part=is_part)
+        elif deep and (digest := digest_of(path)) != out["md5"]:
             yield Change(str(out["path"]), str(out["md5"]), digest)
-        elif not deep and (size := measure(path)) != recorded_size(out):
-            yield Change(str(out["path"]), size_text(*recorded_size(out)), size_text(*size))
 
 
 def measure(path: Path) -> tuple[int, int]:

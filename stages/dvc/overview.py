@@ -12,8 +12,8 @@ from stages.dvc.running import Work, find_work
 from stages.dvc.upstream import SECTIONS, entries
 from stages.shared.kept_yaml import load_kept
 
-State = Literal["running", "done", "elsewhere", "stale", "missing"]
-STATES: tuple[State, ...] = ("running", "done", "elsewhere", "stale", "missing")
+State = Literal["running", "done", "elsewhere", "in part", "stale", "missing"]
+STATES: tuple[State, ...] = ("running", "done", "elsewhere", "in part", "stale", "missing")
 _OF_LOCK: dict[str, State] = {
     "done": "done",
     "elsewhere": "elsewhere",
@@ -24,7 +24,7 @@ _OF_LOCK: dict[str, State] = {
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage, why it is stale, and the work folders that hold unfinished work of it."""
+    """A stage, why it is stale or here in part, and the work folders that hold unfinished work of it."""
 
     name: str
     state: State
@@ -86,7 +86,7 @@ def status_of(lock: Lock, name: str, works: Iterable[Work], *, deep: bool) -> St
     changes = changes_of(lock, name, deep=deep)
     state = _OF_LOCK[lock.state(name)]
     if changes:
-        state = "stale"
+        state = "in part" if all(change.is_part for change in changes) else "stale"
     if any(work.holder is not None for work in own):
         own = [work for work in own if work.holder is not None]
         return StageStatus(name, "running", changes, own)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from stages.cli import main
 from stages.dvc.lock import digest_of, read_listing
 from stages.dvc.running import seconds_left
 
-STATES = ("running", "done", "elsewhere", "stale", "missing")
+STATES = ("running", "done", "elsewhere", "in part", "stale", "missing")
 ROW = {
     "learning_rate": 0.1,
     "train_loss": 1.5,
@@ -44,8 +45,8 @@ def run(*arguments, code=0):
     return result.output
 
 
-def stages():
-    return {stage["name"]: stage for stage in json.loads(run("--json"))["stages"]}
+def stages(*arguments):
+    return {stage["name"]: stage for stage in json.loads(run("--json", *arguments))["stages"]}
 
 
 def states():
@@ -60,7 +61,7 @@ def test_all_done(project):
     assert set(states().values()) == {"done"}
     output = run("--exit-code")
     assert "not hashed" in output
-    assert output.splitlines()[0].split() == ["Stage", *STATES]
+    assert re.split("  +", output.splitlines()[0].strip()) == ["Stage", *STATES]
     assert "all" in output
     assert "\nStale" not in output
 
@@ -128,6 +129,16 @@ def test_a_result_of_another_size(project):
     assert what == "data/students/plain"
     assert before.partition(",")[0] == now.partition(",")[0] == "8 files"
     assert before != now
+
+
+@pytest.mark.parametrize("deep", [(), ("--deep",)])
+def test_a_result_that_is_here_in_part(project, deep):
+    Path("data/students/plain/part-0").unlink()
+    (stage,) = (s for s in stages(*deep).values() if s["state"] != "done")
+    assert (stage["name"], stage["state"]) == ("train_student@plain", "in part")
+    text = run(*deep, "--exit-code", code=1)
+    assert "Here in part (`dvc pull FOLDER` brings the rest)\n  data/students/plain: " in text
+    assert "\nStale" not in text
 
 
 def test_a_result_of_the_same_size_is_seen_by_deep_alone(project):
