@@ -6,9 +6,16 @@ from importlib.metadata import version
 import pytest
 from browser import Session, needs_browser
 from lowest_versions import read_versions
-from page_samples import KEPT_PAGES, PICTURE, RESULTS, ROOT, write_kept_page, write_large_page
+from page_samples import (
+    KEPT_PAGES,
+    PICTURE,
+    RESULTS,
+    ROOT,
+    STUDIES,
+    write_kept_page,
+    write_large_page,
+)
 
-STUDIES = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 PINNED = read_versions((ROOT / "constraints.txt").read_text())
 DRAWN_BY = ("altair", "jinja2", "pandas", "vl-convert-python")
 MOST_BYTES, MOST_SECONDS = 8e6, 2.0
