@@ -36,7 +36,8 @@ def replace_file(store: Path, group: str, name: str, data: bytes) -> None:
             if path.split("/")[0] in ("crop_yx", "flip", "partner", "lam", "mix_rank")
             and not path.endswith("zarr.json")
         )
-        content["plan_sha256"] = hashlib.sha256(canonical_json(dict(plan_files))).hexdigest()
+        if group != "clean":
+            content["plan_sha256"] = hashlib.sha256(canonical_json(dict(plan_files))).hexdigest()
 
     sign(store, group, edit)
 

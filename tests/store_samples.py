@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.files import WorkFolder
+from pipeline.store.format.check import presence_errors, read_manifest
 from pipeline.store.format.codecs import Codec
+from pipeline.store.format.errors import StoreError
 from pipeline.store.format.manifest import DatasetInfo, Header, TeacherInfo
 from pipeline.store.write.writers import CleanWriter, GroupWriter
 from pipeline.views.plans import View, ViewRecipe, draw_view
@@ -137,6 +139,14 @@ def make_store(tmp_path: Path, *, views: int = 5, codec: Codec | None = None) ->
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(data)
     return target
+
+
+def is_complete(folder: Path, group: str) -> bool:
+    """Whether a group is finished: a good manifest, and every file there with its size."""
+    try:
+        return not list(presence_errors(folder, read_manifest(folder, group)))
+    except StoreError:
+        return False
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -59,7 +59,7 @@ class HeadFiles:
 
     def read(self, path: str) -> bytes | str:
         """The bytes of a file, or why there are none."""
-        if self.root not in Path(path).resolve().parents:
+        if self.root not in Path(os.path.abspath(path)).parents:  # links are the project's own
             return f"{path}: not below {self.root}"
         try:
             return Path(path).read_bytes()
@@ -106,7 +106,7 @@ class RayEngine:
             )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_concurrency=4, scheduling_strategy=here)(HeadFiles)
-        self.files = actor.remote(str(Path.cwd().resolve()))
+        self.files = actor.remote(str(Path.cwd()))
 
     def share(self, value: Any) -> Any:
         """See `Engine`."""

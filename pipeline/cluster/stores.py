@@ -52,7 +52,7 @@ class SentStore:
     def _in_place(self, folder: Path) -> Store | None:
         try:
             store = open_store(folder, groups=list(self.manifests))
-        except StoreError:
+        except (StoreError, OSError):  # not here, or not for this user to read
             return None
         same = {name: store.group(name).manifest for name in store.groups} == self.manifests
         return store if same else None

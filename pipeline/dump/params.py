@@ -9,7 +9,6 @@ from pipeline.core.params import Seed, checked
 from pipeline.store.format.codecs import Codec
 from pipeline.views.params import Group
 
-GroupName = Literal["clean", "plain", "mixed"]
 Precision = Literal["float32", "bfloat16"]
 
 

@@ -41,7 +41,8 @@ def ready(network: Network, image_size: tuple[int, int], precision: Precision) -
 def folded(network: Network, image_size: tuple[int, int]) -> Network:
     """A copy in eval mode in which convolutions do what the batch normalisations after them did.
 
-    Only norms that read nothing but what a convolution wrote are folded.
+    Only norms that read nothing but what a convolution wrote are folded, and only where both are torch's own
+    and have all their numbers.
     """
     made = copy.deepcopy(network).eval()
     names = {module: name for name, module in made.named_modules()}
@@ -76,7 +77,7 @@ def _pairs(
     than once.
     """
     tracer, hooks = _Readers(), []
-    for module in network.modules():
+    for module in filter(_is_plain, network.modules()):
         if isinstance(module, nn.Conv2d):
             hooks.append(module.register_forward_hook(tracer.note_output))
         elif isinstance(module, nn.BatchNorm2d):
@@ -93,6 +94,18 @@ def _pairs(
             norm = readers[0]
             if uses[convolution] == uses[norm] == 1:
                 yield convolution, norm
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a convolution or norm does with its own numbers what torch's does, and nothing else.
+
+    Subclasses may compute their weights anew at each call, as parametrisations and hooks do.
+    """
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    if type(module) is nn.BatchNorm2d:
+        return module.affine and module.track_running_stats
+    return type(module) is nn.Conv2d
 
 
 class _Readers(TorchFunctionMode):

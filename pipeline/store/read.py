@@ -165,8 +165,9 @@ class ViewGroup(_GroupReader):
 
     def _view(self, plans: dict[str, NDArray[Any]], place: int, v: int) -> View:
         view = View.from_arrays({name: array[place] for name, array in plans.items()})
-        assert self.manifest.header.recipe is not None, "views have a recipe"
-        if problems := check_view(self._group, view, self.manifest.header.recipe.pad):
+        recipe = self.manifest.header.recipe
+        assert recipe is not None, "views have a recipe"
+        if problems := check_view(self._group, view, recipe.augmentation):
             raise PlanError(self.folder, self.name, f"view {v}: {'; '.join(problems)}")
         return view
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.store.format.check import present_groups
 from pipeline.store.format.layout import GROUPS, SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup, open_store
@@ -40,9 +41,8 @@ def compare_stores(first: Path, second: Path, *, views: int | None = None) -> Fa
 
 def open_all(path: Path, groups: Sequence[str] = ()) -> Store:
     """Open some groups of a store, or every one that is there; of a pinned one where it lies."""
-    present = groups or [group for group in GROUPS if (path / group).exists()]
     address, cache = pin_of(path)
-    return open_store(path, groups=present or GROUPS, address=address, cache=cache)
+    return open_store(path, groups=groups or present_groups(path), address=address, cache=cache)
 
 
 def _compare_group(name: str, first: Store, second: Store, views: int | None) -> Facts:

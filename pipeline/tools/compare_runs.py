@@ -138,7 +138,7 @@ def _compare_file(name: str, first: Path, second: Path, tolerance: float) -> Ite
         return
     try:
         places = dict(_places(name, first, second, tolerance))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError) as error:  # KeyError: of an array that no store has
         places = {"": f"other bytes, and not readable ({' '.join(str(error).split())})"}
     if not places and tolerance == 0 and _is_by_bytes(name):
         places = {"": "other bytes, the same numbers"}

@@ -1,17 +1,17 @@
 """What a store is, in facts that can be printed: read from its manifests and its files' sizes."""
 
-import os
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import STORES, VERSIONS
-from pipeline.store.format.check import presence_errors, read_manifest, root_errors
-from pipeline.store.format.errors import GroupMissingError, StaleStoreError, StoreError, as_pinned
-from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, group_arrays
+from pipeline.core.files import VERSIONS
+from pipeline.store.format.check import presence_errors, present_groups, read_manifest, root_errors
+from pipeline.store.format.errors import StaleStoreError, StoreError, as_pinned, mended_as
+from pipeline.store.format.layout import MANIFEST, METADATA, group_arrays
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.format.version import version_error
-from pipeline.tools.pin import pin_of
+from pipeline.tools.pin import is_project_store, pin_of
 from pipeline.views.params import CLEAN, MIXED, PLAIN
 
 Facts = dict[str, Any]
@@ -31,7 +31,8 @@ def describe_store(folder: Path) -> Facts:
     Raises StoreMissingError where there is no store.
     """
     if not folder.is_dir():
-        raise next(root_errors(folder))
+        with mended_as(pin_of(folder)[0]):
+            raise next(root_errors(folder))
     return _describe(folder)
 
 
@@ -40,10 +41,7 @@ def _describe(folder: Path) -> Facts:
     problems = list(root_errors(folder))
     manifests: dict[str, Manifest] = {}
     groups: Facts = {}
-    present = [group for group in GROUPS if os.path.lexists(folder / group)]
-    if not present and folder.is_dir():
-        problems.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
-    for group in present:
+    for group in present_groups(folder):
         try:
             manifests[group] = manifest = read_manifest(folder, group)
         except StoreError as error:
@@ -127,12 +125,12 @@ def inspect_stores(folder: Path) -> list[tuple[Facts, list[StaleStoreError]]]:
 
 def stale_groups(store: Path) -> list[StaleStoreError]:
     """Groups of a store of the project that are of another version than the project's commit."""
+    if not is_project_store(store):
+        return []
+    place = pin_of(store)[0] or store
     stale: list[StaleStoreError] = []
-    for group in GROUPS if store.absolute().parent == STORES.absolute() else ():
-        try:
-            manifest = read_manifest(store, group)
-        except StoreError:
-            continue
-        if error := version_error(pin_of(store)[0] or store, manifest, VERSIONS / store.name):
-            stale.append(error)
+    for group in present_groups(store):
+        with contextlib.suppress(StoreError):
+            if error := version_error(place, read_manifest(store, group), VERSIONS / store.name):
+                stale.append(error)
     return stale

@@ -12,7 +12,7 @@ the column `image`, and the same arrays as columns (logits and features as lists
 facts in their schema's metadata.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,18 @@ FORMATS = ("npz", "parquet")
 Arrays = dict[str, NDArray[Any]]
 
 
-def export_store(
-    store: Store, form: str, out: Path, on_file: Callable[[Path], None] = lambda path: None
-) -> None:
+def export_store(store: Store, form: str, out: Path) -> list[Path]:
     """Write every opened group of a store into a folder, a file a view, as `npz` or `parquet`.
 
-    `on_file` is called with each finished file. Raises ValueError where pyarrow is not there, and
-    what reading a store raises.
+    Returns the files. Raises ValueError where pyarrow is not there, and what reading a store raises.
     """
     write = {"npz": _npz_files, "parquet": _parquet_files}[form]
+    written: list[Path] = []
     for name in store.groups:
         for file, data in write(store.clean if name == CLEAN else store.group(name)):
             durable_write(out / file, data)
-            on_file(out / file)
+            written.append(out / file)
+    return written
 
 
 def facts_text(manifest: Manifest, view: int | None) -> str:
@@ -113,6 +112,4 @@ def export_files(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DecantError(f"{out}: there is something already; name a new folder")
     opened = open_all(store, groups)
-    written: list[Path] = []
-    export_store(opened, form, out, written.append)
-    return list(opened.groups), written
+    return list(opened.groups), export_store(opened, form, out)

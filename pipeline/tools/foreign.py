@@ -140,8 +140,17 @@ def _same(first: _Candidate, second: _Candidate) -> bool:
     return all(torch.equal(tensor, second.state[name]) for name, tensor in first.state.items())
 
 
-def _mappings(content: Any, trail: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Every mapping in a file that holds tensors, with the names that lead to it."""
+def _mappings(content: Any) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Every mapping in a file that holds tensors, with the first names that lead to it."""
+    return _mappings_below(content, (), set())
+
+
+def _mappings_below(
+    content: Any, trail: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], State]]:
+    if isinstance(content, Tensor) or id(content) in seen:  # files may hold themselves
+        return
+    seen.add(id(content))
     if isinstance(content, list | tuple) and not isinstance(content, torch.Size):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping) or len(trail) > _DEEPEST:
@@ -150,7 +159,7 @@ def _mappings(content: Any, trail: tuple[str, ...] = ()) -> Iterator[tuple[tuple
     if weights:
         yield trail, weights
     for name, value in content.items():
-        yield from _mappings(value, (*trail, str(name)))
+        yield from _mappings_below(value, (*trail, str(name)), seen)
 
 
 def _is_weight(name: Any, value: Any) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from pipeline.core.arrays import UNREADABLE
 from pipeline.core.errors import DecantError
 
 _SUFFIX = ".npy"
@@ -23,15 +24,7 @@ _SUFFIX = ".npy"
 # them for records alone.
 _VERSION = (1, 0)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_UNREADABLE = (
-    ValueError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_UNREADABLE = (*UNREADABLE, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzError(DecantError):

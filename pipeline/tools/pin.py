@@ -23,7 +23,7 @@ from pipeline.store.format.manifest import Manifest
 from pipeline.store.format.version import write_versions
 from pipeline.store.remote.cache import Cache
 
-_PARAMS = Path("params.yaml")
+PARAMS = Path("params.yaml")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,16 @@ class Pin:
     changed: bool
 
 
-def pin_of(store: Path) -> tuple[Address | None, Cache | None]:
-    """Where a store of the project is read in place, and where its views are kept; else None twice."""
+def is_project_store(store: Path, project: Path = Path()) -> bool:
+    """Whether a folder, however it is named, is one of a project's stores."""
+    return store.parent.resolve() == (project / STORES).resolve()
+
+
+def pin_of(store: Path, project: Path = Path()) -> tuple[Address | None, Cache | None]:
+    """Where a store of a project is read in place, and where its views are kept; else None twice."""
     with contextlib.suppress(ParamsError):
-        if store.absolute().parent == STORES.absolute() and _PARAMS.is_file():
-            content = load_yaml(_PARAMS)
+        if is_project_store(store, project) and (project / PARAMS).is_file():
+            content = load_yaml(project / PARAMS)
             if address := pinned_address(content, store.name.removesuffix(".zarr")):
                 return address, Cache.of(load_machine(content))
     return None, None

@@ -9,18 +9,15 @@ from typing import Self
 
 from pipeline.core.errors import DecantError
 from pipeline.core.files import STORES, VERSIONS
-from pipeline.core.machine import load_machine
 from pipeline.core.params import load_yaml
-from pipeline.store.format.address import PINNED, Address, Place, pinned_address
-from pipeline.store.format.check import read_manifest, root_errors
-from pipeline.store.format.errors import GroupMissingError, mended_as
-from pipeline.store.format.layout import GROUPS
+from pipeline.store.format.address import PINNED, Address, Place
+from pipeline.store.format.check import present_groups, read_manifest, root_errors
+from pipeline.store.format.errors import mended_as
 from pipeline.store.format.manifest import DatasetInfo, Manifest
 from pipeline.store.format.version import version_error
 from pipeline.store.read import Store, open_store
 from pipeline.store.remote.cache import Cache
-
-PARAMS = Path("params.yaml")
+from pipeline.tools.pin import PARAMS, is_project_store, pin_of
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,9 @@ class StorePlace:
         with mended_as(self.address):
             for error in root_errors(self.folder):
                 raise error
-            present = [group for group in GROUPS if os.path.lexists(self.folder / group)]
-            if not present:
-                raise GroupMissingError(self.folder, "", f"holds none of {', '.join(GROUPS)}")
-            return {group: read_manifest(self.folder, group) for group in present}
+            return {
+                group: read_manifest(self.folder, group) for group in present_groups(self.folder)
+            }
 
     def open(self, groups: Sequence[str], dataset: DatasetInfo | None = None) -> Store:
         """Open some of its groups, as `open_store` does.
@@ -111,26 +107,17 @@ def find_store(name: str | os.PathLike[str], project: Path) -> StorePlace:
     named = project / STORES / f"{path.name.removesuffix('.zarr')}.zarr"
     bare = len(path.parts) == 1
     folder = named if bare and (named.exists() or not path.exists()) else path
-    if folder.absolute().parent != (project / STORES).absolute():
+    if not is_project_store(folder, project):
         if not folder.exists():
             raise _no_store(str(name), project)
         return StorePlace(folder)
-    address, cache = _pin(folder, project)
+    address, cache = pin_of(folder, project)
     versions = project / VERSIONS / folder.name
     if folder.exists():
         return StorePlace(folder, address, cache, versions)
     if address is None:
         raise _no_store(str(name), project)
     return StorePlace(address, cache=cache, versions=versions)  # pinned, and not brought here yet
-
-
-def _pin(folder: Path, project: Path) -> tuple[Address | None, Cache | None]:
-    """Where a store of a project is read in place, and where its views are kept; else None twice."""
-    if not (project / PARAMS).is_file():
-        return None, None
-    content = load_yaml(project / PARAMS)
-    address = pinned_address(content, folder.name.removesuffix(".zarr"))
-    return address, None if address is None else Cache.of(load_machine(content))
 
 
 def _no_store(name: str, project: Path) -> DecantError:

@@ -15,13 +15,15 @@ from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.results.record import RECORD, WEIGHTS, read_record
+from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import describe_dataset
-from pipeline.store.read import open_store
+from pipeline.store.read import Store, open_store
 from pipeline.tools.describe import describe_store, stale_groups
 from pipeline.tools.foreign import read_foreign
 from pipeline.tools.pin import pin_of
 from pipeline.tools.recompute import Recomputed, recompute
 from pipeline.tools.verify import Problem, problem, verify_store
+from pipeline.views.params import CLEAN
 from pipeline.views.predict import place
 
 _BATCH = 256
@@ -109,7 +111,16 @@ def judge_store(
 def compare_rows(
     store: Path, facts: dict[str, Any], data: ImageData, options: Recheck
 ) -> Iterator[Recomputed]:
-    """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's."""
+    """Recompute rows with a teacher. Raises ValueError where it or the data are not the store's.
+
+    Each group states for itself which teacher saw which images: all have to say the same.
+    """
+    if facts["groups_disagree_on"]:
+        what = " and the ".join(facts["groups_disagree_on"])
+        raise DecantError(
+            f"{store}: its groups disagree on the {what}, so no teacher made them all: dump it again: "
+            f"`dvc repro dump@{facts['name']}`"
+        )
     address, cache = pin_of(store)
     opened = open_store(
         store,
@@ -118,6 +129,8 @@ def compare_rows(
         address=address,
         cache=cache,
     )
+    if CLEAN in facts["groups"]:
+        _check_labels(opened, data)
     path, network = load_teacher(options.teacher, facts["teacher"], data)
     digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
     if stated is not None and digest != stated:
@@ -139,6 +152,15 @@ def compare_rows(
         batch_size=_BATCH,
         tolerance=options.tolerance,
     )
+
+
+def _check_labels(store: Store, data: ImageData) -> None:
+    for split, images in zip(SPLITS, (data.train, data.test), strict=True):
+        wrong = int((store.clean.labels(split) != images.labels).sum())
+        if wrong:
+            raise DecantError(
+                f"{store.folder}: {wrong:,} of its {split} labels are not the data set's"
+            )
 
 
 def load_teacher(teacher: Path, stated: dict[str, Any], data: ImageData) -> tuple[Path, Network]:

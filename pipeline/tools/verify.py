@@ -1,7 +1,6 @@
 """Verifying a store: every problem of every group, found without trusting any of it."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -12,16 +11,21 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.sync import sync
 
 from pipeline.store.format.address import Address, Place
-from pipeline.store.format.check import content_errors, presence_errors, read_manifest, root_errors
+from pipeline.store.format.check import (
+    content_errors,
+    presence_errors,
+    present_groups,
+    read_manifest,
+    root_errors,
+)
 from pipeline.store.format.errors import (
-    GroupMissingError,
     PlanError,
     StoreError,
     UnreachableError,
     as_pinned,
     mended_as,
 )
-from pipeline.store.format.layout import GROUPS, SPLITS
+from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import Manifest
 from pipeline.store.read import CleanGroup, ViewGroup
 from pipeline.store.remote.cache import GIGABYTE, Cache
@@ -48,19 +52,16 @@ class Problem:
     hint: str
 
 
-def verify_store(
-    folder: Path, *, deep: bool = False, groups: Sequence[str] | None = None
-) -> list[Problem]:
+def verify_store(folder: Path, *, deep: bool = False) -> list[Problem]:
     """Check a store; an empty list means that it is good.
 
     Checked are presence and sizes, the hashes of manifest, metadata and plans, the CRC of every
     chunk, that logits and features are finite and that plans are possible; `deep` hashes every
-    file. Checked are the groups that are there, unless `groups` names them. Of each file the first
-    problem is told. All of a pinned store of the project is fetched, and hashed.
+    file. Of each file the first problem is told. All of a pinned store of the project is fetched, and hashed.
     """
     problems: list[Problem] = []
     told: set[str] = set()
-    for error in _errors(folder, deep, groups):
+    for error in _errors(folder, deep):
         if error.path in told and not isinstance(error, PlanError):
             continue
         told.add(error.path)
@@ -73,17 +74,13 @@ def problem(error: StoreError) -> Problem:
     return Problem(error.path, type(error).__name__, str(error), error.what, error.hint)
 
 
-def _errors(folder: Path, deep: bool, groups: Sequence[str] | None) -> Iterator[StoreError]:
+def _errors(folder: Path, deep: bool) -> Iterator[StoreError]:
     address, _ = pin_of(folder)
     if address is not None:
         yield from _pinned_errors(folder, address)
         return
     yield from root_errors(folder)
-    if groups is None:
-        groups = [group for group in GROUPS if os.path.lexists(folder / group)]
-        if not groups and folder.is_dir():
-            yield GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}")
-    for group in groups:
+    for group in present_groups(folder):
         try:
             manifest = read_manifest(folder, group)
         except StoreError as error:
@@ -115,14 +112,10 @@ def _pinned_errors(folder: Path, address: Address) -> Iterator[StoreError]:
     """What is wrong with a store that is read in place: all of it is fetched, and nothing kept."""
     from pipeline.store.remote.files import RemoteFiles  # needs the extra `remote`
 
-    local = list(root_errors(folder))
-    groups = [group for group in GROUPS if (folder / group).exists()]
-    if not groups and folder.is_dir():
-        local.append(GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}"))
-    yield from (as_pinned(error, address) for error in local)
+    yield from (as_pinned(error, address) for error in root_errors(folder))
     with TemporaryDirectory() as name:
         cache = Cache(Path(name), GIGABYTE)
-        for group in groups:
+        for group in present_groups(folder):
             try:
                 with mended_as(address):
                     manifest = read_manifest(folder, group)

@@ -6,15 +6,17 @@ from pydantic import Field
 
 from pipeline.core.params import checked
 
+# 181 x 181 crops, flipped or not, are the last that two bytes number.
+MAX_PAD = 90
+
 
 @checked
 class Augmentation:
     """How images are augmented: the section `augmentation` of params.yaml."""
 
-    # 181 x 181 crops, flipped or not, are the last that two bytes number.
     pad: int = Field(
         ge=0,
-        le=90,
+        le=MAX_PAD,
         description="zero pixels on each side, before a crop of the image's own size",
     )
     flip: bool = Field(description="whether half of the views are flipped horizontally")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.params import Seed, checked
-from pipeline.views.params import GROUPS, Augmentation, Group
+from pipeline.views.params import GROUPS, MAX_PAD, Augmentation, Group
 
 PLAN_ARRAYS: dict[Group, tuple[str, ...]] = {
     "plain": ("crop_yx", "flip"),
@@ -40,7 +40,7 @@ class ViewRecipe:
     then meaningless). `alpha` is the parameter of mixup's Beta(alpha, alpha); None for the plain group.
     """
 
-    pad: int = Field(ge=0)
+    pad: int = Field(ge=0, le=MAX_PAD)
     flip: bool
     draw: Literal["stratified", "random", "given"]
     alpha: Annotated[float, Field(gt=0)] | None
@@ -135,20 +135,22 @@ def draw_view(group: Group, recipe: ViewRecipe, v: int, count: int) -> View:
     )
 
 
-def check_view(group: Group, view: View, pad: int) -> list[str]:
-    """Problems with the values of a view: arrays, permutations, ranges of crops and weights.
+def check_view(group: Group, view: View, augmentation: Augmentation) -> list[str]:
+    """Problems with the values of a view: arrays, permutations, ranges of crops and weights, flips.
 
-    >>> check_view("plain", View(np.array([[9, 0]], np.uint8), np.array([False])), pad=4)
+    >>> view = View(np.array([[9, 0]], np.uint8), np.array([False]))
+    >>> check_view("plain", view, Augmentation(pad=4, flip=True))
     ['crop_yx reaches 9, at most 8 fits the padding']
     """
     arrays = view.arrays()
     if tuple(arrays) != PLAN_ARRAYS[group]:
         return [f"a {group} view has the arrays {PLAN_ARRAYS[group]}, found {tuple(arrays)}"]
     problems = []
-    if view.crop_yx.size and int(view.crop_yx.max()) > 2 * pad:
-        problems.append(
-            f"crop_yx reaches {int(view.crop_yx.max())}, at most {2 * pad} fits the padding"
-        )
+    farthest, most = int(view.crop_yx.max(initial=0)), 2 * augmentation.pad
+    if farthest > most:
+        problems.append(f"crop_yx reaches {farthest}, at most {most} fits the padding")
+    if not augmentation.flip and view.flip.any():
+        problems.append("flip has flipped images, and the recipe has none")
     for name in ("partner", "mix_rank"):
         array = arrays.get(name)
         if array is not None and not _is_permutation(array):

@@ -318,6 +318,17 @@ def test_a_store_at_the_same_place_is_read_there_if_it_is_the_same(store, tmp_pa
     assert other._in_place(sent.place) is None
 
 
+def test_a_place_that_cannot_be_looked_at_is_no_reason_to_end(store, tmp_path):
+    """The head's folder may be another user's on this node; here its name is longer than any."""
+    fetched = {str(store.folder / name): data for name, data in tree(store.folder).items()}
+    sent = replace(SentStore.of(store), place=tmp_path / ("x" * 300))
+    with pytest.raises(OSError, match="too long"):
+        sent.place.is_dir()
+    fetch = lambda path: fetched[path.replace(str(sent.place), str(store.folder))]  # noqa: E731
+    there = sent.open(fetch, Cache(tmp_path / "cache", 10**9))
+    assert np.array_equal(there.group("plain").logits(1), store.group("plain").logits(1))
+
+
 def test_a_record_is_the_last_of_a_replicate_s_files(few_digits, tmp_path, machine):
     engine = Here()
     away(teacher(few_digits, replicates=1), few_digits, tmp_path / "a", machine, engine)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
+from torch.nn.utils import parametrizations
 
 from pipeline.dump.ready import folded, ready
 from pipeline.models.catalogue import MODELS
@@ -153,6 +154,63 @@ def test_what_is_used_twice_is_left_alone(kind):
     images = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(made(images), network(images), rtol=0, atol=1e-5)
+
+
+class Standardised(nn.Conv2d):
+    """Weights of mean 0 and variance 1, made at each call: a scale folded into them is lost."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(input, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+def _with_hook(convolution: nn.Conv2d) -> nn.Conv2d:
+    convolution.register_forward_hook(lambda module, args, output: output.relu())
+    return convolution
+
+
+class Pair(Network):
+    """One convolution and one norm."""
+
+    min_image_size = 4
+
+    def __init__(self, convolution: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = convolution, norm, nn.Linear(8, 5)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        return relu(self.bn(self.conv(images)))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "norm"),
+    [
+        (Standardised(3, 8, 3), nn.BatchNorm2d(8)),
+        (parametrizations.weight_norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8)),
+        (parametrizations.spectral_norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8)),
+        (_with_hook(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8)),
+        (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False)),
+        (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False)),
+    ],
+    ids=["standardised", "weight norm", "spectral norm", "hook", "no affine", "no statistics"],
+)
+def test_what_does_more_than_torchs_own_is_left_alone(convolution, norm):
+    torch.manual_seed(0)
+    network = Pair(convolution, norm)
+    if norm.affine:
+        nn.init.uniform_(norm.weight, 2.0, 3.0)
+        nn.init.uniform_(norm.bias, 1.0, 2.0)
+    for _ in range(20):
+        network(torch.randn(8, 3, 8, 8))
+    network.eval()
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        found, expected = folded(network, (8, 8))(images), network(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg8"])

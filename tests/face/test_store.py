@@ -62,6 +62,24 @@ def test_the_project_is_found_from_a_folder_in_it(here, monkeypatch):
     assert len(store.loader(device="cpu")) == 7  # of the prepared data set above
 
 
+@pytest.mark.parametrize("way", ["up", "link", "linked store folder"])
+def test_a_store_of_the_project_is_one_however_it_is_named(here, tmp_path, monkeypatch, way):
+    (here / "docs").mkdir()
+    (tmp_path / "link").symlink_to(here)
+    (tmp_path / "stores").symlink_to(here / "data/stores")
+    path = {
+        "up": Path("../data/stores/resnet8.zarr"),
+        "link": tmp_path / "link/data/stores/resnet8.zarr",
+        "linked store folder": tmp_path / "stores/resnet8.zarr",
+    }[way]
+    monkeypatch.chdir(here / "docs")
+    version = here / "data/versions/resnet8.zarr/plain"
+    version.parent.mkdir(parents=True, exist_ok=True)
+    version.write_text(json.dumps({"manifest": "0" * 64}))
+    with pytest.raises(StaleStoreError):
+        decant.open(path).group("plain")
+
+
 def test_a_store_elsewhere_needs_no_project(here, tmp_path, monkeypatch):
     moved = tmp_path / "elsewhere" / "mine.zarr"
     shutil.copytree(STORE, moved)

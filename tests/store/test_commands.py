@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from manifest_samples import sign
+from manifest_samples import replace_file, sign, with_crc
 from store_samples import (
     CODECS,
     DATASET,
@@ -27,8 +27,9 @@ from store_samples import (
     write_group,
 )
 
-from pipeline.core.dataset import save_prepared
+from pipeline.core.dataset import ImageData, save_prepared
 from pipeline.core.files import canonical_json
+from pipeline.core.normalisation import Normalisation
 from pipeline.dump.dump import dump_group, group_header, groups_of
 from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.models.network import Network
@@ -298,7 +299,15 @@ class World:
         save_prepared(data, folder / "prepared")
         self.stores = {name: self.dump(name, codec) for name, codec in CODECS.items()}
 
-    def dump(self, name: str, codec: Codec, network: Network | None = None, **changes) -> Path:
+    def dump(
+        self,
+        name: str,
+        codec: Codec,
+        network: Network | None = None,
+        data: ImageData | None = None,
+        **changes,
+    ) -> Path:
+        data = data or self.data
         params = DumpParams(
             seed=5,
             batch_size=128,
@@ -317,10 +326,10 @@ class World:
         target = self.folder / "stores" / f"{name}.zarr"
         place(self.network, CPU)
         for group in groups_of(params):
-            made = group_header(group, params, AUGMENTATION, self.data, teacher, CPU)
+            made = group_header(group, params, AUGMENTATION, data, teacher, CPU)
             work = self.folder / "work" / name
             teaching = network or self.network
-            files = dump_group(teaching, made, params, self.data, CPU, work)
+            files = dump_group(teaching, made, params, data, CPU, work)
             for inside, path in files.items():
                 (target / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target / inside)
@@ -474,6 +483,33 @@ def test_another_normalisation_is_refused_by_name(world: World, tmp_path: Path) 
     text = run("verify", world.stores["dense"], *options, code=1).output
     assert "another normalisation" in text
     assert "dvc repro dump@dense" in text
+
+
+def test_a_group_cannot_say_that_its_teacher_saw_other_images(world: World, tmp_path: Path) -> None:
+    """Under its own normalisation every image is the same to the teacher: logits that teach nothing."""
+    path = tmp_path / "resnet8.zarr"
+    shutil.copytree(world.stores["dense"], path)
+    blind = Normalisation(mean=(0.5, 0.5, 0.5), std=(1e6, 1e6, 1e6))
+    other = world.dump("blind", Codec(), data=world.data.normalised(blind), normalisation=blind)
+    shutil.rmtree(path / "plain")
+    shutil.copytree(other / "plain", path / "plain")
+    dataset = json.loads((path / "clean/manifest.json").read_text())["header"]["dataset"]
+    sign(path, "plain", lambda manifest: manifest["header"].update(dataset=dataset))
+    options = ("--teacher", world.weights, "--prepared", world.folder / "prepared")
+    text = run("verify", path, *options, "--device", "cpu", code=1).output
+    assert "its groups disagree on the teacher" in text
+    assert "dvc repro dump@resnet8" in text
+
+
+def test_labels_of_another_data_set_are_found(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "resnet8.zarr"
+    shutil.copytree(world.stores["dense"], path)
+    labels = np.roll(world.data.test.labels, 1)
+    wrong = int((labels != world.data.test.labels).sum())
+    replace_file(path, "clean", "test/labels/c.0", with_crc(labels.tobytes()))
+    options = ("--teacher", world.weights, "--prepared", world.folder / "prepared")
+    text = run("verify", path, *options, "--device", "cpu", code=1).output
+    assert f"{wrong} of its test labels are not the data set's" in text
 
 
 # --- diff -----------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_lies_are_refused_quickly(tmp_path: Path, name: str) -> None:
         open_store(store, groups=["plain"])
     assert time.perf_counter() - started < 1
     assert len(str(caught.value)) < 2000
-    assert [p.path for p in verify_store(store, groups=["plain"])] == ["plain/manifest.json"]
+    assert [p.path for p in verify_store(store)] == ["plain/manifest.json"]
 
 
 def test_arrays_beyond_the_limit_are_refused_before_they_are_allocated(tmp_path: Path) -> None:
@@ -195,6 +195,15 @@ def test_plans_that_cannot_be_are_refused_although_signed(
     with pytest.raises(errors.PlanError, match=text):
         group.plan_arrays()
     assert any(p.kind == "PlanError" and text in p.message for p in verify_store(store))
+
+
+def test_a_recipe_that_denies_the_plan_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    sign(store, "plain", lambda content: put(content, "header.recipe.flip", False))
+    with pytest.raises(errors.PlanError, match="the recipe has none"):
+        open_store(store, groups=["plain"]).group("plain").plan(0)
+    found = {(p.path, p.kind) for p in verify_store(store)}
+    assert found == {("plain", "PlanError")}
 
 
 def zstd_bomb(size: int) -> bytes:

@@ -18,6 +18,7 @@ from store_samples import (
     DATASET,
     FEATURES,
     IMAGES,
+    is_complete,
     make_store,
     outputs,
     plan,
@@ -27,7 +28,7 @@ from store_samples import (
 
 from pipeline.core.files import canonical_json
 from pipeline.store.format import errors
-from pipeline.store.format.check import is_complete, read_manifest
+from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.store.format.trust import all_finite

@@ -263,6 +263,7 @@ def test_parts_of_an_address():
     address = Address.parse("s3://bucket/team/T.zarr/")
     assert (address, address.name, address.stem) == ("s3://bucket/team/T.zarr", "T.zarr", "T")
     assert address / "plain/logits" == "s3://bucket/team/T.zarr/plain/logits"
+    assert Address.parse("HTTPS://Host/T.zarr/") == "https://Host/T.zarr"
 
 
 def test_secrets_of_the_environment_reach_no_message(cache, monkeypatch, store):

@@ -133,6 +133,28 @@ def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
         group.logits(0)
 
 
+def test_a_lock_that_cannot_be_had_is_the_cache_s_fault(server, tmp_path):
+    """Of another user, or on a disk without inodes; here a folder in its place."""
+    folder = tmp_path / "cache"
+    store = open_store(server.url(), groups=["plain"], cache=Cache(folder, MB))
+    for number in range(256):
+        (folder / "locks" / f"{number:02x}").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"machine\.cache_folder"):
+        store.group("plain").logits(0)
+
+
+def test_what_is_kept_counts_although_its_time_cannot_be_set(server, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    assert read_all(server.url(), folder, MB)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)  # root may set any
+    assert read_all(server.url(), folder, MB)
+    assert {server.requests[f"plain/logits/c.{v}.0.0"] for v in range(VIEWS)} == {1}
+
+
 def test_files_that_vanish_before_they_are_read(server, tmp_path, monkeypatch):
     monkeypatch.setattr(Cache, "read", lambda self, facts: None)
     cache = Cache(tmp_path / "cache", MB)

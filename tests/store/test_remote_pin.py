@@ -199,6 +199,14 @@ def test_verify_fetches_everything(store, pinned):
     assert "dvc repro" not in output
 
 
+def test_a_pinned_store_that_is_not_here_is_pinned_again(pinned):
+    """A teammate committed the address, and forgot the manifests."""
+    shutil.rmtree(PINNED)
+    output = decant("store", "info", T, code=1)
+    assert f"decant store pin {T} {pinned.url()}" in output
+    assert "dvc " not in output
+
+
 def test_what_is_wrong_here_is_mended_from_git_or_the_address(store, pinned):
     (PINNED / "plain/manifest.json").write_text("{}")
     (PINNED / "clean/zarr.json").unlink()

@@ -113,7 +113,6 @@ def test_every_problem_is_told_once(good: Path, tmp_path: Path) -> None:
         "mixed/stray": "ExtraFileError",
         "clean/manifest.json": "ManifestMissingError",
     }
-    assert [p.path for p in verify_store(store, groups=["mixed"])] == ["mixed/stray"]
 
 
 def test_what_is_no_store_is_told(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_a_store_in_part_says_what_is_missing(store, versions, gone):
     assert f"`dvc pull {store}`" in str(error)
 
 
+@pytest.mark.parametrize("stray", ["plain.orig", ".DS_Store", "plain~"])
+def test_other_files_beside_the_versions_are_no_groups(store, versions, stray):
+    (versions / stray).write_text("left over")
+    assert partial_error(store, versions) is None
+
+
 def test_a_store_that_was_never_there_is_not_in_part(store, versions):
     shutil.rmtree(store)
     assert partial_error(store, versions) is None

@@ -18,6 +18,7 @@ from store_samples import (
     TEACHER,
     TEST_IMAGES,
     header,
+    is_complete,
     outputs,
     plan,
     write_clean,
@@ -26,7 +27,6 @@ from store_samples import (
 )
 
 from pipeline.core.files import StorageError
-from pipeline.store.format.check import is_complete
 from pipeline.store.format.errors import IncompleteStoreError, NonFiniteError, StaleWorkError
 from pipeline.store.write import unfinished
 from pipeline.store.write.writers import CleanWriter, GroupWriter

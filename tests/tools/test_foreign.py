@@ -10,6 +10,7 @@ import datetime
 import gzip
 import os
 import pickle
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +273,21 @@ def test_a_file_without_weights(tmp_path: Path, content: Any, message: str) -> N
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=message):
         read(tmp_path / "x.pth")
+
+
+def test_a_file_that_holds_itself_is_read_once(tmp_path: Path, state: State) -> None:
+    """Pickle can say the same container again in a few bytes, and so ask for millions of visits."""
+    content: dict[str, Any] = {"state_dict": state}
+    for _ in range(3):
+        content = {
+            **{f"again {n}": content for n in range(200)},
+            "state_dict": content["state_dict"],
+        }
+    content["itself"] = content
+    torch.save(content, tmp_path / "x.pth")
+    started = time.perf_counter()
+    assert_same(read(tmp_path / "x.pth").state, state)
+    assert time.perf_counter() - started < 5
 
 
 # --- files that are none --------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from pipeline.views.plans import (
 )
 
 RECIPE = ViewRecipe(pad=2, flip=True, draw="random", alpha=1.0, seed=3)
+OF_RECIPE = RECIPE.augmentation
 
 
 def assert_same(first: View, second: View, names=None) -> None:
@@ -48,7 +49,7 @@ def test_arrays_and_ranges(group, draw):
         assert array.shape == ((500, 2) if name == "crop_yx" else (500,))
     assert view.crop_yx.min() == 0
     assert view.crop_yx.max() == 4
-    assert check_view(group, view, 2) == []
+    assert check_view(group, view, OF_RECIPE) == []
 
 
 @pytest.mark.parametrize("draw", ["random", "stratified"])
@@ -185,20 +186,33 @@ def with_value(name, value, index=2):
     ],
 )
 def test_check_view_finds(name, value, expected):
-    (problem,) = check_view("mixed", with_value(name, value), 2)
+    (problem,) = check_view("mixed", with_value(name, value), OF_RECIPE)
     assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("name", ["partner", "mix_rank"])
 def test_check_view_finds_a_repeated_index(name):
     view = with_value(name, valid_arrays()[name][3])
-    assert check_view("mixed", view, 2) == [f"{name} is not a permutation of 0..5"]
+    assert check_view("mixed", view, OF_RECIPE) == [f"{name} is not a permutation of 0..5"]
+
+
+def test_flips_of_a_recipe_without_flips_are_found():
+    view = with_value("flip", True)
+    (problem,) = check_view("mixed", view, Augmentation(pad=2, flip=False))
+    assert problem == "flip has flipped images, and the recipe has none"
+    assert check_view("mixed", view, OF_RECIPE) == []
+
+
+@pytest.mark.parametrize("pad", [-1, 91])
+def test_a_recipe_pads_no_farther_than_crops_can_be_numbered(pad):
+    with pytest.raises(ValueError, match="pad"):
+        replace(RECIPE, pad=pad)
 
 
 def test_check_view_accepts_the_limits():
-    assert check_view("mixed", with_value("crop_yx", (4, 4)), 2) == []
-    assert check_view("mixed", with_value("lam", 0), 2) == []
-    assert check_view("mixed", with_value("lam", 1), 2) == []
+    assert check_view("mixed", with_value("crop_yx", (4, 4)), OF_RECIPE) == []
+    assert check_view("mixed", with_value("lam", 0), OF_RECIPE) == []
+    assert check_view("mixed", with_value("lam", 1), OF_RECIPE) == []
 
 
 def test_check_view_lists_all_problems():
@@ -207,15 +221,15 @@ def test_check_view_lists_all_problems():
     arrays["partner"][:] = 0
     arrays["mix_rank"][:] = 0
     arrays["lam"][0] = 2
-    assert len(check_view("mixed", View.from_arrays(arrays), 2)) == 4
+    assert len(check_view("mixed", View.from_arrays(arrays), OF_RECIPE)) == 4
 
 
 def test_check_view_wants_the_arrays_of_the_group():
     mixed = draw_view("mixed", RECIPE, 0, 6)
-    assert len(check_view("plain", mixed, 2)) == 1
-    assert len(check_view("mixed", mixed.unmixed(), 2)) == 1
-    assert len(check_view("mixed", replace(mixed, lam=None), 2)) == 1
-    assert check_view("plain", mixed.unmixed(), 2) == []
+    assert len(check_view("plain", mixed, OF_RECIPE)) == 1
+    assert len(check_view("mixed", mixed.unmixed(), OF_RECIPE)) == 1
+    assert len(check_view("mixed", replace(mixed, lam=None), OF_RECIPE)) == 1
+    assert check_view("plain", mixed.unmixed(), OF_RECIPE) == []
 
 
 @pytest.mark.parametrize("count", [1, 5, 7, 10, 1437])

@@ -35,7 +35,7 @@ class Address(str):
         names = parts.path.strip("/").split("/")
         if not plain or not host or not all(names) or {".", ".."} & set(names) or port == 0:
             raise DecantError(f"no address of a store: {text[:200]!a}; {_EXPECTED}")
-        return cls(text.rstrip("/"))
+        return cls(parts.scheme + text[len(parts.scheme) :].rstrip("/"))
 
     def __truediv__(self, inside: str) -> "Address":
         return Address(f"{self}/{inside}") if inside else self

@@ -57,17 +57,13 @@ def read_manifest(folder: Path, group: str) -> Manifest:
     return parse_manifest(read_file(folder, path, size), folder, group)
 
 
-def is_complete(folder: Path, group: str) -> bool:
-    """Whether a group is finished: a good manifest, and every file there with its size."""
-    try:
-        manifest = read_manifest(folder, group)
-    except StoreError:
-        return False
-    return next(presence_errors(folder, manifest), None) is None
+def present_groups(folder: Path) -> list[str]:
+    """The groups of a store that are here, finished or not."""
+    return [group for group in GROUPS if os.path.lexists(folder / group)]
 
 
 def root_errors(folder: Path) -> Iterator[StoreError]:
-    """What is wrong at the root of a store, its groups aside.
+    """What is wrong at the root of a store: other files than a store's, or no group at all.
 
     Its `zarr.json` may be absent where `clean` is: DVC pulls a group of views alone.
     """
@@ -81,6 +77,8 @@ def root_errors(folder: Path) -> Iterator[StoreError]:
         return
     for name in sorted(names - {METADATA, *GROUPS}):
         yield ExtraFileError(folder, name, "does not belong to a store")
+    if names.isdisjoint(GROUPS):
+        yield GroupMissingError(folder, "", f"holds none of {', '.join(GROUPS)}")
     if METADATA not in names:
         if CLEAN in names:
             yield MissingFileError(folder, METADATA, "missing", mend=WHOLE)

@@ -17,7 +17,7 @@ from pipeline.core.files import canonical_json, durable_write
 from pipeline.store.format.address import Place
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.errors import WHOLE, GroupMissingError, StaleStoreError
-from pipeline.store.format.layout import METADATA
+from pipeline.store.format.layout import GROUPS, METADATA
 from pipeline.store.format.manifest import Manifest
 
 _MAX_BYTES = 2**16
@@ -74,7 +74,7 @@ def partial_error(store: Path, folder: Path) -> GroupMissingError | None:
 
     A student of several groups depends on the whole folder, as far as DVC is concerned.
     """
-    wanted = sorted(os.listdir(folder)) if folder.is_dir() else []
+    wanted = [group for group in GROUPS if (folder / group).is_file()]
     for group in (*wanted, METADATA) if wanted and store.is_dir() else ():
         if not (store / group).exists():
             return GroupMissingError(store, "", f"was pulled in part, without {group}", WHOLE)

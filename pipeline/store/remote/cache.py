@@ -47,9 +47,10 @@ class Cache:
         path = self._path(facts)
         try:
             data = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # another user's, or read only
+            os.utime(path)
         if len(data) == facts.size and _intact(data, facts):
             return data
         path.unlink(missing_ok=True)
@@ -74,14 +75,18 @@ class Cache:
     @contextlib.asynccontextmanager
     async def fetching(self, facts: FileFacts) -> AsyncIterator[None]:
         """Whoever is inside fetches a file; others, also of other processes, wait."""
-        lock = self.folder / "locks" / facts.sha256[:2]
+        path = self.folder / "locks" / facts.sha256[:2]
+        lock = AsyncFileLock(path)
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await lock.acquire()
         except OSError as error:
             advice = "name another folder (machine.cache_folder)"
             raise StorageError(f"{self.folder}: {error.strerror}: {advice}") from error
-        async with AsyncFileLock(lock):
+        try:
             yield
+        finally:
+            await lock.release()
 
     def _path(self, facts: FileFacts) -> Path:
         return self.folder / "files" / facts.sha256[:2] / facts.sha256[2:]

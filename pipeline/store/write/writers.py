@@ -83,7 +83,7 @@ class GroupWriter(UnfinishedGroup):
         assert recipe is not None
         assert self.header.group != CLEAN
         for v, view in enumerate(plan):
-            problems = check_view(self.header.group, view, recipe.pad)
+            problems = check_view(self.header.group, view, recipe.augmentation)
             for spec in self._plan_specs() if not problems else []:
                 array = view.arrays()[spec.path]
                 if array.shape != spec.shape[1:] or array.dtype != spec.dtype:
