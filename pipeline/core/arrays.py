@@ -1,11 +1,15 @@
-"""Reading npy files, which may come from anyone."""
+"""Writing npy files durably, and reading those that may come from anyone."""
 
+import io
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import MAGIC_PREFIX
+from numpy.lib.format import MAGIC_PREFIX, header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
+
+from pipeline.core.files import durable_write
 
 # What reading damaged or forged files may raise, in numpy, safetensors and json.
 UNREADABLE = (
@@ -15,7 +19,16 @@ UNREADABLE = (
     EOFError,
     OverflowError,
     RecursionError,
+    SyntaxError,
+    TokenError,
 )
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array in C order as `np.save` would, byte for byte, but durably: see `durable_write`."""
+    header = io.BytesIO()
+    write_array_header_1_0(header, header_data_from_array_1_0(array))
+    durable_write(path, header.getvalue(), array.data)  # no copy: arrays may fill half the memory
 
 
 def read_array(path: Path) -> NDArray[Any]:

@@ -19,8 +19,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.arrays import read_array
+from pipeline.core.arrays import read_array, write_array
 from pipeline.core.dataset_facts import SCHEMA, DatasetError, damaged, read_facts
+from pipeline.core.files import durable_write
 from pipeline.core.normalisation import Channels, Normalisation
 from pipeline.core.params import read
 
@@ -105,11 +106,14 @@ def fingerprint(train: Split, test: Split, class_names: tuple[str, ...]) -> str:
 
 
 def save_prepared(data: ImageData, folder: Path) -> None:
-    """Write `data` into a fresh `folder` (made if absent); the same data gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `data` into a fresh `folder` (made if absent); the same data gives the same bytes.
+
+    Raises StorageError where the file system refuses.
+    """
     for name, split in (("train", data.train), ("test", data.test)):
-        np.save(folder / f"{name}_images.npy", np.ascontiguousarray(split.images))
-        np.save(folder / f"{name}_labels.npy", np.ascontiguousarray(split.labels, dtype="<i4"))
+        write_array(folder / f"{name}_images.npy", np.ascontiguousarray(split.images))
+        labels = np.ascontiguousarray(split.labels, dtype="<i4")
+        write_array(folder / f"{name}_labels.npy", labels)
     facts = {
         "schema": SCHEMA,
         "name": data.name,
@@ -124,7 +128,7 @@ def save_prepared(data: ImageData, folder: Path) -> None:
         "notes": dict(data.notes),
     }
     text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
-    (folder / "dataset.json").write_text(text, encoding="utf-8")
+    durable_write(folder / "dataset.json", text.encode())
 
 
 def load_prepared(folder: Path) -> ImageData:

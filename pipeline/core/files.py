@@ -72,19 +72,20 @@ def work_key(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(dict(facts))).hexdigest()[:16]
 
 
-def durable_write(path: Path, data: bytes) -> None:
-    """Write a file so that a kill at any instant leaves it complete, absent or as it was.
+def durable_write(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file, part after part, so that a kill at any instant leaves it complete, absent or as it was.
 
     A temporary file beside it is written, synced and renamed; folders are made as needed. An old
     file is replaced, never changed: other links to it keep its bytes. Raises StorageError where the
     file system refuses.
     """
     temporary = path.with_name(TEMPORARY + path.name)
-    with _explained(f"cannot write {path} ({len(data):,} bytes)"):
+    size = sum(memoryview(part).nbytes for part in parts)
+    with _explained(f"cannot write {path} ({size:,} bytes)"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -1,5 +1,7 @@
 """Where and how to compute: the section `machine`, on which no stage depends."""
 
+import contextlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from pydantic import Field
 from pipeline.core.params import checked, section
 
 JOBS_VARIABLE = "DECANT_JOBS"
+CGROUP = Path("/sys/fs/cgroup")  # a container's own
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # versions 2 and 1
 
 
 @checked
@@ -88,6 +92,17 @@ def asked_jobs() -> int | None:
 
 def available_cores() -> int:
     """Processor cores that this process may use; all of the machine's where the system does not tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        cores = len(os.sched_getaffinity(0))
+    return min(cores, quota_cores() or cores)
+
+
+def quota_cores() -> int | None:
+    """Cores whose time a container may use (`docker run --cpus`), rounded up; None without a limit."""
+    for files in _QUOTAS:
+        with contextlib.suppress(OSError):
+            quota, period = " ".join((CGROUP / file).read_text() for file in files).split()
+            if quota.isdecimal():  # neither "max" nor -1
+                return math.ceil(int(quota) / int(period))
+    return None

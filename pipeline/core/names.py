@@ -49,11 +49,17 @@ def load(
         return getattr(importlib.import_module(module_name), attribute)  # type: ignore[no-any-return]
     module_name, attribute = _split(name, registry, kind, close)
     try:
-        function = getattr(import_own(module_name, kind), attribute)
-    except ImportError as error:
-        raise UnknownNameError(f"{kind} {name!r}: cannot import {module_name} ({error})") from error
-    except AttributeError:
-        raise UnknownNameError(f"{kind} {name!r}: {module_name} holds no {attribute}") from None
+        module = import_own(module_name, kind)
+    except DecantError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        reason = f"{type(error).__name__}: {error}"
+        raise UnknownNameError(
+            f"{kind} {name!r}: cannot import {module_name} ({reason})"
+        ) from error
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"{kind} {name!r}: {module_name} holds no {attribute}")
+    function = getattr(module, attribute)
     if not callable(function):
         raise UnknownNameError(f"{kind} {name!r}: {attribute} is not a function")
     return function  # type: ignore[no-any-return]

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from pipeline.core.errors import DecantError
+
 FOLDER = "own"
 
 
@@ -23,8 +25,8 @@ def import_own(name: str, kind: str) -> ModuleType:
         name: `own.losses.MODULE`, `own.networks.MODULE`, or an installed package's module.
         kind: what it holds: loss, network.
 
-    Raises ImportError where there is none, ValueError where it lies in the working folder but not in
-    the folder of its kind.
+    Raises DecantError where it lies in the working folder but not in the folder of its kind, ImportError
+    where there is none, and whatever its own code raises.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -33,7 +35,7 @@ def import_own(name: str, kind: str) -> ModuleType:
     if not name.startswith(f"{watched}."):
         known = package != FOLDER and name in sys.modules  # what stages import, DVC watches
         if not known and (package == FOLDER or _lies_in(find_spec(package), Path.cwd())):
-            raise ValueError(
+            raise DecantError(
                 f"{name} lies in the working folder, where DVC would not see it change: move it "
                 f"into {watched.replace('.', '/')}/ and write {watched}.{name.rpartition('.')[2]}"
             )
@@ -50,7 +52,8 @@ def code_sha256(module: ModuleType) -> str | None:
     file = Path(module.__file__)
     if module.__name__.partition(".")[0] != FOLDER:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    root = file.parents[module.__name__.count(".") - 2]  # own/losses of own.losses.mine
+    # own/losses of own.losses.mine, be it mine.py or a package, mine/__init__.py.
+    root = file.parents[module.__name__.count(".") - 2 + hasattr(module, "__path__")]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()

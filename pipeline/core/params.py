@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 KEY_PATTERN = re.compile(r"[a-z0-9_-]+")
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 _SHORT = reprlib.Repr()
@@ -255,6 +256,15 @@ def check_names(names: Iterable[Any], where: str) -> list[str]:
         for name in names
         if not (isinstance(name, str) and KEY_PATTERN.fullmatch(name))
     ]
+
+
+def check_seeds(seed: int, replicates: int) -> None:
+    """Raise ValueError where replicates, of which number r has seed + r, have seeds beyond `MOST_SEED`."""
+    last = seed + replicates - 1
+    if last > MOST_SEED:
+        raise ValueError(
+            f"seed: the last replicate would have {last}, and {MOST_SEED} is the largest seed"
+        )
 
 
 def _found(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.core.params import Fraction, Seed, checked
+from pipeline.core.params import Fraction, Seed, check_seeds, checked
 from pipeline.views.params import GROUPS, Group
 
 Sampling = Literal["epoch", "image"]
@@ -38,6 +38,7 @@ class StudentParams:
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_seeds(self.seed, self.replicates)
         root = PurePosixPath(self.store).parts[:1]
         if not root or not root[0].endswith(".zarr"):
             raise ValueError(

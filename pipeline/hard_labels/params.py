@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pipeline.core.normalisation import Deviations, Means, Normalisation
-from pipeline.core.params import Fraction, Seed, checked
+from pipeline.core.params import Fraction, Seed, check_seeds, checked
 
 
 @checked
@@ -69,3 +69,6 @@ class BaselineParams:
     mixup: Mixup | None = None
     training: dict[str, Any] = field(default_factory=dict)
     weights: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seed, self.replicates)

@@ -1,6 +1,8 @@
 """Networks built by name: those of `MODELS`, and the user's own, subclasses of `Network` named by path."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 import torch
 
@@ -8,6 +10,8 @@ from pipeline.core import names
 from pipeline.core.errors import DecantError
 from pipeline.models.catalogue import MODELS, canonical_name
 from pipeline.models.network import Network
+
+T = TypeVar("T")
 
 
 class NetworkError(DecantError):
@@ -27,11 +31,12 @@ def build(name: str, num_classes: int) -> Network:
     >>> [tuple(output.shape) for output in network.forward_features(torch.zeros(2, 3, 32, 32))]
     [(2, 100), (2, 64)]
     """
-    builder = names.load(name, MODELS, "network", close=canonical_name(name))
+    builder = _load(name)
     if num_classes < 2:
         raise NetworkError(f"{name}: num_classes must be 2 or more, found {num_classes}")
     try:
         network = builder(num_classes)
+        problem = _problem(network, num_classes)
     except Exception as error:
         if name in MODELS:
             raise
@@ -39,12 +44,29 @@ def build(name: str, num_classes: int) -> Network:
         raise NetworkError(
             f"{name}: cannot be built for {num_classes} classes ({reason})"
         ) from error
-    if not isinstance(network, Network) or network.num_classes != num_classes:
-        raise NetworkError(
-            f"{name}: called with {num_classes} it returns {type(network).__name__}, not a "
-            f"pipeline.models.network.Network with that many logits"
-        )
+    if problem is not None:
+        kind = type(network).__name__
+        raise NetworkError(f"{name}: called with {num_classes} it returns {kind}, {problem}")
+    assert isinstance(network, Network)
     return network
+
+
+def _load(name: str) -> Callable[[int], Any]:
+    return names.load(name, MODELS, "network", close=canonical_name(name))
+
+
+def _problem(network: object, num_classes: int) -> str | None:
+    """What is wrong with what a builder returned; None for nothing."""
+    if not isinstance(network, Network):
+        return "not a pipeline.models.network.Network"
+    if not hasattr(network, "min_image_size"):
+        return "which has no min_image_size (pixels a side)"
+    head = network.head
+    if not (hasattr(head, "in_features") and hasattr(head, "out_features")):
+        return f"whose head is {type(head).__name__}, not a linear layer"
+    if head.out_features != num_classes:
+        return f"whose head has {head.out_features} logits"
+    return None
 
 
 def own_code_sha256(name: str) -> str | None:
@@ -52,16 +74,31 @@ def own_code_sha256(name: str) -> str | None:
     return names.own_code_sha256(name, MODELS, "network")
 
 
+def examine(name: str, num_classes: int, look: Callable[[Network], T]) -> T:
+    """What `look` finds in a network that is built on torch's meta device: without memory for its weights.
+
+    One of the user's own may need numbers, which that device has not (`.item()`, `if tensor > 0`): then it
+    is built on the CPU. Torch's global generator stays as it is. Raises as `build` and `look` do.
+    """
+    _load(name)  # first: tensors of the user's module, which is imported once, are to have numbers
+    try:
+        with torch.device("meta"):
+            return look(build(name, num_classes))
+    except Exception:
+        if name in MODELS:
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return look(build(name, num_classes))
+
+
 @cache
 def check_image_size(name: str, image_size: int) -> None:
     """Raise `ValueError` if images of this many pixels a side are too small for a network.
 
-    Allocates no weights, so that parameters can be checked before any work starts.
+    See `examine`: parameters can be checked before any work starts.
 
     >>> check_image_size("mobilenetv2", 16)
     Traceback (most recent call last):
     ValueError: MobileNetV2: images of 16x16 pixels are too small; use 32x32 or more, ...
     """
-    with torch.device("meta"):
-        network = build(name, num_classes=2)
-    network.check_image_size(image_size, image_size)
+    examine(name, 2, lambda network: network.check_image_size(image_size, image_size))

@@ -1,11 +1,14 @@
+import contextlib
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.core.dataset import ImageData, Split, fingerprint, load_prepared, save_prepared
 from pipeline.core.dataset_facts import DatasetError
+from pipeline.core.files import TEMPORARY, StorageError
 
 
 def make_split(count: int, seed: int) -> Split:
@@ -62,6 +65,25 @@ def test_same_data_gives_the_same_bytes(data, folder, tmp_path):
     assert len(files) == 5
     for name in files:
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_arrays_are_written_as_numpy_would(data, folder, tmp_path):
+    for name in ("train", "test"):
+        for kind in ("images", "labels"):
+            np.save(tmp_path / "array.npy", getattr(getattr(data, name), kind))
+            written = (folder / f"{name}_{kind}.npy").read_bytes()
+            assert written == (tmp_path / "array.npy").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize(
+    ("name", "size"), [("test_images.npy", 128 + 4 * 48), ("test_labels.npy", 128 + 4 * 4)]
+)
+def test_a_full_disk_is_told(data, tmp_path, name, size):
+    (tmp_path / f"{TEMPORARY}{name}").symlink_to("/dev/full")
+    told = rf"cannot write .*/{name} \({size} bytes\): the disk is full: free some space"
+    with pytest.raises(StorageError, match=told):
+        save_prepared(data, tmp_path)
 
 
 def test_fingerprint_is_the_stated_digest(data):
@@ -153,6 +175,16 @@ def test_truncated_array_is_refused(folder):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DatasetError, match=r"train_images.npy"):
         load_prepared(folder)
+
+
+@pytest.mark.parametrize("damage", [b"(", b"\t", b"'", b"\0"])
+def test_damaged_header_is_refused(folder, damage):
+    path = folder / "train_labels.npy"
+    content = path.read_bytes()
+    for place in range(10, content.index(b"\n")):
+        path.write_bytes(content[:place] + damage + content[place + 1 :])
+        with contextlib.suppress(DatasetError):  # nothing else
+            load_prepared(folder)
 
 
 @pytest.mark.parametrize(

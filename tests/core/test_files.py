@@ -98,7 +98,7 @@ def test_durable_write_replaces_and_leaves_links_alone(tmp_path: Path) -> None:
     durable_write(path, b"one")
     os.link(path, link)
     link.chmod(0o444)
-    durable_write(path, b"two")
+    durable_write(path, b"t", memoryview(b"wo"))
     assert (path.read_bytes(), link.read_bytes()) == (b"two", b"one")
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 

@@ -1,4 +1,7 @@
-"""Other systems: macOS has no os.sched_getaffinity, Windows no fcntl. Real processes without them."""
+"""Other systems: macOS has no os.sched_getaffinity, Windows no fcntl. Real processes without them.
+
+A container may have less time than its processors offer.
+"""
 
 import os
 import subprocess
@@ -6,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline.core import machine
+from pipeline.core.machine import available_cores, quota_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +34,30 @@ print(Machine(data_root="").cores, describe_machine(torch.device("cpu"))["cores"
 def test_cores_without_affinity():
     done = python(NO_AFFINITY)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(os.cpu_count())] * 2
+    cores = os.cpu_count()
+    assert done.stdout.split() == [str(min(cores, quota_cores() or cores))] * 2
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "200000 100000"}, 2),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+    ],
+)
+def test_a_container_s_quota_counts(tmp_path, monkeypatch, files, cores):
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    assert quota_cores() == cores
+    assert available_cores() == (cores or 64)
 
 
 CHECK_WITHOUT_AFFINITY = """

@@ -1,17 +1,21 @@
 """Hard-label runs: the epochs that teachers and baselines see, and their loss."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.core.params import ParamsError, section
+from pipeline.distill.params import StudentParams
+from pipeline.hard_labels import jobs
 from pipeline.hard_labels.epochs import TRAINING_VIEWS, DrawnEpochs, hard_label_loss
 from pipeline.hard_labels.params import BaselineParams, Mixup, TeacherParams, WeightsFile
 from pipeline.views.batches import Batch
 from pipeline.views.params import Augmentation
 from pipeline.views.plans import ViewRecipe, draw_view
+from stages.dvc import together
 
 AUGMENTATION = Augmentation(pad=2, flip=True)
 COUNT = 53
@@ -103,3 +107,49 @@ def test_entries_are_read_strictly():
     assert paths == ["teachers.d.seed", "teachers.d.mixup.alpha", "teachers.d.mixup.share"]
     with pytest.raises(ParamsError, match=r"^baselines\.a\.replicates: missing"):
         section(content, BaselineParams, "baselines", "a")
+
+
+class LookedAtError(Exception):
+    """With the number of threads."""
+
+
+def look_at_weights(file, network, name):
+    raise LookedAtError(torch.get_num_threads())
+
+
+def train_alone(content):
+    jobs.train_on_hard_labels("teacher", {"a": Path("a")}, content, Path(), None, graph=True)
+
+
+def train_in_a_wave(content):
+    together.train(["train_teacher@a"], [])
+
+
+@pytest.mark.parametrize("train", [train_alone, train_in_a_wave])
+def test_weights_are_looked_at_by_one_thread(few_digits, monkeypatch, train):
+    """Forked processes lack the other threads of this one, and would wait for them for ever."""
+    weights = {"path": "w.safetensors", "sha256": "ab"}
+    content = {
+        "teachers": {"a": {"network": "resnet8", "seed": 0, "weights": weights}},
+        "augmentation": {"pad": 2, "flip": False},
+    }
+    monkeypatch.setattr(jobs, "read_weights", look_at_weights)
+    for module in (jobs, together):
+        monkeypatch.setattr(module, "load_dataset", lambda folder, content: few_digits)
+    monkeypatch.setattr(together, "load_params", lambda path: content)
+    torch.set_num_threads(2)
+    with pytest.raises(LookedAtError, match=r"^1$"):
+        train(content)
+
+
+STUDENT = {"store": "a.zarr/plain", "method": "kd", "share": 0.0}
+
+
+@pytest.mark.parametrize(("kind", "more"), [(BaselineParams, {}), (StudentParams, STUDENT)])
+def test_the_last_replicate_has_a_seed_too(kind, more):
+    entry = {"network": "resnet8", "seed": 2**63 - 2, "replicates": 2, **more}
+    assert section({"a": entry}, kind, "a").seed == entry["seed"]
+    entry["replicates"] = 3
+    told = rf"^a: seed: the last replicate would have {2**63}, and {2**63 - 1} is the largest"
+    with pytest.raises(ParamsError, match=told):
+        section({"a": entry}, kind, "a")

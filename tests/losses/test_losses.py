@@ -9,6 +9,7 @@ import pytest
 import torch
 from loss_samples import OPTIONS
 
+from pipeline.core.names import UnknownNameError
 from pipeline.losses.registry import bind, own_code_sha256, resolve, scaled_logits
 from pipeline.losses.signatures import (
     INPUTS,
@@ -532,6 +533,22 @@ def test_dotted_paths_name_a_users_own_loss():
 def test_dotted_paths_that_lead_nowhere(name, message):
     with pytest.raises(ValueError, match=message):
         resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("from torch.nn import functional\nloss = functional.kl_dvi", "AttributeError: .*kl_dvi"),
+        ("import nothing_of_this_name", "ModuleNotFoundError: .*nothing_of_this_name"),
+        ("def loss(:", "SyntaxError: .*my_broken.py, line 1"),
+        ("raise ValueError('no')", "ValueError: no"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code, reason):
+    (tmp_path / "my_broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownNameError, match=rf"cannot import my_broken \({reason}"):
+        resolve("my_broken:loss")
 
 
 @pytest.mark.usefixtures("custom")

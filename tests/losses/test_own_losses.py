@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from workspaces import ROOT, Workspace, digits_params
+
+from pipeline.core.own import code_sha256
 
 LOSS = """
 def mine(student_logits, teacher_logits, *, weight):
@@ -72,6 +75,30 @@ def test_what_a_loss_imports_from_own_counts_too(dumped):
     assert train(dumped)[0] == first[0], "trained again: the factor is 1"
     shared.unlink()
     mine.write_text(LOSS)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("own.losses.mine", "mine.py"),
+        ("own.losses.mine", "mine/__init__.py"),
+        ("own.losses.mine.inner", "mine/inner.py"),
+        ("own.losses.mine.inner", "mine/inner/__init__.py"),
+    ],
+)
+def test_all_of_the_folder_counts_wherever_the_loss_lies_in_it(tmp_path, name, file):
+    folder = tmp_path / "own/losses"
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text(LOSS)
+    (folder / "shared.py").write_text("FACTOR = 2.0\n")
+    spec = spec_from_file_location(name, folder / file)
+    module = module_from_spec(spec)
+    first = code_sha256(module)
+    (folder / "shared.py").write_text("FACTOR = 1.0\n")
+    changed = code_sha256(module)
+    (tmp_path / "own/networks").mkdir()
+    (tmp_path / "own/networks/mine.py").write_text("")
+    assert first != changed == code_sha256(module)
 
 
 def test_a_loss_elsewhere_in_the_working_folder_is_refused(dumped):

@@ -5,7 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from workspaces import ROOT, Workspace, digits_params, yaml
+
+from pipeline.models.registry import NetworkError, build, check_image_size
+from pipeline.training.cost import network_cost
 
 PATH = "own.networks.mine:Mine"
 NETWORK = """
@@ -104,3 +108,78 @@ def test_networks_that_are_none(work, name, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """What makes a module of the network, with parts of its text replaced, and gives the network's name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made = []
+
+    def module(*changes):
+        text = NETWORK.replace("WIDTH", "8")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        made.append(f"my_network_{len(made)}")
+        (tmp_path / f"{made[-1]}.py").write_text(text)
+        return f"{made[-1]}:Mine"
+
+    yield module
+    network_cost.cache_clear()
+    check_image_size.cache_clear()
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+OUTPUT = "self.norm(self.conv(images)).relu()"
+NUMBERS_NEEDED = {
+    "a condition": (f"return {OUTPUT}", f"return {OUTPUT} if images.mean() >= 0 else images"),
+    "an item": (OUTPUT, f"{OUTPUT} + images.max().item()"),
+    "a rate of each block": (
+        "super().__init__()",
+        "super().__init__(); self.rates = [x.item() for x in torch.linspace(0, 0.1, 3)]",
+    ),
+    "none": (OUTPUT, f"{OUTPUT} * SCALE"),  # but a tensor that is made when the module is imported
+}
+
+
+@pytest.mark.parametrize("why", NUMBERS_NEEDED)
+def test_networks_that_need_numbers_are_checked_and_counted(own, why):
+    first_line = (
+        "\nfrom torch import nn\n",
+        "import torch\nfrom torch import nn\nSCALE = torch.ones(1)\n",
+    )
+    name, plain = own(first_line, NUMBERS_NEEDED[why]), own()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    check_image_size(name, 16)
+    with pytest.raises(ValueError, match="images of 3x3 pixels are too small"):
+        check_image_size(name, 3)
+    assert network_cost(name, 10, 16) == network_cost(plain, 10, 16)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert build(name, 10)(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("    min_image_size = 4\n", ""), "Mine, which has no min_image_size"),
+        (
+            ("return self.fc", "return nn.Sequential(self.fc)"),
+            "Mine, whose head is Sequential, not a",
+        ),
+        (("return self.fc", "return nn.Linear(8, 5)"), "Mine, whose head has 5 logits"),
+        (
+            ("class Mine(Network)", "class Mine(nn.Module)"),
+            "Mine, not a pipeline.models.network.Net",
+        ),
+        (
+            ("super().__init__()", "super().__init__(1)"),
+            r"cannot be built for 2 classes \(TypeError",
+        ),
+    ],
+)
+def test_what_a_network_lacks_is_told(own, change, message):
+    with pytest.raises(NetworkError, match=message):
+        check_image_size(own(change), 16)
