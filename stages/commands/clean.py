@@ -1,8 +1,11 @@
-"""Remove what is kept and no longer wanted: finished work, and results of entries that are gone."""
+"""Remove what is kept and no longer wanted: finished work; after a yes, also what may be the only copy.
+
+That is work that was interrupted, and results of entries that are gone.
+"""
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from pipeline.core.files import (
     in_git,
 )
 from pipeline.store.format.address import PINNED
+from stages.commands.status_text import progress_lines
 from stages.dvc.lock import Lock
-from stages.dvc.upstream import SECTIONS, in_caches
+from stages.dvc.running import Work, find_work
+from stages.dvc.upstream import in_caches
 from stages.shared.options import console, load_params, stage_options
+from stages.shared.stage_names import KINDS
 
 # Where the results of a section's entries lie, and how an entry's name is read from a folder's.
 RESULTS = {
@@ -30,38 +36,82 @@ RESULTS = {
     STORES: "dumps",
     VERSIONS: "dumps",
 }
+# Where `evaluate --tidy` moves results of entries that are gone; the module that says so imports torch.
+REMOVED = WORK / "removed"
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Remove results of removed entries without asking.")
+@click.option("--yes", is_flag=True, help="Remove what is listed without asking.")
 @stage_options
 def clean(params_path: Path, yes: bool) -> None:
     """Remove work that is kept for reuse (data/.work), and results of entries that are gone.
 
-    More views or replicates are then computed from the start. Work in progress is left alone.
-    Results under data/ whose entry params.yaml no longer has are listed, and removed after a yes.
+    More views or replicates are then computed from the start. What is in use is left alone.
+    Trainings and dumps that were interrupted, and results whose entry params.yaml no longer has, are
+    listed, and removed after a yes.
     """
-    freed, busy = remove_work()
+    freed, busy, begun = remove_work()
     in_use = f"; {busy} in use left alone" if busy else ""
     console.print(f"{WORK}: {freed / 1e6:,.1f} MB freed{in_use}")
+    if begun:
+        remove_begun(begun, yes=yes)
     content = load_params(params_path) if params_path.exists() else None
     if content is not None and (old := list(leftovers(content))):
         remove_leftovers(old, content, yes=yes)
 
 
-def remove_work() -> tuple[int, int]:
-    """Remove the work folders; returns the bytes freed, and how many are in use."""
+def remove_work() -> tuple[int, int, list[Work]]:
+    """Remove the work folders that nobody uses and that hold nothing unfinished.
+
+    Returns the bytes freed, how many folders are in use, and those that hold something unfinished.
+    """
     freed, busy = 0, 0
-    for folder in sorted(WORK.glob("*")) if WORK.is_dir() else []:
-        if not folder.is_dir():
+    unfinished = {work.folder: work for work in unfinished_work()}
+    begun = []
+    for folder in sorted(WORK.glob("*")):
+        if folder == REMOVED or not folder.is_dir():
             continue
         try:
             with WorkFolder(WORK, folder.name) as work:
+                if folder in unfinished:
+                    begun.append(unfinished[folder])
+                    continue
                 freed += own_bytes(folder)
                 work.remove()
         except WorkFolderBusyError:
             busy += 1
-    return freed, busy
+    return freed, busy, begun
+
+
+def unfinished_work() -> Iterator[Work]:
+    """Trainings and dumps that have begun, with the groups that are finished of such a dump."""
+    works = find_work(WORK)
+    stages = {stage for work in works if work.has_begun for stage in work.note.stages}
+    for work in works:
+        if work.has_begun or (work.note.group and stages & set(work.note.stages)):
+            yield work
+
+
+def remove_begun(begun: Iterable[Work], *, yes: bool) -> None:
+    """List what was interrupted; remove it after a yes."""
+    lines = [
+        f"{', '.join(work.note.stages)}{';'.join(progress_lines(work))} "
+        f"({own_bytes(work.folder) / 1e6:,.1f} MB freed)"
+        for work in begun
+    ]
+    if allowed("Interrupted; the same command goes on from there:", lines, yes=yes):
+        for work in begun:
+            with WorkFolder(WORK, work.folder.name) as folder:
+                folder.remove()
+
+
+def allowed(title: str, lines: Iterable[str], *, yes: bool) -> bool:
+    """List what would be removed; whether it is to be."""
+    console.print("\n  ".join([title, *lines]))
+    if not yes and not sys.stdin.isatty():
+        console.print("Left alone: `decant clean --yes` removes it")
+        return False
+    return yes or click.confirm("Remove it?")
 
 
 def own_bytes(folder: Path) -> int:
@@ -80,22 +130,21 @@ def leftovers(content: Mapping[str, Any]) -> Iterator[Path]:
             is_result = path.is_dir() and not path.name.startswith(".")
             if is_result and path.name.removesuffix(".zarr") not in names:
                 yield path
+    yield from (path for path in sorted(REMOVED.glob("*/*")) if path.is_dir())
 
 
 def remove_leftovers(old: list[Path], content: Mapping[str, Any], *, yes: bool) -> None:
     """List results of removed entries, and what else has them; remove them after a yes."""
     kept = cached(old, content)
-    console.print("Results of entries that params.yaml no longer has:")
+    lines = []
     for path in old:
         where = "in git" if in_git(path) else "nowhere else: gone for good"
         where = "in DVC's cache too" if path in kept else where
-        console.print(f"  {path} ({own_bytes(path) / 1e6:,.1f} MB freed; {where})")
-    if not yes and not sys.stdin.isatty():
-        console.print("They were left alone: `decant clean --yes` removes them")
-        return
-    if yes or click.confirm("Remove them?"):
+        lines.append(f"{path} ({own_bytes(path) / 1e6:,.1f} MB freed; {where})")
+    if allowed("Results of entries that params.yaml no longer has:", lines, yes=yes):
         for path in old:
             shutil.rmtree(path)
+        shutil.rmtree(REMOVED, ignore_errors=True)  # what is left there says how long they took
         console.print(
             f"{len(old)} removed. DVC's cache keeps what it had; `dvc gc --workspace` drops from it "
             "all that this commit does not name"
@@ -108,10 +157,16 @@ def cached(paths: list[Path], content: Mapping[str, Any]) -> set[Path]:
     outs = {
         Path(out["path"]): str(out["md5"])
         for name in stages
-        if name.partition("@")[0] in SECTIONS.values()
+        if name.partition("@")[0] in KINDS
         for out in stages[name].get("outs") or ()
     }
-    return in_caches({path: outs[path] for path in paths if path in outs})
+    return in_caches({path: outs[home(path)] for path in paths if home(path) in outs})
+
+
+def home(path: Path) -> Path:
+    """Where a result lay before `evaluate --tidy` moved it."""
+    is_moved = path.is_relative_to(REMOVED)
+    return Path("data") / path.relative_to(REMOVED) if is_moved else path
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What a parameter file will cost on a machine: stages, hours, disk, and what the cache saves."""
 
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,8 @@ from pipeline.planning.rate import Rate, measure
 from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
 from stages.dvc.lock import DONE, Lock, State
+from stages.dvc.waves import WAVES
+from stages.shared.time_left import last_end
 
 # By network ("" for those that were not measured) and precision.
 Rates = Mapping[tuple[str, Precision], Rate]
@@ -28,12 +29,12 @@ Rates = Mapping[tuple[str, Precision], Rate]
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage with its state and the seconds that it takes; with the live teacher, where it has one."""
+    """A stage with its state, and the seconds of one replicate: its own, and those of a live teacher."""
 
     cost: StageCost
     state: State
     seconds: float
-    online_seconds: float
+    teacher_seconds: float
 
     @property
     def left(self) -> bool:
@@ -70,12 +71,16 @@ class Plan:
 
     def totals(self) -> dict[str, dict[str, float]]:
         """What each kind comes to; see `totals`."""
-        return {kind: totals(self.of(kind)) for kind in self.kinds}
+        return {kind: totals(self.of(kind), self.processes) for kind in self.kinds}
 
     @property
     def total(self) -> dict[str, float]:
-        """What all stages come to."""
-        return totals(self.stages)
+        """What all stages come to; kinds that run side by side take less than their sum."""
+        return totals(self.stages, self.processes)
+
+    def hours(self, stages: Sequence[PlannedStage], *, online: bool = False) -> float:
+        """Hours that stages take on this machine; see `seconds_of`."""
+        return seconds_of(stages, self.processes, online=online) / 3600
 
     @property
     def bytes_left(self) -> int:
@@ -96,9 +101,8 @@ class Plan:
         dumps, students = self.of("dump"), self.of("train_student")
         dump_flops = sum(stage.cost.flops for stage in dumps)
         live_flops = sum(s.cost.replicates * s.cost.live_teacher_flops for s in students)
-        dump_hours = sum(stage.seconds for stage in dumps) / 3600
-        student_hours = sum(stage.seconds for stage in students) / 3600
-        online_hours = sum(stage.online_seconds for stage in students) / 3600
+        dump_hours, student_hours = self.hours(dumps), self.hours(students)
+        online_hours = self.hours(students, online=True)
         return {
             "dump_flops": dump_flops,
             "student_flops": sum(stage.cost.flops for stage in students),
@@ -144,7 +148,7 @@ class Plan:
                     "name": stage.cost.name,
                     "state": stage.state,
                     "flops": stage.cost.flops,
-                    "hours": stage.seconds / 3600,
+                    "hours": self.hours([stage]),
                     "bytes": stage.cost.out_bytes,
                 }
                 for stage in self.stages
@@ -152,40 +156,50 @@ class Plan:
         }
 
 
-def totals(stages: Iterable[PlannedStage]) -> dict[str, float]:
+def totals(stages: Sequence[PlannedStage], processes: int) -> dict[str, float]:
     """Number of stages, how many are done, FLOPs, hours, hours still to come, bytes."""
-    stages = list(stages)
+    left = [stage for stage in stages if stage.left]
     return {
         "stages": len(stages),
-        "done": sum(not stage.left for stage in stages),
+        "done": len(stages) - len(left),
         "flops": sum(stage.cost.flops for stage in stages),
-        "hours": sum(stage.seconds for stage in stages) / 3600,
-        "hours_left": sum(stage.seconds for stage in stages if stage.left) / 3600,
+        "hours": seconds_of(stages, processes) / 3600,
+        "hours_left": seconds_of(left, processes) / 3600,
         "bytes": sum(stage.cost.out_bytes for stage in stages),
     }
 
 
-def timed(
-    costs: Iterable[StageCost],
-    states: Iterable[State],
-    rates: Rates,
-    processes: int,
-) -> Iterator[PlannedStage]:
-    """Give each stage its seconds: replicates run `processes` at a time, each at the rate of one.
+def seconds_of(stages: Sequence[PlannedStage], processes: int, *, online: bool = False) -> float:
+    """Seconds that stages take as `decant repro` runs them; `online`: with live teachers.
 
-    All is reckoned with the rate of its own precision.
+    One wave after the other; in each, the replicates of all stages run `processes` at a time.
     """
+    seconds = 0.0
+    for kinds in WAVES:
+        replicates = [
+            stage.seconds + online * stage.teacher_seconds
+            for stage in stages
+            if stage.cost.kind in kinds
+            for _ in range(stage.cost.replicates)
+        ]
+        seconds += last_end(replicates, [0.0] * processes)
+    return seconds
+
+
+def timed(
+    costs: Iterable[StageCost], states: Iterable[State], rates: Rates
+) -> Iterator[PlannedStage]:
+    """Give each stage the seconds of one replicate, all at the rate of their own precision."""
 
     def rate(network: str | None, precision: Precision) -> Rate:
         return rates.get((network or "", precision)) or rates["", precision]
 
     for cost, state in zip(costs, states, strict=True):
-        rounds = math.ceil(cost.replicates / processes)
         asked = rate(cost.network, cost.precision)
         own = cost.training_flops / asked.training + cost.view_flops / asked.forward
         own += cost.forward_flops / rate(cost.network, "float32").forward
         teacher = cost.live_teacher_flops / rate(cost.teacher, cost.teacher_precision).forward
-        yield PlannedStage(cost, state, rounds * own, rounds * (own + teacher))
+        yield PlannedStage(cost, state, own, teacher)
 
 
 def free_bytes(folder: Path) -> int:
@@ -215,7 +229,7 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     # A stated rate is that of a device as a whole.
     on_cores = device.type == "cpu" and stated_rate is None
     processes = machine.processes(machine.cores) if on_cores else 1
-    planned = tuple(timed(stages, [lock.state(stage.name) for stage in stages], rates, processes))
+    planned = tuple(timed(stages, [lock.state(stage.name) for stage in stages], rates))
     precisions = {
         stage.cost.precision_key: stage.cost.precision
         for stage in planned

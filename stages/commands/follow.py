@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stages.shared.completion import stages as complete_stages
-from stages.shared.options import guarded
+from stages.shared.options import stage_options
 
 if TYPE_CHECKING:
     from stages.follow.loggers import Logger
@@ -28,7 +28,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--again", is_flag=True, help="Begin with the first epoch, also of what was told before."
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@stage_options
 def follow(
     stages: tuple[str, ...],
     tensorboard: Path | None,
@@ -37,7 +37,7 @@ def follow(
     dvclive: Path | None,
     once: bool,
     again: bool,
-    debug: bool,
+    params_path: Path,
 ) -> None:
     """Show each epoch of the trainings of STAGE... (none: all) when it ends, or pass it to loggers.
 
@@ -46,13 +46,16 @@ def follow(
     """
     targets = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "dvclive": dvclive}
     asked = {name: str(value) for name, value in targets.items() if value is not None}
-    guarded(lambda: _follow(asked, stages, once=once, again=again), debug=debug)
+    _follow(asked, stages, params_path, once=once, again=again)
 
 
-def _follow(asked: dict[str, str], stages: Sequence[str], *, once: bool, again: bool) -> None:
-    from stages.follow.epochs import Follower
+def _follow(
+    asked: dict[str, str], stages: Sequence[str], params_path: Path, *, once: bool, again: bool
+) -> None:
+    from stages.follow.epochs import Follower, check_trainings
     from stages.follow.loggers import DvcLive, MLflow, TensorBoard, Terminal, WeightsAndBiases
 
+    check_trainings(stages, params_path)
     loggers: list[tuple[Follower, Logger]] = []
     for name, value in asked.items():
         follower = Follower(f"{name}:{value}", stages, again=again)

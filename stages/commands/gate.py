@@ -34,7 +34,7 @@ def gate(
         sys.exit(1 if low else 0)
     if low:
         raise ValueError("\n".join(low))
-    console.print(f"{count} networks reach their floors", markup=False)
+    console.print(f"{count} networks reach their floors")
 
 
 if __name__ == "__main__":

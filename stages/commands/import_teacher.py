@@ -7,7 +7,7 @@ import click
 from pipeline.core.files import PREPARED
 from stages.shared.completion import networks
 from stages.shared.normalising import given_normalisation, normalisation_options
-from stages.shared.options import console, load_params, path_option, stage_options, tell
+from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.progress import ProgressDisplay
 
 
@@ -50,13 +50,15 @@ def import_teacher(
     content = load_params(params_path)
     with ProgressDisplay("images") as display:
         imported = import_weights(file, arch, key, own, content, prepared, out, display)
-    tell(f"{imported.name}: {imported.accuracy:.2%} on {imported.where} -> {imported.path}")
+    console.print(
+        f"{imported.name}: {imported.accuracy:.2%} on {imported.where} -> {imported.path}"
+    )
     if own is None:
         console.print(
             "If the network was trained under another normalisation, give that: --mean R G B --std R G B"
         )
     console.print("To use it, give a teacher of params.yaml these lines:")
-    tell(imported.entry)
+    console.print(imported.entry)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A name in; a project out: this version's code and profiles in a folder of their own, under git and DVC."""
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from stages.shared.options import console, guarded
 ROOT = Path(__file__).resolve().parents[2]
 # What a project is made of; tests, benchmarks and kept results stay behind.
 PARTS = (
-    *("pipeline", "stages", "own", "profiles", "docs"),
+    *("decant", "pipeline", "stages", "own", "profiles", "docs"),
     *("dvc.yaml", "params.schema.json", "pyproject.toml", "constraints.txt"),
     *("Makefile", "LICENSE", "CITATION.cff", ".gitignore", ".gitattributes", ".dvcignore"),
     *(".dvc/config", ".dvc/.gitignore", ".dvc/plots", ".dvc/plots_page.html"),
@@ -70,10 +71,10 @@ def make_project(folder: Path, profile: str) -> None:
     title = folder.resolve().name
     (folder / "README.md").write_text(_README.format(name=title), encoding="utf-8")
     committed = start_git(folder)
-    console.print(f"{folder}: a project with the profile {source.stem}", markup=False)
+    console.print(f"{folder}: a project with the profile {source.stem}")
     if not committed:
         console.print("git knows no name of yours: `git commit` the files when it does")
-    console.print(f"Now: cd {folder} && decant repro", markup=False)
+    console.print(f"Now: cd {shlex.quote(str(folder))} && decant repro")
 
 
 def check_place(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from stages.shared.networks import features_option, network_options
-from stages.shared.options import console, load_params, stage_options, tell
+from stages.shared.options import console, load_params, stage_options
 
 
 @click.command()
@@ -32,8 +32,8 @@ def keep(
 
     content = load_params(params_path)
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
-    count, all_of_them = keep_networks(content, prepared, folders, features, folder, tell)
-    console.print(f"{count} of {all_of_them} networks -> {folder}", markup=False)
+    count, all_of_them = keep_networks(content, prepared, folders, features, folder, console.print)
+    console.print(f"{count} of {all_of_them} networks -> {folder}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def show_each(plan: "Plan") -> None:
             stage.cost.name,
             stage.state,
             flops_text(stage.cost.flops),
-            hours_text(stage.seconds / 3600),
+            hours_text(plan.hours([stage])),
             size_text(stage.cost.out_bytes),
         )
         for stage in plan.stages

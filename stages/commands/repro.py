@@ -31,8 +31,8 @@ def repro(
 ) -> None:
     """Rebuild what is out of date (`dvc repro ARGUMENTS`), then show the results.
 
-    First params.yaml is checked. Trainings of a kind, and dumps, run side by side; one that fails leaves
-    the others alone.
+    First params.yaml is checked. Trainings of a kind, and dumps, run side by side; a training that fails
+    leaves the others alone.
     In a clone, what is read is fetched from DVC's cache or remote, and what nobody changed is not
     computed again. What neither has is computed: at once where that takes less than an hour and
     there is no remote, else after a yes.

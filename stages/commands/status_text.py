@@ -10,9 +10,8 @@ import click
 from stages.dvc.changes import Change
 from stages.dvc.overview import STATES, StageStatus, State
 from stages.dvc.running import Training, Work
-from stages.shared.tables import hours_text, print_table, shown
+from stages.shared.tables import hours_text, listed, print_table, shown
 
-_MOST_NAMES = 6
 _MOST_REASONS = 12
 _MOST_FILES = 4
 _LONGEST_VALUE = 40
@@ -140,9 +139,3 @@ def begun_lines(stages: Sequence[StageStatus]) -> Iterator[str]:
         if stage.state in ("stale", "missing"):
             for work in stage.works:
                 yield from (f"{stage.name}{line}" for line in progress_lines(work))
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many there are besides."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more

@@ -85,7 +85,8 @@ def draw(strip: "Strip", console: Console) -> None:
         console.print()
         width = min((console.width + GAP) // _PANELS - GAP, example.clean.shape[1])
         panels = [_fitted(pixels, width) for pixels in _panels(example)]
-        for line in _pixel_lines(panels, coloured=console.color_system is not None):
+        coloured = console.color_system is not None and not console.no_color
+        for line in _pixel_lines(panels, coloured=coloured):
             console.print(line, no_wrap=True, overflow="crop")
         for text in _words(example, strip.class_names):
             console.print(Text(shown(text)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.dvc.lock import DONE, NETWORKS, Lock, digest_of, lookup
-from stages.dvc.upstream import SECTIONS, entries
+from stages.shared.stage_names import SECTIONS, entries
 
 
 @dataclass(frozen=True)

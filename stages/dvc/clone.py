@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.core.files import STORES
 from stages.dvc.lock import DONE, Lock, digest_of
-from stages.dvc.upstream import SECTIONS, entries, is_pinned, lacking
+from stages.dvc.upstream import is_pinned, lacking
+from stages.shared.stage_names import KINDS, SECTIONS, entries
 
 GOAL = "evaluate"
 
@@ -108,15 +109,15 @@ def stages_of(targets: Sequence[str], lock: Lock) -> list[str]:
 
     None: `evaluate`, which reads all, and dumps that nothing reads but that are not done.
     """
-    params, kinds = lock.params, {kind: section for section, kind in SECTIONS.items()}
+    params = lock.params
     if not targets or "dvc.yaml" in targets:
         dumps = (f"dump@{name}" for name in entries(params, "dumps"))
         return [GOAL, *(name for name in dumps if lock.state(name) not in DONE)]
     names: dict[str, None] = {}
     for target in (target.rpartition(":")[2] for target in targets):
         kind, at, name = target.partition("@")
-        if kind in kinds and not at:
-            names |= dict.fromkeys(f"{kind}@{key}" for key in entries(params, kinds[kind]))
-        elif kind in ("check", "prepare", GOAL) or name in entries(params, kinds.get(kind, "")):
+        if kind in KINDS and not at:
+            names |= dict.fromkeys(f"{kind}@{key}" for key in entries(params, KINDS[kind]))
+        elif kind in ("check", "prepare", GOAL) or name in entries(params, KINDS.get(kind, "")):
             names[target] = None
     return list(names)

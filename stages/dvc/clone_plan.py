@@ -10,12 +10,12 @@ from stages.dvc.clone import GOAL, Clone, needs
 from stages.dvc.command import call_dvc
 from stages.dvc.lock import Lock
 from stages.dvc.outdated import outdated
-from stages.dvc.upstream import current_stages, has_remote, lacking
+from stages.dvc.upstream import has_remote, lacking
 from stages.shared.options import console, load_params
-from stages.shared.tables import hours_text
+from stages.shared.stage_names import stage_names
+from stages.shared.tables import hours_text, listed
 
 MOST_HOURS = 1.0  # of computing without a yes
-MOST_NAMES = 8  # in one line
 LACKING = ("--pull", "--allow-missing")
 
 
@@ -46,7 +46,7 @@ def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> l
         tell_left(left, remote=has_remote())
     # Of a store that only the cache has, DVC would make another one: a stage with results in git is
     # never taken from its run cache.
-    away = any(lock.state(name) == "elsewhere" for name in current_stages(lock.params))
+    away = any(lock.state(name) == "elsewhere" for name in stage_names(lock.params))
     if not (left or kept or away):
         return []
     return [option for option in LACKING if has_remote() or option != "--pull"]
@@ -79,7 +79,7 @@ def fetch(clone: Clone) -> list[str]:
         if not new:
             return to_run
         command = "pull" if has_remote() else "checkout"
-        console.print(f"Read, and not on this disk: dvc {command} {listed(new)}")
+        console.print(f"Read, and not on this disk: dvc {command} {listed(new, ' ')}")
         bring(command, new)
         tried |= set(new)
         clone.lose(new)
@@ -128,7 +128,7 @@ def hours_of(params_path: Path, stages: Iterable[str]) -> float | None:
     except ValueError as error:
         console.print(f"How long that takes cannot be told: {error}")
         return None
-    return sum(stage.seconds for stage in made.stages if stage.cost.name in names) / 3600
+    return made.hours([stage for stage in made.stages if stage.cost.name in names])
 
 
 def network_of(params_path: Path, names: set[str]) -> str:
@@ -144,12 +144,6 @@ def network_of(params_path: Path, names: set[str]) -> str:
 def hours_shown(hours: float | None) -> str:
     """An estimate in words."""
     return "for a time that is not known" if hours is None else f"about {hours_text(hours)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in one line, and how many there are besides."""
-    more = f" ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
-    return " ".join(names[:MOST_NAMES]) + more
 
 
 def tell_left(left: dict[Path, str], *, remote: bool) -> None:

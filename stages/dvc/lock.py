@@ -5,6 +5,8 @@ another DVC command runs. Here the recorded parameters, code and inputs of a sta
 the present ones; results on disk are taken to be what was recorded.
 """
 
+import configparser
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -40,6 +42,7 @@ class Lock:
 
     def __init__(self, root: Path, params: Mapping[str, Any]) -> None:
         self.root, self.params = root, params
+        self.objects = cache_of(root) / "files" / "md5"
         path = root / "dvc.lock"
         stages = (load_kept(path).get("stages") or {}) if path.is_file() else {}
         if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
@@ -97,7 +100,7 @@ class Lock:
             if str(parent) in self._outs:
                 stage, out = self._outs[str(parent)]
                 inside = path.relative_to(parent).parts
-                present = digest_inside(self.root, out["md5"], inside)
+                present = digest_inside(self.objects, out["md5"], inside)
                 same = present is None or present == dep["md5"]
                 return same and (stage in CONSTANT or self.state(stage) in DONE)
         if str(path) in NETWORKS:
@@ -117,7 +120,7 @@ class Lock:
         for name, result in made.items():
             if result is None or self.state(result[0]) not in DONE:
                 return False
-            inside = listing_of(self.root, result[1]["md5"])
+            inside = listing_of(self.objects, result[1]["md5"])
             if inside is None:
                 return True  # so far as can be told here
             files |= {"/".join((name, *parts)): md5 for parts, md5 in inside.items()}
@@ -132,14 +135,27 @@ def lookup(params: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | None:
+def cache_of(root: Path) -> Path:
+    """A project's cache, as its own configuration says: `dvc cache dir --local` may have moved it.
+
+    What the user's configuration says of all projects is not read.
+    """
+    folder = root / ".dvc"
+    config = configparser.ConfigParser(interpolation=None, strict=False)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):  # for DVC to tell of
+        config.read([folder / "config", folder / "config.local"], encoding="utf-8")
+    place = config.get("cache", "dir", fallback="cache").strip("\"'")
+    return folder / Path(place).expanduser()
+
+
+def digest_inside(objects: Path, digest: str, inside: tuple[str, ...]) -> str | None:
     """DVC's digest of a file or folder inside a result, from the result's own digest.
 
-    None where that cannot be told, because the result's list of files is not in the project's cache.
+    None where that cannot be told, because the cache's folder of objects has no list of its files.
     """
     if not inside:
         return digest
-    files = listing_of(root, digest)
+    files = listing_of(objects, digest)
     if files is None:
         return None
     if inside in files:
@@ -149,9 +165,9 @@ def digest_inside(root: Path, digest: str, inside: tuple[str, ...]) -> str | Non
     return folder_digest({"/".join(parts): md5 for parts, md5 in below.items()})
 
 
-def listing_of(root: Path, digest: str) -> dict[tuple[str, ...], str] | None:
-    """Digests of the files in a result that is a folder; None where the project's cache has no list."""
-    listing = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+def listing_of(objects: Path, digest: str) -> dict[tuple[str, ...], str] | None:
+    """Digests of the files in a result that is a folder; None where the cache has no list of them."""
+    listing = objects / digest[:2] / digest[2:]
     if not listing.is_file():
         return None
     try:

@@ -9,8 +9,8 @@ from pipeline.core.files import WORK
 from stages.dvc.changes import Change, changes_of
 from stages.dvc.lock import Lock
 from stages.dvc.running import Work, find_work
-from stages.dvc.upstream import SECTIONS, entries
 from stages.shared.kept_yaml import load_kept
+from stages.shared.stage_names import stage_names
 
 State = Literal["running", "done", "elsewhere", "in part", "stale", "missing"]
 STATES: tuple[State, ...] = ("running", "done", "elsewhere", "in part", "stale", "missing")
@@ -69,15 +69,7 @@ def overview(root: Path, params_path: Path, *, deep: bool) -> list[StageStatus]:
     """
     lock = Lock(root, load_kept(params_path))
     works = find_work(root / WORK)
-    return [status_of(lock, name, works, deep=deep) for name in stage_names(lock)]
-
-
-def stage_names(lock: Lock) -> list[str]:
-    """The stages under the parameters, in the order of the pipeline."""
-    each = [
-        f"{kind}@{name}" for part, kind in SECTIONS.items() for name in entries(lock.params, part)
-    ]
-    return ["check", "prepare", *each, "evaluate"]
+    return [status_of(lock, name, works, deep=deep) for name in stage_names(lock.params)]
 
 
 def status_of(lock: Lock, name: str, works: Iterable[Work], *, deep: bool) -> StageStatus:

@@ -14,11 +14,12 @@ from stages.dvc.clone import GOAL, stages_of
 from stages.dvc.clone_plan import prepare, show_dry
 from stages.dvc.command import reproduce_and_look
 from stages.dvc.lock import Lock, digest_of
-from stages.dvc.upstream import entries, is_pinned
+from stages.dvc.upstream import is_pinned
 from stages.dvc.waves import run_waves
-from stages.shared.completion import KINDS, stage_names
 from stages.shared.nearest import unknown
-from stages.shared.options import console, load_params, printable, tell
+from stages.shared.options import console, load_params
+from stages.shared.stage_names import KINDS, entries, stage_names
+from stages.shared.tables import shown
 
 PARAMS = Path("params.yaml")
 REPORT = Path("reports/report.html")
@@ -45,7 +46,7 @@ def rebuild(params_path: Path, arguments: Sequence[str], *, yes: bool, dry: bool
         show_dry(params_path, stages_of(targets, Lock(Path.cwd(), content)))
         return
     if changes := raw_changes(content, arguments):
-        tell(printable(changes))
+        console.print(shown(changes))
     changed = reproduce(params_path, arguments, yes=yes)
     if not SUMMARY.exists() or (targets and not changed):
         return  # the results on this disk are not what was asked for
@@ -57,7 +58,7 @@ def rebuild(params_path: Path, arguments: Sequence[str], *, yes: bool, dry: bool
 
 def check_targets(targets: Sequence[str], content: Mapping[str, Any]) -> None:
     """Raise ValueError, with the nearest name, for a target that is neither a stage nor a path."""
-    valid = [*stage_names(dict(content)), *KINDS]
+    valid = [*stage_names(content), *KINDS]
     for target in targets:
         is_name = not ({"/", ":", "."} & set(target)) and not Path(target).exists()
         if is_name and target not in valid:
@@ -84,8 +85,8 @@ def reproduce(params_path: Path, arguments: Sequence[str], *, yes: bool = False)
             option for option in prepare(params_path, lock, goals, yes) if option not in arguments
         ]
     if options:
-        shown = " ".join(["dvc repro", *options, *arguments])
-        console.print(f"This clone has a part of the results: {shown}")
+        command = " ".join(["dvc repro", *options, *arguments])
+        console.print(f"This clone has a part of the results: {command}")
     before = _modified(SUMMARY)
     if not any(argument.startswith("-") for argument in arguments):
         run_waves(lock, goals, options)

@@ -4,38 +4,15 @@ A clone of a teammate's holds a part of the results; `dvc repro` alone would com
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import in_git
 from pipeline.store.format.address import PINNED
 from stages.dvc.command import run_dvc
-from stages.dvc.lock import Lock, read_listing
-
-SECTIONS = {
-    "teachers": "train_teacher",
-    "baselines": "train_baseline",
-    "dumps": "dump",
-    "students": "train_student",
-}
-_CACHE = Path(".dvc/cache")
-
-
-def current_stages(params: Mapping[str, Any]) -> set[str]:
-    """Names of the pipeline's stages under these parameters."""
-    each = {
-        f"{stage}@{name}"
-        for section, stage in SECTIONS.items()
-        for name in entries(params, section)
-    }
-    return {"check", "prepare", "evaluate", *each}
-
-
-def entries(params: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """The entries of a section; none where there is no such section."""
-    value = params.get(section)
-    return value if isinstance(value, dict) else {}
+from stages.dvc.lock import Lock, cache_of, read_listing
+from stages.shared.stage_names import entries, stage_names
 
 
 def is_pinned(params: Mapping[str, Any], store: str) -> bool:
@@ -47,7 +24,7 @@ def lacking(lock: Lock) -> dict[Path, str]:
     """Results that dvc.lock names and DVC's cache on this machine lacks, with their stages."""
     named = {
         Path(out["path"]): (name, str(out["md5"]))
-        for name in sorted(current_stages(lock.params) & lock.stages.keys())
+        for name in sorted(lock.stages.keys() & stage_names(lock.params))
         for out in lock.stages[name].get("outs") or ()
         if not in_git(Path(out["path"]))
     }
@@ -58,13 +35,11 @@ def lacking(lock: Lock) -> dict[Path, str]:
 def in_caches(results: Mapping[Path, str]) -> set[Path]:
     """Which of some results, by their digests, DVC's cache on this machine holds whole."""
     left = dict(results)
-    for cache in (_CACHE, None):
+    for cache in (partial(cache_of, Path()), cache_folder):  # the second one starts DVC
         if not left:
             break
-        folder = cache_folder() if cache is None else cache
-        left = {
-            path: md5 for path, md5 in left.items() if not is_whole(folder / "files" / "md5", md5)
-        }
+        objects = cache() / "files" / "md5"
+        left = {path: md5 for path, md5 in left.items() if not is_whole(objects, md5)}
     return results.keys() - left.keys()
 
 

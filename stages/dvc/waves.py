@@ -29,7 +29,7 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
         goals: stages that were asked for.
         options: of `dvc repro`, for a clone with a part of the results.
 
-    Ends the process where a stage failed, when the others of its wave are recorded.
+    Ends the process where a stage failed; of trainings, when the others of their wave are recorded.
     """
     lacks = Clone(lock, goals).wanted()[1]
     if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
@@ -86,7 +86,8 @@ def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) 
             console.print(f"Running stage '{stage}'")
         lists = json.dumps(together), json.dumps(later)
         if kind_of(together[0]) == "dump":
-            code = call_module(TOGETHER, "dump", *lists)
+            if code := call_module(TOGETHER, "dump", *lists):
+                sys.exit(code)  # for want of room, say, which `dvc repro` would not look for
             kept = wave  # recorded by `dvc repro`, which finds the views dumped
         else:
             code = call_module(TOGETHER, "train", *lists)

@@ -9,6 +9,9 @@ from typing import Any
 
 from pipeline.core.files import WORK, durable_write
 from pipeline.core.notes import METRICS, WorkNote, read_epochs
+from stages.shared.kept_yaml import load_kept
+from stages.shared.nearest import unknown
+from stages.shared.stage_names import stage_names
 
 STATE = WORK / "followed.json"
 _NO_VALUES = ("epoch", "epochs", "time")
@@ -87,6 +90,17 @@ def runs(stages: Sequence[str]) -> Iterator[tuple[Run, Path]]:
         names = [name for name in note.stages if not stages or name in stages] if note else []
         if names:
             yield Run(names[0], int(file.parent.name.rpartition("-")[2]), folder.name), file
+
+
+def check_trainings(stages: Sequence[str], params_path: Path) -> None:
+    """Raise ValueError for a stage that trains nothing here: neither a parameter file nor work has it."""
+    named = stage_names(load_kept(params_path)) if params_path.exists() else []
+    notes = map(WorkNote.of, sorted(WORK.glob("*")))
+    begun = [name for note in notes if note for name in note.stages]
+    valid = [name for name in dict.fromkeys([*named, *begun]) if name.startswith("train_")]
+    for stage in stages:
+        if stage not in valid:
+            raise ValueError(unknown("training", stage, valid))
 
 
 def epoch_of(run: Run, line: Mapping[str, Any]) -> Epoch:

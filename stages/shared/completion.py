@@ -12,16 +12,11 @@ from click.shell_completion import CompletionItem
 
 from pipeline.core.files import STORES
 from stages.shared.kept_yaml import load_kept
+from stages.shared.stage_names import entries as entries_of
+from stages.shared.stage_names import stage_names
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-# The section of params.yaml whose entries the stages of a kind go through.
-KINDS = {
-    "train_teacher": "teachers",
-    "train_baseline": "baselines",
-    "dump": "dumps",
-    "train_student": "students",
-}
 _PROFILES = Path("profiles")
 _PARAMS = Path("params.yaml")
 
@@ -58,18 +53,7 @@ def _content(ctx: click.Context) -> dict[str, Any]:
 
 def entries(section: str) -> Complete:
     """Completes names of the entries of a section."""
-    return completing(lambda ctx: _keys(_content(ctx), section))
-
-
-def _keys(content: dict[str, Any], section: str) -> list[str]:
-    value = content.get(section)
-    return [str(key) for key in value] if isinstance(value, dict) else []
-
-
-def stage_names(content: dict[str, Any]) -> list[str]:
-    """All stages of a parameter file, in the order of the pipeline."""
-    each = [f"{kind}@{key}" for kind, part in KINDS.items() for key in _keys(content, part)]
-    return ["check", "prepare", *each, "evaluate"]
+    return completing(lambda ctx: map(str, entries_of(_content(ctx), section)))
 
 
 def profile_names() -> list[str]:

@@ -12,16 +12,15 @@ from rich.console import Console
 from pipeline.core.files import WorkFolderBusyError, canonical_json
 from pipeline.core.params import load_yaml
 from stages.shared.settings import with_settings
+from stages.shared.tables import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: later, the same command may succeed
-console = Console(highlight=False, soft_wrap=True)
-
-
-def tell(text: str) -> None:
-    """Print a line as it is."""
-    console.print(text, markup=False)
+# Text as it is: paths and errors may hold [brackets] and :colons:.
+console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+tell = console.print
+printable = shown
 
 
 def load_params(path: Path) -> dict[str, Any]:
@@ -63,13 +62,8 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
         if debug:
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
-            click.echo(f"error: {printable(line)}", err=True)
+            click.echo(f"error: {shown(line)}", err=True)
         sys.exit(BUSY if isinstance(error, WorkFolderBusyError) else 1)
-
-
-def printable(line: str) -> str:
-    """A line for the terminal: what came from a stranger's file must not move its cursor."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -83,5 +77,5 @@ def print_json(facts: Any) -> None:
 def path_option(name: str, default: Path | str | None, text: str) -> Callable[[F], F]:
     """A path option with the pipeline's own place as its default."""
     path_type = click.Path(path_type=Path)
-    shown = None if default is None else Path(default)
-    return click.option(name, type=path_type, default=shown, show_default=True, help=text)
+    place = None if default is None else Path(default)
+    return click.option(name, type=path_type, default=place, show_default=True, help=text)

@@ -4,13 +4,12 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from pipeline.core.progress import Tick
-from stages.shared.options import console, printable, tell
-from stages.shared.tables import hours_text
+from stages.shared.options import console
+from stages.shared.tables import hours_text, shown
 from stages.shared.time_left import TimeLeft
 
 LINE_SECONDS = 10.0
@@ -41,10 +40,10 @@ class ProgressDisplay:
         self._last: dict[str, int] = {}
         self._printed: dict[str, float] = {}
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=6),
-            TextColumn("{task.fields[count]}", justify="right"),
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[count]}", justify="right", markup=False),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -63,7 +62,7 @@ class ProgressDisplay:
 
     def tell(self, text: str) -> None:
         """Print a line."""
-        tell(printable(text))
+        console.print(shown(text))
 
     def expect(self, costs: Mapping[str, float], at_once: int) -> None:
         """Announce jobs, by what each costs and how many run at a time."""
@@ -104,7 +103,7 @@ class ProgressDisplay:
     def _task(self, job: str, total: int) -> TaskID:
         """The bar of a job, which is made when it is first shown."""
         if job not in self._tasks:
-            name = escape(shortened(job, NAME_WIDTH))
+            name = shortened(job, NAME_WIDTH)
             self._tasks[job] = self._bars.add_task(name, total=total, count="", note="")
         return self._tasks[job]
 

@@ -8,6 +8,8 @@ from rich.text import Text
 
 Row = Sequence[str]
 
+_MOST_NAMES = 8
+
 
 def print_table(
     header: Row, rows: Sequence[Row], *, labels: int = 1, width: int | None = None
@@ -30,8 +32,14 @@ def print_table(
 
 
 def shown(text: str) -> str:
-    """A text for the terminal: a store may come from anyone, with names that move the cursor."""
-    return text if text.isprintable() else ascii(text)
+    """A line for the terminal: what came from a stranger's file must not move its cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def listed(names: Sequence[str], between: str = ", ") -> str:
+    """The first names, and how many there are besides."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return between.join(names[:_MOST_NAMES]) + more
 
 
 def bytes_text(count: float) -> str:

@@ -1,6 +1,7 @@
 """How long several jobs will still take, from what each costs and how far it has come."""
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.core.progress import Tick
 
@@ -53,12 +54,22 @@ class TimeLeft:
         )
         if not done or not self._running_seconds:
             return None
-        loads = sorted(
-            self.costs[job] * (1 - part) for job, part in self._parts.items() if part < 1
-        )
+        loads = [self.costs[job] * (1 - part) for job, part in self._parts.items() if part < 1]
         loads += [0.0] * (self.at_once - len(loads))
-        waiting = [cost for job, cost in self.costs.items() if job not in self._parts]
-        for cost in sorted(waiting, reverse=True):  # each begins where there is room first
-            loads.sort()
-            loads[0] += cost
-        return (max(loads) + self.later / self.at_once) * self._running_seconds / done
+        waiting = (cost for job, cost in self.costs.items() if job not in self._parts)
+        left = last_end(waiting, loads)
+        return (left + self.later / self.at_once) * self._running_seconds / done
+
+
+def last_end(costs: Iterable[float], loads: Sequence[float]) -> float:
+    """When the last of several jobs ends, the longest first, each where there is room first.
+
+    Args:
+        costs: how long each takes.
+        loads: how long each of those that work on them is busy before.
+    """
+    ends = list(loads)
+    heapq.heapify(ends)
+    for cost in sorted(costs, reverse=True):
+        heapq.heapreplace(ends, ends[0] + cost)
+    return max(ends)

@@ -108,6 +108,26 @@ def test_a_file_of_code_is_named(project):
     assert "newer than dvc.lock: pipeline/losses/hinton.py" in run()
 
 
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [("config.local", "{}/shared"), ("config", "../shared"), ("config", '"../shared"')],
+)
+def test_a_cache_that_lies_elsewhere_is_read(project, file, place):
+    """After another student was made alone, evaluate is stale: the cache's lists of files say so."""
+    Path(".dvc/cache").rename("shared")
+    config = Path(".dvc", file)
+    text = config.read_text() if config.exists() else "[cache]\n"
+    config.write_text(text.replace("[cache]\n", f"[cache]\n    dir = {place.format(Path.cwd())}\n"))
+    assert set(states().values()) == {"done"}
+    lock = YAML(typ="safe").load(Path("dvc.lock"))
+    (out,) = lock["stages"]["train_student@plain"]["outs"]
+    out["md5"] = lock["stages"]["train_student@half"]["outs"][0]["md5"]
+    with Path("dvc.lock").open("w") as opened:
+        YAML(typ="safe").dump(lock, opened)
+    assert {name for name, state in states().items() if state == "stale"} == {"evaluate"}
+    run("--exit-code", code=1)
+
+
 def test_stale_inputs_are_named_by_their_stages(project):
     project.edit("teachers/resnet8/seed", 9)
     found = {name: stage for name, stage in stages().items() if stage["state"] == "stale"}

@@ -166,6 +166,14 @@ def test_view_draws_in_a_terminal(store, tmp_path):
     assert drawn.count(HALF) == 2 * 16 * 8
 
 
+def test_view_draws_shades_where_colours_are_not_wanted(store):
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, no_color=True)
+    draw(store.strip(group="plain", images=[5]), console)
+    drawn = console.file.getvalue()
+    assert HALF not in drawn
+    assert ".:=*" in drawn
+
+
 def test_view_tells_mistakes(store):
     assert "view: expected 0 to 2, found 8" in run("--view", "8", code=1)
     assert "error: no store" in CliRunner().invoke(main, ["view", "resnet9"]).output

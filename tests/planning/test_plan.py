@@ -18,9 +18,10 @@ from pipeline.core.params import load_yaml, section
 from pipeline.planning.cost import Costs, StageCost, count_images
 from pipeline.planning.rate import Rate
 from stages.commands import estimate
-from stages.commands.estimate import make_plan, timed, totals
+from stages.commands.estimate import PlannedStage, make_plan, seconds_of, timed, totals
 from stages.commands.plan import plan
 from stages.commands.plan_tables import bytes_text, flops_text, hours_text
+from stages.dvc.clone_plan import hours_of
 from stages.dvc.lock import Lock, folder_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ def test_sums_are_those_of_the_stages(folder):
     found = run_json()
     stages, costs = found["stages"], list(costs_of(load_yaml(DIGITS)).stages())
     assert [stage["name"] for stage in stages] == [cost.name for cost in costs]
-    for key in ("flops", "hours", "bytes"):
+    for key in ("flops", "hours", "bytes"):  # on one device, all runs one after the other
         assert found["total"][key] == pytest.approx(sum(stage[key] for stage in stages))
         for kind, part in found["kinds"].items():
             own = [stage[key] for stage in stages if stage["name"].partition("@")[0] == kind]
@@ -115,19 +116,52 @@ def test_replicates_run_beside_each_other(replicates, processes, rounds):
         live_teacher_flops=300,
     )
     rates = {("", "float32"): Rate(100.0, 10.0), ("resnet20", "float32"): Rate(1.0, 20.0)}
-    (stage,) = timed([cost], ["to do"], rates, processes)
-    assert stage.seconds == rounds * (600 / 100 + 50 / 10)
-    assert stage.online_seconds == stage.seconds + rounds * 300 / 20
-    (other,) = timed([replace(cost, network="resnet20")], ["done"], rates, processes)
-    assert other.seconds == rounds * (600 / 1 + 50 / 20)
-    assert totals([stage, other]) == {
+    (stage,) = timed([cost], ["to do"], rates)
+    assert stage.seconds == 600 / 100 + 50 / 10
+    assert seconds_of([stage], processes) == rounds * stage.seconds
+    online = seconds_of([stage], processes, online=True)
+    assert online == rounds * (stage.seconds + 300 / 20)
+    (other,) = timed([replace(cost, network="resnet20")], ["done"], rates)
+    assert other.seconds == 600 / 1 + 50 / 20
+    assert totals([stage, other], processes) == {
         "stages": 2,
         "done": 1,
         "flops": 2 * replicates * 650,
-        "hours": (stage.seconds + other.seconds) / 3600,
-        "hours_left": stage.seconds / 3600,
+        "hours": seconds_of([stage, other], processes) / 3600,
+        "hours_left": rounds * stage.seconds / 3600,
         "bytes": 0,
     }
+
+
+def test_stages_of_a_wave_run_beside_each_other():
+    def stage(kind, seconds, replicates=1):
+        cost = StageCost(name=f"{kind}@a", kind=kind, replicates=replicates)
+        return PlannedStage(cost, "to do", seconds, teacher_seconds=1.0)
+
+    teacher, baseline = stage("train_teacher", 9.0), stage("train_baseline", 4.0, replicates=2)
+    dumps = [stage("dump", 3.0), stage("dump", 2.0)]
+    students = [stage("train_student", 5.0, replicates=3) for _ in range(42)]
+    assert seconds_of([teacher, baseline], 2) == 9 + 0 * 8
+    assert seconds_of([teacher, baseline], 1) == 9 + 2 * 4
+    assert seconds_of(students, 64) == 2 * 5
+    assert seconds_of(students, 64, online=True) == 2 * 6
+    everything = [stage("check", 0.0), teacher, baseline, *dumps, *students]
+    assert seconds_of(everything, 64) == 9 + 3 + 2 * 5
+    assert seconds_of(everything, 1) == 9 + 2 * 4 + 3 + 2 + 42 * 3 * 5
+
+
+def test_what_is_announced_is_what_the_waves_take(folder, monkeypatch):
+    """`decant repro` asks before more than an hour of computing."""
+    monkeypatch.setattr(
+        "stages.commands.estimate.measure", lambda *arguments: Rate(1e11, 1e11, 5.0, 9.0)
+    )
+    hours = []
+    for cores in (1, 64):
+        monkeypatch.setattr(Machine, "cores", cores)
+        made = make_plan(Path("params.yaml"), ("resnet20",), None)
+        students = [stage.cost.name for stage in made.of("train_student")]
+        hours.append(hours_of(Path("params.yaml"), students))
+    assert hours[0] == pytest.approx(12 * hours[1])  # six students of two replicates, all alike
 
 
 def test_a_stated_rate_is_one_device_s_whatever_this_machine_has(folder, monkeypatch):
@@ -234,7 +268,7 @@ def test_each_entry_is_reckoned_in_its_own_precision(folder, monkeypatch):
     assert live
     for stage in live:
         name = stage.cost.name
-        teacher = [s[name].online_seconds - s[name].seconds for s in (even, slow)]
+        teacher = [s[name].teacher_seconds for s in (even, slow)]
         assert teacher[1] == pytest.approx(8 * teacher[0])
 
 

@@ -14,6 +14,7 @@ from pipeline.core import locks
 from stages.cli import main
 from stages.commands.plan_commands import waves_of
 from stages.dvc import upstream
+from stages.shared.stage_names import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 yaml = YAML(typ="safe")
@@ -129,7 +130,7 @@ def everything():
         "prepare": ["data/prepared"],
         "evaluate": ["reports/tables"],
     }
-    for section, stage in upstream.SECTIONS.items():
+    for section, stage in SECTIONS.items():
         place = "stores" if section == "dumps" else section
         suffix = ".zarr" if section == "dumps" else ""
         for name in content()[section]:

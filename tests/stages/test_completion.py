@@ -11,8 +11,6 @@ from project_samples import small_params
 from workspaces import ROOT, yaml
 
 from stages.cli import main
-from stages.dvc.upstream import SECTIONS
-from stages.shared.completion import KINDS
 
 PROGRAM = "import sys; sys.argv[0] = 'decant'; from stages.cli import main; main()"
 PROBE = "; print('torch' in sys.modules or 'zarr' in sys.modules, file=sys.stderr)"
@@ -132,7 +130,3 @@ def test_a_real_bash_completes_names_with_an_at_sign(folder):
         check=True,
     )
     assert done.stdout == "train_student@half\n"
-
-
-def test_the_kinds_of_stages_are_those_of_dvc():
-    assert {section: kind for kind, section in KINDS.items()} == SECTIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from workspaces import Workspace, digits_params
+from workspaces import Workspace, digits_params, yaml
 
 from pipeline.core.files import WORK
 from pipeline.core.notes import METRICS, WorkNote, log_epochs
@@ -57,6 +57,19 @@ def test_the_terminal_shows_every_epoch(folder):
     assert len(lines) == 5
     assert len(run("train_teacher@r").splitlines()) == 3
     assert not STATE.exists()
+
+
+def test_a_training_that_is_none_is_told_with_the_nearest(folder):
+    assert "no training 'kd'; valid: train_student@kd, train_teacher@r" in run("kd", code=1)
+    near = run("train_student@typo", code=1)
+    assert "no training 'train_student@typo'; did you mean train_student@kd?" in near
+
+
+def test_trainings_that_have_not_begun_are_those_of_the_parameter_file(folder):
+    with Path("params.yaml").open("w") as file:
+        yaml.dump(digits_params(), file)
+    assert run("train_student@plain") == ""
+    assert "no training 'dump@resnet8'" in run("dump@resnet8", code=1)
 
 
 def test_each_epoch_once_over_several_lives(folder):

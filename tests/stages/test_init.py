@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -61,7 +62,7 @@ def test_it_is_under_git_with_nothing_left_out(project):
 
 
 def test_its_code_is_this_version_s(project):
-    for part in ("pipeline", "stages", "own"):
+    for part in ("decant", "pipeline", "stages", "own"):
         files = [path for path in (ROOT / part).rglob("*.py") if "__pycache__" not in path.parts]
         assert files or part == "own"
         for file in files:
@@ -93,10 +94,13 @@ def test_without_a_name_git_has_the_files_and_no_commit(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["init", "x", "--profile", "cifar100-smoke"])
+    result = CliRunner().invoke(main, ["init", "my [x] study", "--profile", "cifar100-smoke"])
     assert result.exit_code == 0, result.output
+    assert "my [x] study: a project with" in result.output
     assert "`git commit`" in result.output
-    with (tmp_path / "x/params.yaml").open() as file:
+    command = shlex.split(result.output.splitlines()[-1])
+    assert command == ["Now:", "cd", "my [x] study", "&&", "decant", "repro"]
+    with (tmp_path / "my [x] study/params.yaml").open() as file:
         assert yaml.load(file)["dataset"]["name"] == "cifar100"
 
 

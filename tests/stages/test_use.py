@@ -37,6 +37,11 @@ def test_params_are_those_of_the_profile_and_dvc_yaml_is_everybody_s(project):
     assert (project / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
 
 
+def test_a_name_in_brackets_is_printed_whole(project):
+    shutil.copy(profile("digits"), "mine [v2] :x:.yaml")
+    assert use("mine [v2] :x:.yaml") == "params.yaml is now mine [v2] :x:.yaml\n"
+
+
 def test_values_count_not_how_they_are_written(project):
     """`dvc exp run -S` breaks long lines in another way."""
     content = yaml.load(profile("cifar100-smoke"))

@@ -15,6 +15,7 @@ from project_samples import EVERYTHING, Project, new_project, small_params
 from ruamel.yaml import YAML
 
 from pipeline.core.progress import Tick
+from stages.dvc import waves
 from stages.shared.time_left import TimeLeft
 
 BY_DVC = re.compile(r"Running stage '([^']+)':")  # a wave's line has no colon
@@ -242,6 +243,23 @@ def test_a_full_disk_is_told_before_a_wave(project, monkeypatch, capsys):
     project.edit("students/half/seed", 60)
     with pytest.raises(ValueError, match=r"kB are to be written, and 10.0 kB are free"):
         together.train(["train_student@half", "train_student@plain"], [])
+
+
+def test_dumps_without_room_for_them_are_not_begun(project, monkeypatch, capfd):
+    teachers, dumps = project.params["teachers"], project.params["dumps"]
+    dumps["resnet8"]["plain"]["views"] = 10**9
+    project.edit("teachers", {**teachers, "other": teachers["resnet8"]})
+    project.edit("dumps", {**dumps, "other": dumps["resnet8"]})
+    shutil.copytree(
+        project.folder / "data/teachers/resnet8", project.folder / "data/teachers/other"
+    )
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr(waves, "answer_of", lambda *arguments: [])  # the run cache has neither
+    monkeypatch.setattr(waves, "call_dvc", lambda *arguments: pytest.fail("goes on by itself"))
+    with pytest.raises(SystemExit) as ended:
+        waves.run_wave(["dump@resnet8", "dump@other"], [], [])
+    assert ended.value.code == 1
+    assert "GB are to be written, and " in capfd.readouterr().err
 
 
 def test_a_number_of_jobs_is_a_number(project):
