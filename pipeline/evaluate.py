@@ -13,7 +13,7 @@ from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.configurations import hard_label_runs, of_shared_length
 from pipeline.evaluation.features import FeaturesOf
 from pipeline.evaluation.floors import below_floor
 from pipeline.evaluation.frame import Results, by_run, results_frame
@@ -24,7 +24,7 @@ from pipeline.evaluation.remembered import remember_beside
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import score_runs
 from pipeline.evaluation.vscores import VScores, vscore_runs
-from pipeline.paper.cells import published_numbers
+from pipeline.paper.cells import published_of
 from pipeline.paper.chapter import (
     TSNE_FIGURES,
     figure_runs,
@@ -49,6 +49,7 @@ from pipeline.report.chart_data import (
 )
 from pipeline.report.charts import accuracy_charts, curve_charts
 from pipeline.report.comparison import comparison_table, view_table
+from pipeline.report.document import Paragraph
 from pipeline.report.feature_charts import tsne_charts, vscore_charts
 from pipeline.report.folder import Report, check_replaceable, replace_report
 from pipeline.report.machine_readable import (
@@ -59,8 +60,9 @@ from pipeline.report.machine_readable import (
 )
 from pipeline.report.overview import overview
 from pipeline.report.page_tables import shown_accuracies
+from pipeline.report.provenance import names_text
 from pipeline.report.setting import caption, cost_table, setting_table
-from pipeline.report.tsne import compared_networks, tsne_panels
+from pipeline.report.tsne import compared_networks, file_names, tsne_panels
 from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
 
 INTRODUCTION = (
@@ -111,9 +113,11 @@ def write_report(
         report.table(cost_table(runs))
     if params.show_images:
         add_images(report, runs, data)
+    study = of_shared_length(runs) if params.paper_tables else []
+    places = [place for place, run in enumerate(runs) if run in study]
     if params.paper_tables:
-        add_study(report, runs, results, vscores, setting)
-    published = published_numbers() if params.paper_tables else {}
+        add_study(report, runs, study, Results(frame.loc[places]), vscores, caption(data, study))
+    published = published_of(networks.loc[places])
     table = accuracy_table(networks, setting)
     shown = shown_accuracies(table, frame, networks, published)
     report.chapter("Accuracy")
@@ -137,13 +141,27 @@ def write_report(
 
 
 def add_study(
-    report: Report, runs: Sequence[Run], results: Results, vscores: Sequence[VScores], setting: str
+    report: Report,
+    runs: Sequence[Run],
+    study: Sequence[Run],
+    results: Results,
+    vscores: Sequence[VScores],
+    setting: str,
 ) -> None:
-    """The chapter on the study: its tables and claims beside ours, its figure 3."""
+    """The chapter on the study: its tables and claims beside ours, its figure 3.
+
+    Args:
+        study: those of the runs that may stand beside published numbers; `results` and `setting` are theirs.
+    """
     report.chapter("The study")
+    if others := [f"{run.section}.{run.name}" for run in runs if run not in study]:
+        names = names_text(others, runs)
+        report.blocks.append(
+            Paragraph(f"Not here, being trained for a length of their own: {names}.")
+        )
     for table in study_tables(results, vscores, setting):
         report.table(table, short=terminal_table(table))
-    if figure_runs(runs):
+    if figure_runs(study):
         report.pictures(
             study_vscores(vscores),
             "Figure 3: V-scores of the raw penultimate features without and with mixup; lines: one "
@@ -222,11 +240,11 @@ def add_tsne(
     if params.paper_tables and figure_runs(runs):
         chosen, names = figure_runs(runs), TSNE_FIGURES
     else:
-        chosen, names = compared_networks(runs), {group: f"tsne-{group}" for group in groups}
+        chosen, names = compared_networks(runs), file_names(groups)
     for group in (group for group in groups if group in names):
         classes, name = groups[group], names[group]
         panels = tsne_panels(chosen, list(classes), params.tsne, features, workers)
-        number = f"Figure {name.removeprefix('figure')}: " if "figure" in name else ""
+        number = f"Figure {name.removeprefix('figure')}: " if name.startswith("figure") else ""
         report.pictures(
             tsne_charts(tsne_frame(panels, classes), list(classes.values()), name),
             f"{number}t-SNE of the penultimate features of the {group} classes "
@@ -263,6 +281,8 @@ def evaluate_networks(
     Raises ValueError as `check_replaceable` and `write_report`, and where `kept` is no folder.
     """
     check_replaceable(out)
+    if parquet is not None and parquet.resolve().is_relative_to(out.resolve()):
+        raise DecantError(f"--parquet {parquet}: {out} holds the report alone; give another path")
     params = section(content, EvaluationParams, "evaluation")
     networks = Networks.of(content, **folders)
     for old, new in networks.tidy() if tidy else ():
@@ -274,6 +294,12 @@ def evaluate_networks(
             raise DecantError(f"{kept}: no such folder of kept results")
         instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
     runs = networks.load(data, instead)
+    if not runs:
+        raise DecantError(
+            f"no network of params.yaml is trained here{f' or kept in {kept}' if kept else ''}; "
+            "`decant repro` trains them, --kept FOLDER takes the folder of one study (results/STUDY), "
+            "and `decant use STUDY` its parameters"
+        )
     not_run = networks.absent(runs)
     if not_run:
         tell(f"Not run, and left out: {', '.join(not_run)}")

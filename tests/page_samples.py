@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import chdir
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.evaluate import write_report
 from pipeline.evaluation.kept import load_kept
 from pipeline.evaluation.kept_format import Kept, KeptTiming, KeptVScores, read_kept
 from pipeline.evaluation.networks import Networks
-from pipeline.evaluation.params import EvaluationParams
+from pipeline.evaluation.params import EvaluationParams, VScoreParams
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import SPLITS
 from pipeline.report.folder import Report
@@ -69,10 +70,15 @@ def stand_in(content: Mapping[str, Any], facts: Mapping[str, Any]) -> ImageData:
 
 
 def write_page(
-    content: Mapping[str, Any], data: ImageData, runs: list[Run], folder: Path, not_run: Any = ()
+    content: Mapping[str, Any],
+    data: ImageData,
+    runs: list[Run],
+    folder: Path,
+    not_run: Any = (),
+    **changes: Any,
 ) -> Report:
-    """What `decant evaluate --kept` writes of kept results."""
-    params = section(dict(content), EvaluationParams, "evaluation")
+    """What `decant evaluate --kept` writes of kept results; `changes`: of the parameters of evaluation."""
+    params = replace(section(dict(content), EvaluationParams, "evaluation"), **changes)
 
     def no_features(run: Run, replicate: int) -> Any:
         raise AssertionError(f"{run.name}: kept results have no features")
@@ -83,7 +89,7 @@ def write_page(
 
 
 def write_kept_page(study: str, folder: Path) -> Report:
-    """The report of results/STUDY, as `decant evaluate --kept results/STUDY` writes it."""
+    """The report of results/STUDY, as `decant evaluate --kept results/STUDY` writes it, but for images."""
     content = load_yaml(ROOT / "profiles" / f"{study}.yaml")
     first = next((RESULTS / study).glob("*/*.json"))
     facts = vars(read_kept(first)[0].dataset)
@@ -93,7 +99,8 @@ def write_kept_page(study: str, folder: Path) -> Report:
     instead = partial(load_kept, kept, params=content, fingerprint=data.fingerprint)
     with chdir(ROOT):
         runs = networks.load(data, instead)
-    return write_page(content, data, runs, folder, networks.absent(runs))
+    absent = networks.absent(runs)
+    return write_page(content, data, runs, folder, absent, show_images=False)
 
 
 def made_up(content: Mapping[str, Any]) -> list[Run]:
@@ -174,7 +181,7 @@ def _made_up_run(
         ),
         curves=tuple(_curve(accuracy, epochs, rng) for accuracy in accuracies),
         scores={"top1_accuracy": tuple(accuracies), **scores},
-        clustering=dict(content["evaluation"]["vscore"]),
+        clustering=section(dict(content), VScoreParams, "evaluation", "vscore"),
         v_scores=tuple(measured),
     )
     return Run(part, name, Path("results/made-up") / part / f"{name}.json", record, kept)

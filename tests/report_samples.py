@@ -12,6 +12,7 @@ from pipeline.core.files import durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.evaluation.features import ClassFeatures, class_rows, save
+from pipeline.evaluation.frame import Results, results_frame
 from pipeline.evaluation.networks import feature_cache
 from pipeline.evaluation.params import EvaluationParams
 from pipeline.evaluation.runs import Run
@@ -188,6 +189,11 @@ def sample_run(
         teacher=teacher,
     )
     return Run(section, name or f"{network}-{share}-{mixup}", Path("absent"), record)
+
+
+def gather(runs: list[Run]) -> Results:
+    """The results of runs of which no more than records is at hand."""
+    return Results(results_frame(runs))
 
 
 def _write_replicate(

@@ -116,9 +116,9 @@ def kind_text(method: str, share: float, alpha: float, views: float, variant: st
 def _references(kind: pd.Series, kinds: pd.DataFrame) -> list[str]:
     """What a kind is compared with: itself without mixup, then kd without mixup, both of all views.
 
-    A variant is compared with the usual one, where it has that one's mixup too.
+    These are of the same variant. A variant is compared with the usual one too.
     """
-    plain = (kinds["share"] == 0) & kinds["views"].isna() & (kinds["variant"] == "")
+    plain = (kinds["share"] == 0) & kinds["views"].isna() & (kinds["variant"] == kind["variant"])
     chosen = [
         kinds.index == kind["usual_kind"],
         plain & (kinds["method"] == kind["method"]),

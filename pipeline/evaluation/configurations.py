@@ -3,11 +3,10 @@
 A run is known by the facts in its record, never by its name.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.evaluation.runs import SECTIONS, Run
+from pipeline.evaluation.runs import Run, describe
 
 
 def options(**values: Any) -> str:
@@ -27,7 +26,7 @@ class Configuration(NamedTuple):
         share, mixup_alpha: the part of the images that is mixed, and with which mixup; None: none.
         teacher_network, teacher_mixup_alpha: architecture of the teacher, and its own mixup.
         views: the number of views that the student was limited to; None: all of the store's.
-        variant: in what else it differs from another run that is all this too; "" of that one.
+        variant: what of its recipe and its source is not the usual one (`told_apart`); "": nothing.
     """
 
     network: str
@@ -64,53 +63,124 @@ def configuration(run: Run) -> Configuration:
     )
 
 
-def own_facts(run: Run) -> dict[str, str]:
-    """What of a run is its entry's own: its recipe beside the shared one, and how it reads which store."""
+def recipe(run: Run) -> dict[str, Any]:
+    """What of a network's training its numbers depend on; nothing of imported weights.
+
+    `evaluate_every` is left out; records of one process lack `batch_statistics`, which are its own.
+    """
+    shared = {"batch_statistics": "synchronised"} if run.training else {}
+    return {k: v for k, v in {**shared, **run.training}.items() if k != "evaluate_every"}
+
+
+def own_recipe(run: Run) -> dict[str, Any]:
+    """What of its recipe is its entry's own, in place of the shared one."""
+    own = run.record.entry.get("training") or {}
+    return {name: value for name, value in recipe(run).items() if name in own}
+
+
+def of_shared_length(runs: Sequence[Run]) -> list[Run]:
+    """Those that were trained for as long as some whose entry says nothing of that, and imported ones."""
+    shared = {run.epochs for run in runs if "epochs" not in own_recipe(run)}
+    return [run for run in runs if run.epochs in shared]
+
+
+def source(run: Run) -> dict[str, str]:
+    """What a run got from elsewhere: a student its teacher and its views, another its imported weights."""
     entry = run.record.entry
-    facts = dict(entry.get("training") or {})
-    if entry.get("view_sampling", "epoch") != "epoch":
-        facts["view_sampling"] = entry["view_sampling"]
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
-    return texts if run.teacher is None else texts | {"teacher": run.teacher}
+    if run.teacher is not None:
+        return {"view_sampling": entry.get("view_sampling", "epoch"), "teacher": run.teacher}
+    return {"sha256": entry["weights"]["sha256"][:12]} if run.is_imported else {}
 
 
 def usual_first(runs: Iterable[Run]) -> list[Run]:
-    """Runs by how little is their own; of equals, in their order."""
-    return sorted(runs, key=lambda run: len(own_facts(run)))
+    """Runs by how little is their own, a length of training above all, imported ones last; else in order."""
 
+    def oddity(run: Run) -> tuple[bool, bool, int, bool]:
+        own, sampling = own_recipe(run), source(run).get("view_sampling", "epoch")
+        return run.is_imported, "epochs" in own, len(own), sampling != "epoch"
 
-def difference(run: Run, usual: Run) -> str:
-    """In which of their own facts a run differs from another; "" where in none."""
-    ours, theirs = own_facts(run), own_facts(usual)
-    keys = [key for key in (*ours, *theirs) if ours.get(key) != theirs.get(key)]
-    return ", ".join(f"{key} {ours.get(key, 'as shared')}" for key in dict.fromkeys(keys))
+    return sorted(runs, key=oddity)
 
 
 def told_apart(runs: Sequence[Run]) -> Iterator[tuple[Run, Configuration, str | None]]:
     """Every run with its configuration, its variant told, and the name of the run that it doubles, if any.
 
-    The runs of one section are compared with one another: of those of one configuration the one with
-    least of its own is the usual one; what differs from it in seeds alone is its double.
+    A variant has another recipe than is usual for its architecture, or another source than is usual among
+    runs of its section that are alike but for their number of views. What differs from an earlier run of
+    its section in seeds alone is its double.
     """
-    for section in SECTIONS:
-        own = [run for run in runs if run.section == section]
-        usual: dict[Configuration, Run] = {}
-        for run in usual_first(own):
-            usual.setdefault(configuration(run), run)
-        seen: dict[Configuration, Run] = {}
-        for run in own:
-            first = usual[configuration(run)]
-            key = configuration(run)._replace(variant=difference(run, first))
-            doubled = run is not first and key in (*seen, configuration(first))
-            yield run, key, seen.get(key, first).name if doubled else None
-            if not doubled:
-                seen[key] = run
+    recipes = _recipe_variants(runs)
+    usual: dict[tuple[str, Configuration], Run] = {}
+    for run in usual_first(runs):
+        usual.setdefault(_without_views(run), run)
+    first: dict[tuple[str, Configuration], Run] = {}
+    for run, of_recipe in zip(runs, recipes, strict=True):
+        of_source = values_text(_differing(source(run), source(usual[_without_views(run)])))
+        key = configuration(run)._replace(variant=_joined(of_recipe, of_source))
+        other = first.setdefault((run.section, key), run)
+        yield run, key, None if other is run else other.name
+
+
+def _without_views(run: Run) -> tuple[str, Configuration]:
+    return run.section, configuration(run)._replace(views=None)
+
+
+def _recipe_variants(runs: Sequence[Run]) -> list[str]:
+    """In what the recipe of each run differs from the usual one of its architecture; "": in nothing.
+
+    A schedule goes with a length: it is told beside one only where that does not tell recipes apart.
+    """
+    usual: dict[str, Run] = {}
+    for run in usual_first(runs):
+        usual.setdefault(run.network, run)
+    texts = []
+    meant: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        facts = _differing(recipe(run), recipe(usual[run.network]))
+        full = _recipe_text(facts)
+        if "epochs" in facts:
+            facts.pop("schedule", None)
+        texts.append((run.network, _recipe_text(facts), full))
+        meant.setdefault(texts[-1][:2], set()).add(full)
+    return [short if len(meant[network, short]) == 1 else full for network, short, full in texts]
+
+
+def _recipe_text(facts: Mapping[str, Any]) -> str:
+    length = f"{facts['epochs']} epochs" if "epochs" in facts else ""
+    return _joined(length, values_text({k: v for k, v in facts.items() if k != "epochs"}))
+
+
+def _joined(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in ours.items() if theirs.get(name) != value}
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """`alpha 0.9, gamma 0.1`: names sorted, lists and mappings in brackets."""
+    return ", ".join(f"{name} {_value_text(value)}" for name, value in sorted(values.items()))
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({values_text(value)})"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value_text, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_words(run: Run, variant: str) -> str:
+    """`describe`, and the variant of `told_apart`: `kd, 50 % mixed, 60 epochs`."""
+    return _joined(describe(run), variant)
 
 
 def hard_label_runs(runs: Iterable[Run]) -> dict[tuple[str, float | None], list[Run]]:
     """(network, mixup alpha) -> runs on hard labels that one deviation may be taken over.
 
-    Parts of the images mixed are left out, and recipes other than the usual run's of that kind.
+    Parts of the images mixed are left out, and whatever differs from the usual run of that kind in its
+    recipe, or in being imported.
     """
     kinds: dict[tuple[str, float | None], list[Run]] = {}
     for run in runs:
@@ -120,5 +190,5 @@ def hard_label_runs(runs: Iterable[Run]) -> dict[tuple[str, float | None], list[
 
 
 def _of_one_recipe(kind: Sequence[Run]) -> list[Run]:
-    recipe: Mapping[str, Any] = usual_first(kind)[0].record.training
-    return [run for run in kind if run.record.training == recipe]
+    usual = usual_first(kind)[0]
+    return [run for run in kind if (recipe(run), source(run)) == (recipe(usual), source(usual))]

@@ -4,14 +4,15 @@ Tables, comparisons and claims are selections, group-bys and pivots of it; `repo
 frame as it is. docs/results.md says what each column holds.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.configurations import Configuration, told_apart
-from pipeline.evaluation.runs import Run, describe
+from pipeline.evaluation.configurations import Configuration, in_words, recipe, told_apart
+from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import NAMES, Scores
 from pipeline.evaluation.vscores import MEASURES, VScores
 
@@ -19,7 +20,7 @@ TEXTS = (
     *("section", "name", "network", "trained_with", "method", "loss", "options", "teacher"),
     *("teacher_network", "view_sampling", "schedule", "precision", "dataset", "evaluated_on"),
     *("variant", "configuration", "all_views_twin", "plain_teacher_twin", "double_of"),
-    *("weights_sha256", "teacher_weights_sha256", "dataset_fingerprint"),
+    *("recipe", "weights_sha256", "teacher_weights_sha256", "dataset_fingerprint"),
 )
 COUNTS = ("replicate", "seed", "parameters", "feature_dim", "epochs", "train_images", "test_images")
 FACTS = (
@@ -63,7 +64,7 @@ def results_frame(
 
 
 def _facts(run: Run, key: Configuration, double_of: str | None) -> dict[str, Any]:
-    record, training, teacher = run.record, run.record.training, run.record.teacher
+    record, training, teacher = run.record, run.training, run.record.teacher
     student = run.section == "students"
     return {
         "section": run.section,
@@ -73,16 +74,18 @@ def _facts(run: Run, key: Configuration, double_of: str | None) -> dict[str, Any
         "all_views_twin": str(key._replace(views=None)),
         "plain_teacher_twin": str(key._replace(teacher_mixup_alpha=None)),
         "double_of": double_of,
-        "trained_with": describe(run),
+        "trained_with": in_words(run, key.variant),
         "method": run.method,
         **({} if record.method is None else _options(record.method.options)),
         "teacher": run.teacher,
         "teacher_weights_sha256": None if teacher is None else teacher.weights_sha256,
         "views_read": max((group.views for group in run.views_of_store.values()), default=None),
         "view_sampling": record.entry.get("view_sampling", "epoch") if student else None,
-        **{name: training.get(name) for name in ("epochs", "batch_size", "learning_rate")},
+        "epochs": run.epochs,
+        **{name: training.get(name) for name in ("batch_size", "learning_rate")},
         "schedule": (training.get("schedule") or {}).get("name"),
         "precision": training.get("precision"),
+        "recipe": json.dumps(recipe(run), sort_keys=True) if training else None,
         "parameters": record.parameters,
         "feature_dim": record.feature_dim,
         "dataset": record.dataset.name,
@@ -149,8 +152,9 @@ class Results:
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
-        """A row a configuration, which is the index: facts, `top1`, `deviation`, `replicates`."""
-        return self._runs.drop_duplicates("configuration").set_index("configuration", drop=False)
+        """A row a configuration, the index: facts, `top1`, `deviation`, `replicates`; of trained networks."""
+        trained = self._runs[self._runs["recipe"].notna()]
+        return trained.drop_duplicates("configuration").set_index("configuration", drop=False)
 
     @cached_property
     def teachers(self) -> pd.DataFrame:
@@ -188,8 +192,3 @@ class Results:
         return (
             rows.astype({"replicates": float}).fillna({"replicates": 0}).astype({"replicates": int})
         )
-
-
-def gather(runs: Sequence[Run]) -> Results:
-    """The results of runs of which no more than records is at hand."""
-    return Results(results_frame(runs))

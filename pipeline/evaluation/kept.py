@@ -11,7 +11,7 @@ FOLDER/{teachers,baselines,students}/NAME.json
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.files import canonical_json, durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
-from pipeline.evaluation.kept_format import SCHEMA, read_kept
+from pipeline.evaluation.kept_format import SCHEMA, Kept, read_kept
 from pipeline.evaluation.networks import Networks, class_groups, features_of
 from pipeline.evaluation.params import EvaluationParams, VScoreParams
 from pipeline.evaluation.remembered import remember_beside
@@ -27,6 +27,7 @@ from pipeline.evaluation.runs import Run, check_record
 from pipeline.evaluation.scores import Scores, score_runs
 from pipeline.evaluation.vscores import MEASURES, VScores, vscore_runs
 from pipeline.results.record import Record, ResultsError, timing_file
+from pipeline.training.params import TrainingParams
 
 
 def kept_file(folder: Path, section: str, name: str) -> Path:
@@ -126,9 +127,8 @@ def load_kept(
     record, kept = read_kept(path)
     entry = params[section][name]
     check_record(record, entry, fingerprint, path)
-    changed = [part for part, agrees in _comparisons(section, entry, params, record) if not agrees]
-    if not _agrees(params["evaluation"]["vscore"], kept.clustering):
-        changed.append("evaluation.vscore")
+    compared = _comparisons(section, entry, params, record, kept)
+    changed = [what for what, agrees in compared if not agrees]
     if changed:
         raise ResultsError(
             f"{path} was made with another {', '.join(changed)} than the parameters have now"
@@ -137,23 +137,27 @@ def load_kept(
 
 
 def _comparisons(
-    section: str, entry: Mapping[str, Any], params: Mapping[str, Any], record: Record
+    part: str, entry: Mapping[str, Any], params: Mapping[str, Any], record: Record, kept: Kept
 ) -> Iterator[tuple[str, bool]]:
-    """Parts of the parameters, and whether a record was made with them as they are now."""
-    training = {**params["training"], **(entry.get("training") or {})}
-    yield "training", _agrees(training, record.training)
-    yield "augmentation", _agrees(params["augmentation"], record.augmentation)
-    if section == "students":
+    """Parts of the parameters, and whether a network was made with them as they are now."""
+    if not entry.get("weights"):
+        own = entry.get("training") or {}
+        yield "training", _same_recipe({**params["training"], **own}, record)
+        yield "augmentation", params["augmentation"] == record.augmentation
+    if part == "students":
         method = {"name": entry["method"], **params["methods"][entry["method"]]}
-        yield "method", _agrees(method, record.facts()["method"])
+        yield "method", method == record.facts()["method"]
+    given, done = section(params, VScoreParams, "evaluation", "vscore"), kept.clustering
+    same = (given.seed, given.n_init) == (done.seed, done.n_init)
+    yield "evaluation.vscore", same and given.groups.items() <= done.groups.items()
 
 
-def _agrees(given: Any, recorded: Any) -> bool:
-    """Whether everything that is given was so recorded; the record also holds defaults."""
-    if isinstance(given, Mapping):
-        return isinstance(recorded, Mapping) and all(
-            key in recorded and _agrees(value, recorded[key]) for key, value in given.items()
-        )
-    if isinstance(given, list | tuple):
-        return list(given) == list(recorded)
-    return bool(given == recorded)
+def _same_recipe(training: Mapping[str, Any], record: Record) -> bool:
+    """Whether a record is of this recipe: what either does not name has its default."""
+    given, recorded = (
+        section({"training": values}, TrainingParams, "training")
+        for values in (training, record.training)
+    )
+    if record.ranks == 1:  # where it has no effect, and is not recorded
+        given = replace(given, batch_statistics=recorded.batch_statistics)
+    return given == recorded

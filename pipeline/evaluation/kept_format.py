@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.params import checked, read
+from pipeline.evaluation.params import VScoreParams
 from pipeline.results.record import Record, ResultsError
 
 SCHEMA = 1
@@ -48,7 +49,7 @@ class Kept:
     timing: KeptTiming | None
     curves: tuple[dict[str, tuple[float | None, ...]], ...]
     scores: dict[str, tuple[float, ...]]
-    clustering: dict[str, Any]
+    clustering: VScoreParams
     v_scores: tuple[KeptVScores, ...]
 
     def check(self, replicates: int) -> None:

@@ -10,6 +10,7 @@ from pipeline.evaluation.frame import ORDER
 
 LEVEL = 0.95
 HARD_LABELS = "hard labels"
+KIND = ["network", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,34 @@ def _welch(parts: list[float], counts: tuple[int, int]) -> float:
     return sum(parts) ** 2 / below if below else math.nan
 
 
-def alone_runs(networks: pd.DataFrame) -> dict[str, int]:
-    """Architecture -> the run of the usual network of it that was trained on labels, without mixup.
+def above_alone(frame: pd.DataFrame, networks: pd.DataFrame) -> dict[int, Difference]:
+    """Run -> how far it lies above its architecture alone, where there is such a network (`alone_runs`).
+
+    Args:
+        frame: of all results; networks: a row a network of it (`by_run`).
+    """
+    return {
+        run: difference(accuracies(frame, run), accuracies(frame, alone))
+        for run, alone in alone_runs(networks).items()
+    }
+
+
+def alone_runs(networks: pd.DataFrame) -> dict[int, int]:
+    """Run -> that of its architecture and recipe that was trained on labels, without mixup.
+
+    Those of which there is none are left out, and it itself.
 
     Args:
         networks: a row a network, as `by_run` gives them. A baseline goes before a teacher.
     """
-    usual = (networks["variant"] == "") & networks["double_of"].isna()
-    rows = networks[usual & (networks["method"] == HARD_LABELS) & (networks["share"] == 0)]
+    plain = (networks["method"] == HARD_LABELS) & (networks["share"] == 0)
+    rows = networks[plain & networks["double_of"].isna()]
     rows = rows.loc[rows["section"].map(ORDER).sort_values(kind="stable").index]
-    return {str(name): int(of.index[0]) for name, of in rows.groupby("network", sort=False)}
+    alone: dict[tuple[str, str], int] = {}
+    for run, network, recipe in rows[KIND].itertuples():
+        alone.setdefault((network, recipe), run)
+    return {
+        run: alone[network, recipe]
+        for run, network, recipe in networks[KIND].itertuples()
+        if alone.get((network, recipe), run) != run
+    }

@@ -90,7 +90,12 @@ class Run:
         """Name of the method; else `hard labels`, or `imported weights` where nothing was trained."""
         if self.record.method is not None:
             return self.record.method.name
-        return "imported weights" if self.record.entry.get("weights") else "hard labels"
+        return "imported weights" if self.is_imported else "hard labels"
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its weights came from elsewhere: nothing was trained."""
+        return bool(self.record.entry.get("weights"))
 
     @property
     def loss(self) -> str | None:
@@ -98,9 +103,14 @@ class Run:
         return None if self.record.method is None else self.record.method.loss
 
     @property
+    def training(self) -> Mapping[str, Any]:
+        """The recipe that it was trained by, defaults included; empty of imported weights."""
+        return {} if self.is_imported else self.record.training
+
+    @property
     def epochs(self) -> int:
-        """Length of the training."""
-        return int(self.record.training["epochs"])
+        """Length of the training; 0 of imported weights."""
+        return int(self.training.get("epochs", 0))
 
     @property
     def top1_accuracies(self) -> tuple[float, ...]:
@@ -130,12 +140,12 @@ class Run:
             return {name: [nan_of(value) for value in column] for name, column in columns.items()}
         path = self._file(replicate, CURVES)
         try:
-            rows = list(csv.DictReader(path.read_text(encoding="ascii").splitlines()))
-            names = list(rows[0]) if rows else []
+            reader = csv.DictReader(path.read_text(encoding="ascii").splitlines())
+            rows, names = list(reader), reader.fieldnames or ()
             curves = {name: [float(row[name] or "nan") for row in rows] for name in names}
         except (ValueError, TypeError) as error:
             raise ResultsError(f"{path} is not readable ({error}); pull or make it again") from None
-        if rows and not {"epoch", "test_top1_accuracy"} <= curves.keys():
+        if not {"epoch", "test_top1_accuracy"} <= curves.keys():
             raise ResultsError(f"{path} lacks columns; pull or make it again")
         return curves
 

@@ -37,10 +37,6 @@ class Scores:
     run: Run
     values: dict[str, tuple[float, ...]]
 
-    def get(self, name: str) -> tuple[float, ...]:
-        """Values of a score, one a replicate; empty where there is none."""
-        return self.values.get(name, ())
-
 
 def score_runs(runs: Sequence[Run], labels: NDArray[np.int32], workers: int = 1) -> list[Scores]:
     """The scores of every run, in order.

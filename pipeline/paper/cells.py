@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import cache
 
+import pandas as pd
+
 from pipeline.evaluation.configurations import Configuration, options
 from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3, read_table
 
@@ -68,6 +70,17 @@ def pair_cell(teacher: str, network: str, column: str) -> Configuration:
         return alone(network, ALONE_COLUMNS[column][1])
     _, method, share = STUDENT_COLUMNS[column]
     return student(teacher, network, method, share)
+
+
+def published_of(networks: pd.DataFrame) -> dict[int, tuple[str, float]]:
+    """Run -> the published number of its configuration, where there is one (`published_numbers`).
+
+    Args:
+        networks: a row a network, as `by_run` gives them, which may stand beside published ones.
+    """
+    numbers = published_numbers()
+    keys = zip(networks.index.tolist(), networks["configuration"], strict=True)
+    return {run: numbers[key] for run, key in keys if key in numbers}
 
 
 @cache

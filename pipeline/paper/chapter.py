@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.evaluation.configurations import of_shared_length
 from pipeline.evaluation.frame import Results
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import VScores
@@ -47,7 +48,7 @@ def figure_runs(runs: Sequence[Run]) -> list[Run]:
     """The networks of figures 1-3 that were run: resnet20 to resnet110, without and with mixup."""
     chosen = [
         run
-        for run in runs
+        for run in of_shared_length(runs)
         if run.section != "students"
         and run.network in RESNETS
         and (run.share == 0 or (run.share == 1 and run.mixup_alpha == ALPHA))

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.comparison import with_kinds
@@ -60,21 +59,14 @@ def teacher_table(results: Results, setting: str) -> Table | None:
     teachers = results.teachers
     if teachers.empty:
         return None
-    # A variant of a teacher has the numbers of the usual one, but faces no published number.
-    keys = [
-        alone(network, None if pd.isna(alpha) else alpha)
-        for network, alpha in zip(teachers["network"], teachers["mixup_alpha"], strict=True)
-    ]
-    plain = [
-        key == str(alone(name))
-        for key, name in zip(teachers.index, teachers["network"], strict=True)
-    ]
-    places = results.measured(keys, of_teachers=True).reset_index(drop=True)
-    known = teachers["network"].map(published).where(np.array(plain)).reset_index(drop=True)
-    places = with_published(places.assign(column="top1"), known)
-    facts = teachers[["network", "mixup_alpha"]].reset_index(drop=True)
-    mixup = facts["mixup_alpha"].map("alpha {:g}".format, na_action="ignore").fillna(MISSING)
-    labels = text_rows(facts["network"], mixup)
+    plain = teachers.index == teachers["network"].map(lambda name: str(alone(name)))
+    known = teachers["network"].map(published).where(plain).reset_index(drop=True)
+    teachers = teachers.reset_index(drop=True)
+    places = with_published(teachers.assign(column="top1"), known)
+    facts = teachers[["network", "mixup_alpha", "variant"]]
+    mixup = [MISSING if pd.isna(alpha) else f"alpha {alpha:g}" for alpha in facts["mixup_alpha"]]
+    variant = facts["variant"].map(lambda text: f", {text}" if text else "")
+    labels = text_rows(facts["network"] + variant, mixup)
     return Table(
         name="teachers",
         title="Teachers",
@@ -209,7 +201,8 @@ def later_table(results: Results, loss: str, setting: str) -> Table | None:
     """
     runs = results.usual
     plain = runs["teacher_network"].notna() & runs["teacher_mixup_alpha"].isna()
-    runs = runs[(runs["loss"] == loss) & plain & runs["views"].isna()]
+    mixup = runs["mixup_alpha"].isna() | (runs["mixup_alpha"] == ALPHA)
+    runs = runs[(runs["loss"] == loss) & plain & mixup & runs["views"].isna()]
     by_pair = dict(iter(runs.groupby(["teacher_network", "network"], sort=False)))
     if by_pair.keys().isdisjoint(table_pairs()):
         return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.configurations import hard_label_runs, of_shared_length
 from pipeline.evaluation.frame import Results
 from pipeline.evaluation.numbers import printed, signed
 from pipeline.evaluation.vscores import VScores
@@ -94,12 +94,14 @@ def different_classes_gain(v_scores: pd.DataFrame) -> Claim:
 def mean_v_scores(scores: Sequence[VScores]) -> pd.DataFrame:
     """Mean V-score of raw features: a row a (group of classes, split, network), a column with mixup or not.
 
-    Of networks trained on hard labels, without mixup or with mixup of all images at alpha 1.0.
+    Of networks trained on hard labels for the shared length, without mixup or with mixup of all images at
+    alpha 1.0.
     """
     runs = {(v.run.section, v.run.name): v.run for v in scores}
+    study = of_shared_length(list(runs.values()))
     pooled = [
         run
-        for (_, alpha), of_kind in hard_label_runs(runs.values()).items()
+        for (_, alpha), of_kind in hard_label_runs(study).items()
         for run in of_kind
         if alpha in (None, ALPHA)
     ]

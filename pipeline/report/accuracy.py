@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.evaluation.calibration import ECE_BINS
 from pipeline.evaluation.numbers import MISSING, spread_text
 from pipeline.evaluation.runs import share_text
-from pipeline.report.tables import Table, text_rows
+from pipeline.report.tables import Table, network_names, text_rows
 
 KINDS = {"teachers": "teacher", "baselines": "baseline", "students": "student"}
 SCORES = ("top1_accuracy", "top5_accuracy", "agreement", "nll", "ece")
@@ -40,7 +40,7 @@ def accuracy_table(runs: pd.DataFrame, caption: str) -> Table:
             runs["name"],
             runs["section"].map(KINDS),
             runs["network"],
-            [_method(*pair) for pair in zip(runs["method"], alpha, strict=True)],
+            [_method(*facts) for facts in zip(runs["method"], alpha, runs["variant"], strict=True)],
             runs["teacher"].fillna(MISSING),
             runs["share"].map(share_text),
             runs["replicates"].map(str),
@@ -51,8 +51,9 @@ def accuracy_table(runs: pd.DataFrame, caption: str) -> Table:
     )
 
 
-def _method(method: str, alpha: float) -> str:
-    return method if pd.isna(alpha) else f"{method}, mixup alpha {alpha:g}"
+def _method(method: str, alpha: float, variant: str) -> str:
+    mixup = "" if pd.isna(alpha) else f", mixup alpha {alpha:g}"
+    return method + mixup + (f", {variant}" if variant else "")
 
 
 def _with_deviations(names: Sequence[str]) -> list[str]:
@@ -82,7 +83,7 @@ def calibration_table(runs: pd.DataFrame, caption: str) -> Table:
             *("Temperature", "Fitted NLL", "Fitted ECE", "Fitted KL"),
         ),
         rows=text_rows(
-            runs["name"],
+            network_names(runs),
             runs["trained_with"],
             runs["loss"].map(SCALES).fillna("raw"),
             *(score_texts(runs, name) for name in CALIBRATION),

@@ -50,9 +50,9 @@ def add_differences(
     """The picture of paired differences, where students share seeds with plain KD."""
     report.pictures(
         difference_charts(difference_frame(runs, frame, networks)),
-        "Top-1 accuracy of students minus that of KD (no mixup, same teacher and network), seed by "
-        "seed: dots; their mean: tick; its 95 % t interval: line, cut at the edge where seeds are few. "
-        f"An interval across zero shows no difference. {setting}",
+        "Top-1 accuracy of students minus that of KD (no mixup, same teacher, network and recipe), "
+        "seed by seed: dots; their mean: tick; its 95 % t interval: line, cut at the edge where seeds are "
+        f"few. An interval across zero shows no difference. {setting}",
     )
 
 
@@ -88,7 +88,7 @@ def add_logit_charts(report: Report, runs: Sequence[Run], data: ImageData, setti
     ]
     names = " and its teacher" if teacher else ""
     report.pictures(
-        confusion_charts(concat(frames, ignore_index=True), "", data.class_names),
+        confusion_charts(concat(frames, ignore_index=True), data.class_names),
         f"Confusion matrices: {shown.section}/{shown.name} (the first student of the parameters){names}, "
         f"first replicate; shades are fractions of the true class. {setting}",
     )

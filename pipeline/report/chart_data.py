@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from pipeline.evaluation.configurations import hard_label_runs
+from pipeline.evaluation.configurations import hard_label_runs, in_words, told_apart
 from pipeline.evaluation.numbers import deviation, mean, percent
-from pipeline.evaluation.runs import Run, describe
+from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import SPLITS, VScores
 from pipeline.report.confusion import confusion_matrix
+from pipeline.report.tables import distinct
 from pipeline.report.theme import HARD_LABELS
 from pipeline.report.tsne import Panel
 
@@ -27,38 +28,36 @@ CURVES = (
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that belong beside each other: teachers, baselines, students of one teacher."""
+    """Runs that belong beside each other: teachers, baselines, students of one kind of teacher."""
     groups: dict[str, list[Run]] = {}
     titles = {"teachers": "Teachers", "baselines": "Baselines"}
-    teachers = {run.name: run for run in runs if run.section == "teachers"}
     for run in runs:
-        if run.section == "students":
-            teacher = teachers.get(run.teacher or "")
-            mixup = (
-                f" (mixup alpha {teacher.mixup_alpha:g})" if teacher and teacher.mixup_alpha else ""
-            )
-            assert run.record.teacher is not None
-            title = f"{run.record.teacher.network}{mixup} → {run.network}"
+        if (teacher := run.record.teacher) is not None:
+            alpha = teacher.mixup_alpha
+            mixup = "" if alpha is None else f" (mixup alpha {alpha:g})"
+            title = f"{teacher.network}{mixup} → {run.network}"
         else:
             title = titles[run.section]
         groups.setdefault(title, []).append(run)
     return groups
 
 
-def row_labels(runs: Sequence[Run]) -> list[str]:
-    """What each of some runs beside each other is called: with its name where others are called alike."""
-    labels = [_label(run) for run in runs]
-    return [
-        f"{label} ({run.name})" if labels.count(label) > 1 else label
-        for run, label in zip(runs, labels, strict=True)
-    ]
+def labelled(runs: Sequence[Run]) -> dict[str, list[tuple[Run, str]]]:
+    """The runs of each group, and what each is called: with its name where others there are called alike."""
+    labels = {id(run): _label(run, in_words(run, key.variant)) for run, key, _ in told_apart(runs)}
+    found = {}
+    for group, members in grouped(runs).items():
+        own = [labels[id(run)] for run in members]
+        longer = [f"{label} ({run.name})" for run, label in zip(members, own, strict=True)]
+        found[group] = list(zip(members, distinct(own, longer), strict=True))
+    return found
 
 
-def _label(run: Run) -> str:
+def _label(run: Run, words: str) -> str:
     if run.section == "students":
-        return describe(run)
-    mixup = "" if run.mixup_alpha is None else f", {describe(run).partition(', ')[2]}"
-    return f"{run.network}{mixup}"
+        return words
+    _, comma, rest = words.partition(", ")
+    return run.network + comma + rest
 
 
 def accuracy_frame(runs: Sequence[Run]) -> DataFrame:
@@ -68,8 +67,8 @@ def accuracy_frame(runs: Sequence[Run]) -> DataFrame:
     `network` is unique in its `group`, `name` everywhere. `loss` may be HARD_LABELS.
     """
     rows = []
-    for group, members in grouped(runs).items():
-        for run, label in zip(members, row_labels(members), strict=True):
+    for group, members in labelled(runs).items():
+        for run, label in members:
             facts = (group, f"{run.section}/{run.name}", label, run.loss or HARD_LABELS, run.share)
             values = [100 * value for value in run.top1_accuracies]
             summary = (*_middle_and_ends(values), percent(run.top1_accuracies))
@@ -109,10 +108,11 @@ def curve_frame(runs: Sequence[Run]) -> DataFrame:
     """
     curves = {id(run): accuracy_curve(run) for run in runs}
     rows = []
-    for group, members in grouped([run for run in runs if curves[id(run)][0]]).items():
-        for run, label in zip(members, row_labels(members), strict=True):
+    for group, members in labelled([run for run in runs if curves[id(run)][0]]).items():
+        others = [run for run, _ in members]
+        for run, label in members:
             names = (group, f"{run.section}/{run.name}", label, run.network)
-            style = (run.loss or HARD_LABELS, run.share, run.mixup_alpha, paleness(run, members))
+            style = (run.loss or HARD_LABELS, run.share, run.mixup_alpha, paleness(run, others))
             epochs, accuracies = curves[id(run)]
             summaries = (100 * f(accuracies, axis=0) for f in (np.mean, np.min, np.max))
             rows += [(*names, *style, *row) for row in zip(epochs, *summaries, strict=True)]

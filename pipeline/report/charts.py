@@ -217,10 +217,10 @@ def curve_line(chart: alt.Chart, points: bool) -> Any:
     return chart.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=16) if points else False)
 
 
-def confusion_charts(frame: DataFrame, title: str, class_names: Sequence[str]) -> list[Chart]:
-    """Confusion matrices: shades are fractions of the true class, counts are printed where there is room.
+def confusion_charts(frame: DataFrame, class_names: Sequence[str]) -> list[Chart]:
+    """Confusion matrices, a panel for each `network` of the frame.
 
-    A panel for each `network` of the frame; without that column one, below the title.
+    Shades are fractions of the true class; counts are printed where there is room.
     """
     many = len(class_names) > MANY_CLASSES
     short = max(map(len, class_names)) <= 3
@@ -232,7 +232,6 @@ def confusion_charts(frame: DataFrame, title: str, class_names: Sequence[str]) -
     ink = alt.condition("datum.fraction > 0.5", alt.value("white"), alt.value(INK))
     numbers = cells.mark_text(fontSize=10).encode(text="images:Q", color=ink)
     layers = alt.layer(cells, *([] if many else [numbers]), view=alt.ViewConfig(stroke=FAINT))
-    frame = frame if "network" in frame else frame.assign(network=title)
     frame = in_order(frame.round({"fraction": 6}), "network")
     column = alt.Column("network:N", sort=by_order("network"), header=alt.Header(title=None))
     return [

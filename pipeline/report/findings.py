@@ -8,7 +8,7 @@ from pipeline.evaluation.numbers import signed, spread_text
 from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
 from pipeline.report.page_tables import interval_text
 
-PAIR = ["teacher", "network"]
+KIND = ["teacher", "network", "recipe"]
 
 
 def best_student(networks: pd.DataFrame) -> int | None:
@@ -23,7 +23,7 @@ def row_of(networks: pd.DataFrame, run: int) -> "pd.Series[Any]":
 
 
 def findings(frame: pd.DataFrame, networks: pd.DataFrame) -> tuple[str, ...]:
-    """Of the best student: against its baseline, against KD, and what mixup changed.
+    """Of the best student: against its baseline, against KD, and what mixup changed; all of its recipe.
 
     Args:
         frame: of all results; networks: a row a network of it (`by_run`).
@@ -33,8 +33,8 @@ def findings(frame: pd.DataFrame, networks: pd.DataFrame) -> tuple[str, ...]:
         return ()
     row = row_of(networks, best)
     rivals = networks[(networks["section"] == "students") & (networks.index != best)]
-    rivals = rivals[(rivals[PAIR] == row[PAIR]).all(axis=1)]
-    others = [alone_runs(networks).get(str(row["network"])), *_references(row, rivals)]
+    rivals = rivals[(rivals[KIND] == row[KIND]).all(axis=1)]
+    others = [alone_runs(networks).get(best), *_references(row, rivals)]
     chosen = list(dict.fromkeys(run for run in others if run is not None))
     return tuple(_sentence(frame, networks, best, run) for run in chosen)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.evaluation.frame import rows_of
 from pipeline.evaluation.numbers import signed
-from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
+from pipeline.evaluation.paired import Difference, above_alone
 from pipeline.report.page_tables import interval_text
+from pipeline.report.tables import distinct
 from pipeline.report.theme import method_colour
 
 ROWS = 12
@@ -44,13 +46,12 @@ def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
     Args:
         frame: of all results; networks: a row a network of it (`by_run`).
     """
-    alone = alone_runs(networks)
+    above = above_alone(frame, networks)
     students = networks[networks["section"] == "students"]
-    found = [
-        (difference(accuracies(frame, run), accuracies(frame, alone[row["network"]])), row)
-        for run, (_, row) in zip(students.index.tolist(), students.iterrows(), strict=True)
-        if row["network"] in alone
-    ]
+    labels = students["teacher"] + " → " + students["network"] + ", " + students["trained_with"]
+    longer = labels + " (" + students["name"] + ")"
+    students = students.assign(label=distinct(labels.tolist(), longer.tolist()))
+    found = [(above[row.Index], row) for row in rows_of(students) if row.Index in above]
     found.sort(key=lambda pair: -pair[0].mean)
     if len(found) < 2:
         return None
@@ -58,8 +59,8 @@ def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
     place = _Scale([value for value, _ in shown])
     rows = tuple(
         Gain(
-            label=f"{row['teacher']} → {row['network']}, {row['trained_with']}",
-            colour=method_colour(row["loss"]),
+            label=row.label,
+            colour=method_colour(row.loss),
             value=signed(value.mean),
             interval=interval_text(value),
             mean=place(value.mean),

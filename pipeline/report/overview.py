@@ -1,13 +1,13 @@
 """The first screen of the report: what was compared, the best result, what the cache saved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from pipeline.core.dataset import ImageData
 from pipeline.evaluation.numbers import fixed, signed
-from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
+from pipeline.evaluation.paired import Difference, above_alone
 from pipeline.evaluation.runs import Run
 from pipeline.report.document import Fact, Overview
 from pipeline.report.findings import best_student, findings, row_of, top1_text, verdict
@@ -23,7 +23,8 @@ def overview(
     Args:
         frame: of all results of the runs; networks: a row a network of it (`by_run`).
     """
-    facts = [*_best(frame, networks), *_largest_gain(frame, networks)]
+    above = above_alone(frame, networks)
+    facts = [*_best(networks, above), *_largest_gain(networks, above)]
     saved = savings(runs)
     if saved.used:
         facts.append(_saved(saved))
@@ -45,19 +46,24 @@ def _lead(data: ImageData, networks: pd.DataFrame) -> str:
         _counted(sections.count("baselines"), "baseline"),
         f"{_counted(sections.count('teachers'), 'teacher')} in all",
     ]
-    epochs = sorted(set(networks["epochs"].astype(int)))
-    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
     return (
-        f"Compared on {data.name}: {', '.join(parts)}; {length}, top-1 accuracy on "
+        f"Compared on {data.name}: {', '.join(parts)}; {_length(networks)}top-1 accuracy on "
         f"{len(data.test.labels):,} {data.evaluated_on} images after the last."
     )
+
+
+def _length(networks: pd.DataFrame) -> str:
+    """How long networks were trained, if any were: `60 to 240 epochs, `."""
+    epochs = sorted({int(count) for count in networks["epochs"] if count})
+    length = " to ".join(map(str, dict.fromkeys([*epochs[:1], *epochs[-1:]])))
+    return f"{length} epochs, " if epochs else ""
 
 
 def _counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' * (count != 1)}"
 
 
-def _best(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
+def _best(networks: pd.DataFrame, above: Mapping[int, Difference]) -> Iterator[Fact]:
     best = best_student(networks)
     if best is None:
         return
@@ -66,32 +72,20 @@ def _best(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
     if count > 1:
         note += f"; the highest of {count} on these very images, which flatters it"
     yield Fact("Best student, top-1", f"{top1_text(row)} %", note)
-    value = _above_alone(frame, networks, best)
-    if value is not None:
+    if (value := above.get(best)) is not None:
         label = f"Above the {row['network']} baseline"
         yield Fact(label, f"{signed(value.mean)} points", verdict(value))
 
 
-def _largest_gain(frame: pd.DataFrame, networks: pd.DataFrame) -> Iterator[Fact]:
+def _largest_gain(networks: pd.DataFrame, above: Mapping[int, Difference]) -> Iterator[Fact]:
     """Where another student than the best one is further above its baseline."""
-    gains = {
-        run: value
-        for run in networks.index[networks["section"] == "students"]
-        if (value := _above_alone(frame, networks, run)) is not None
-    }
-    most = max(gains, key=lambda run: gains[run].mean, default=None)
+    students = [run for run in networks.index[networks["section"] == "students"] if run in above]
+    most = max(students, key=lambda run: above[run].mean, default=None)
     if most is None or most == best_student(networks):
         return
-    row, value = row_of(networks, most), gains[most]
+    row, value = row_of(networks, most), above[most]
     note = f"{row['teacher']} → {row['network']} by {row['trained_with']}, {_runs(row)}; {verdict(value)}"
     yield Fact("Largest gain over a baseline", f"{signed(value.mean)} points", note)
-
-
-def _above_alone(frame: pd.DataFrame, networks: pd.DataFrame, run: int) -> Difference | None:
-    alone = alone_runs(networks).get(str(networks.loc[run, "network"]))
-    if alone is None:
-        return None
-    return difference(accuracies(frame, run), accuracies(frame, alone))
 
 
 def _runs(row: "pd.Series[Any]") -> str:

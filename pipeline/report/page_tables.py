@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from pipeline.evaluation.numbers import MISSING, fixed, printed, signed
-from pipeline.evaluation.paired import Difference, accuracies, alone_runs, difference
+from pipeline.evaluation.paired import Difference, above_alone
 from pipeline.report.tables import Cell, Table
 
 SCORES = ("Top-1", "Top-5", "Agreement", "NLL", "ECE")
@@ -17,28 +17,27 @@ def shown_accuracies(
     table: Table,
     frame: pd.DataFrame,
     networks: pd.DataFrame,
-    published: Mapping[str, tuple[str, float]],
+    published: Mapping[int, tuple[str, float]],
 ) -> Table:
     """The table of accuracies with the best marked, and two columns after Top-1.
 
     Args:
         table: with a row for each of `networks`.
         frame: of all results; networks: a row a network of it (`by_run`).
-        published: configuration -> where a number of it was published, and it, in percent.
+        published: run -> where a number of such a network was published, and it, in percent.
     """
     rows = _marked(table, networks)
-    alone = alone_runs(networks)
-    differences = [_above_alone(frame, networks, run, alone) for run in networks.index]
+    differences = map(above_alone(frame, networks).get, networks.index)
     columns = {"Above baseline": list(map(_difference_cell, differences))}
-    numbers = [published.get(key) for key in networks["configuration"]]
+    numbers = [published.get(run) for run in networks.index]
     if any(numbers):
         tops = 100 * networks["top1_accuracy"]
         columns["Published"] = [_published_cell(*pair) for pair in zip(numbers, tops, strict=True)]
     place = table.header.index("Top-1") + 1
     note = (
         " Above baseline: in percentage points of top-1, from the same architecture trained on the labels "
-        "without mixup; small: the 95 % t interval, of paired differences where seeds are shared "
-        "(none with one run). Bold: the best mean among the networks of an architecture."
+        "by the same recipe, without mixup; small: the 95 % t interval, of paired differences where seeds "
+        "are shared (none with one run). Bold: the best mean among the networks of an architecture."
     )
     if "Published" in columns:
         note += " Published: the number of the study's table, and ours minus it."
@@ -51,15 +50,6 @@ def shown_accuracies(
             for row, more in zip(rows, zip(*columns.values(), strict=True), strict=True)
         ),
     )
-
-
-def _above_alone(
-    frame: pd.DataFrame, networks: pd.DataFrame, run: int, alone: Mapping[str, int]
-) -> Difference | None:
-    reference = alone.get(str(networks.loc[run, "network"]))
-    if reference is None or reference == run:
-        return None
-    return difference(accuracies(frame, run), accuracies(frame, reference))
 
 
 def _difference_cell(value: Difference | None) -> Cell:

@@ -2,12 +2,13 @@
 
 import inspect
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from pipeline.core.dataset import ImageData
+from pipeline.evaluation.configurations import values_text
 from pipeline.evaluation.numbers import MISSING
 from pipeline.evaluation.runs import Run
 from pipeline.losses.registry import resolve
@@ -60,25 +61,12 @@ def formula(loss: str) -> str:
     return (inspect.getdoc(resolve(loss)) or loss).splitlines()[0].removesuffix(".")
 
 
-def values_text(values: Mapping[str, Any]) -> str:
-    """`alpha 0.9, gamma 0.1`: names sorted, lists and mappings in brackets."""
-    return ", ".join(f"{name} {_value_text(value)}" for name, value in sorted(values.items()))
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"({values_text(value)})"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value_text, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def recipes_table(runs: Sequence[Run]) -> Table:
     """Each recipe that networks were trained by, whole: defaults included."""
     recipes: dict[str, list[str]] = {}
-    for run in runs:
-        record = run.record
-        text = f"{values_text(record.training)}; augmentation: {values_text(record.augmentation)}"
+    for run in (run for run in runs if not run.is_imported):
+        augmentation = values_text(run.record.augmentation)
+        text = f"{values_text(run.training)}; augmentation: {augmentation}"
         recipes.setdefault(text, []).append(f"{run.section}.{run.name}")
     rows = [(str(len(names)), text, names_text(names, runs)) for text, names in recipes.items()]
     return _table(
@@ -105,7 +93,7 @@ def names_text(names: Collection[str], runs: Sequence[Run]) -> str:
         others = [name for name in everyone if name not in chosen]
         if len(everyone) > 1 and not others:
             parts.append(f"all {len(everyone)} {section}")
-        elif chosen and 4 * len(others) < len(everyone):
+        elif chosen and others and 4 * len(others) < len(everyone):
             parts.append(f"all {section} but {', '.join(others)}")
         else:
             parts += [f"{section}.{name}" for name in chosen]

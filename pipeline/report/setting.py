@@ -7,8 +7,9 @@ import pandas as pd
 from pipeline.core.dataset import ImageData
 from pipeline.evaluation.numbers import MISSING
 from pipeline.evaluation.runs import SECTIONS, Run
-from pipeline.report.tables import Table, text_rows
+from pipeline.report.tables import Table, network_names, text_rows
 
+NETWORK = ["section", "name"]
 COST_TEXTS = ("device", "precision", "steps", "replicates_at_once", "torch")
 COST_NUMBERS = ("seconds", "images_per_second", "device_memory_bytes")
 
@@ -19,8 +20,8 @@ def caption(data: ImageData, runs: Sequence[Run]) -> str:
         f"{data.name}, {len(data.test.labels)} {data.evaluated_on} images",
         f"{len(data.train.labels)} training images{_subset(data)}",
     ]
-    if runs:
-        parts.append(f"{_range(run.epochs for run in runs)} epochs")
+    if epochs := _range(run.epochs for run in runs if not run.is_imported):
+        parts.append(f"{epochs} epochs")
     views = _range(group.views for run in runs for group in run.views_of_store.values())
     if views:
         parts.append(f"{views} views")
@@ -82,6 +83,16 @@ def _range(values: Iterable[float]) -> str:
 
 
 def _training(rows: pd.DataFrame) -> str:
+    """Of rows of the frame of a section: the recipes in short, and who has none."""
+    imported = rows["recipe"].isna()
+    texts = [] if imported.all() else [_recipe(rows[~imported])]
+    if imported.any():
+        names = dict.fromkeys(rows.loc[imported, "name"])
+        texts.append(f"{', '.join(names)}: imported weights")
+    return "; ".join(texts)
+
+
+def _recipe(rows: pd.DataFrame) -> str:
     rate = " or ".join(f"{value:g}" for value in sorted(set(rows["learning_rate"])))
     schedule = " or ".join(sorted(set(rows["schedule"])))
     epochs, batches = _range(rows["epochs"]), _range(rows["batch_size"])
@@ -105,12 +116,17 @@ def _views(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def cost_table(runs: Sequence[Run]) -> Table:
     """What training took, of the networks whose timing was kept: a row for each."""
     timings = [
-        {"name": run.name, "torch": replicate["versions"]["torch"], **replicate}
+        {
+            "section": run.section,
+            "name": run.name,
+            "torch": replicate["versions"]["torch"],
+            **replicate,
+        }
         for run in runs
         if run.kept is not None and run.kept.timing is not None
         for replicate in run.kept.timing.replicates
     ]
-    columns = ["name", *COST_TEXTS, *COST_NUMBERS]
+    columns = [*NETWORK, *COST_TEXTS, *COST_NUMBERS]
     data = _costs(pd.DataFrame(timings, columns=columns, dtype=object))
     return Table(
         name="cost",
@@ -121,7 +137,10 @@ def cost_table(runs: Sequence[Run]) -> Table:
             *("Name", "Device", "Precision", "Steps", "Runs", "At once"),
             *("Minutes each", "Images/s", "Memory, GB", "torch"),
         ),
-        rows=text_rows(*(data[name].map(_cost_text) for name in data)),
+        rows=text_rows(
+            network_names(data),
+            *(data[name].map(_cost_text) for name in data if name not in NETWORK),
+        ),
         data=data,
         labels=4,
     )
@@ -129,9 +148,9 @@ def cost_table(runs: Sequence[Run]) -> Table:
 
 def _costs(timings: pd.DataFrame) -> pd.DataFrame:
     """A row a network, of a row a replicate."""
-    texts = timings[list(COST_TEXTS)].map(_cost_text).groupby(timings["name"], sort=False)
-    listed = texts.agg(_listed)
-    numbers = timings.astype(dict.fromkeys(COST_NUMBERS, float)).groupby("name", sort=False)
+    texts = timings.assign(**timings[list(COST_TEXTS)].map(_cost_text))
+    listed = texts.groupby(NETWORK, sort=False)[list(COST_TEXTS)].agg(_listed)
+    numbers = timings.astype(dict.fromkeys(COST_NUMBERS, float)).groupby(NETWORK, sort=False)
     return pd.DataFrame(
         {
             "device": listed["device"],

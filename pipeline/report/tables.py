@@ -5,6 +5,7 @@ measured one and no captions of their own: those few lines stay ours.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,24 @@ def cells(*texts: str) -> tuple[Cell, ...]:
 def text_rows(*columns: Iterable[str]) -> tuple[tuple[Cell, ...], ...]:
     """Rows of plain cells from columns of text."""
     return tuple(cells(*row) for row in zip(*columns, strict=True))
+
+
+def distinct(labels: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """Each label as it is, or its longer form where several are equal.
+
+    >>> distinct(["a", "b", "a"], ["x/a", "x/b", "y/a"])
+    ['x/a', 'b', 'y/a']
+    """
+    counts = Counter(labels)
+    return [
+        whole if counts[label] > 1 else label for label, whole in zip(labels, longer, strict=True)
+    ]
+
+
+def network_names(networks: pd.DataFrame) -> list[str]:
+    """What rows of networks (`section`, `name`) are called: with the section where others have the name."""
+    names = networks["name"].tolist()
+    return distinct(names, (networks["section"] + "/" + networks["name"]).tolist())
 
 
 def write_table(table: Table, folder: Path) -> None:

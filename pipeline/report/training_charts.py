@@ -7,9 +7,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.configurations import recipe, usual_first
 from pipeline.evaluation.paired import accuracies, difference
 from pipeline.evaluation.runs import Run
-from pipeline.report.chart_data import grouped, paleness, row_labels
+from pipeline.report.chart_data import labelled, paleness
 from pipeline.report.charts import LINES_PER_PANEL, ROWS_PER_PAGE, page_names
 from pipeline.report.render import ROWS, Chart, by_order, in_order, specify
 from pipeline.report.theme import (
@@ -37,13 +38,12 @@ def loss_frame(runs: Sequence[Run]) -> pd.DataFrame:
     `panel` numbers groups of at most LINES_PER_PANEL networks, `title` names them.
     """
     rows, panel = [], 0
-    for group, members in grouped(runs).items():
-        labels = row_labels(members)
+    for group, named in labelled(runs).items():
+        members = [run for run, _ in named]
         for start in range(0, len(members), LINES_PER_PANEL):
-            part = members[start : start + LINES_PER_PANEL]
             number = f"{start // LINES_PER_PANEL + 1}/{-(-len(members) // LINES_PER_PANEL)}"
             title = group if len(members) <= LINES_PER_PANEL else f"{group} ({number})"
-            for run, label in zip(part, labels[start:], strict=False):
+            for run, label in named[start : start + LINES_PER_PANEL]:
                 facts = (label, _colour(run, members), _dash(run))
                 rows += [(panel, title, name, *facts, *point) for name, point in _points(run)]
             panel += 1
@@ -129,16 +129,16 @@ def _loss_panel(rows: pd.DataFrame, measure: str, *, first: bool) -> dict[str, A
 def difference_frame(
     runs: Sequence[Run], frame: pd.DataFrame, networks: pd.DataFrame
 ) -> pd.DataFrame:
-    """Students minus plain KD of the same pair, percentage points: a row for each seed that both have.
+    """Students minus plain KD of their pair and recipe, percentage points: a row for each seed of both.
 
     Args:
         frame: of all results of the runs; networks: a row a network of it (`by_run`).
     """
     numbers, rows = {id(run): number for number, run in enumerate(runs)}, []
-    for group, members in grouped([run for run in runs if run.section == "students"]).items():
-        labels = row_labels(members)
-        for run, label in zip(members, labels, strict=True):
-            reference = next((one for one in members if _is_plain_kd(one, run)), None)
+    candidates = usual_first(runs)
+    for group, members in labelled(runs).items():
+        for run, label in members:
+            reference = next((one for one in candidates if _is_plain_kd(one, run)), None)
             if reference is None or reference is run:
                 continue
             ours, theirs = (accuracies(frame, numbers[id(one)]) for one in (run, reference))
@@ -158,6 +158,7 @@ def _is_plain_kd(run: Run, other: Run) -> bool:
         and run.share == 0
         and run.views is None
         and (run.teacher, run.network) == (other.teacher, other.network)
+        and recipe(run) == recipe(other)
     )
 
 

@@ -1,6 +1,7 @@
 """Which networks' features are embedded, of which images."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,21 @@ class Panel:
     split: str
     points: NDArray[np.float32]
     labels: NDArray[np.int32]
+
+
+def file_names(groups: Iterable[str]) -> dict[str, str]:
+    """Group of classes -> what files of its figure are called, whatever it is called itself.
+
+    >>> file_names(["similar", "cats/dogs", "cats dogs"])
+    {'similar': 'tsne-similar', 'cats/dogs': 'tsne-cats_dogs', 'cats dogs': 'tsne-cats_dogs_'}
+    """
+    names: dict[str, str] = {}
+    for group in groups:
+        name = "tsne-" + re.sub("[^a-z0-9]", "_", group.lower())
+        while name in names.values():
+            name += "_"
+        names[group] = name
+    return names
 
 
 def compared_networks(runs: Sequence[Run]) -> list[Run]:

@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.evaluation.frame import rows_of
 from pipeline.evaluation.numbers import spread_text
 from pipeline.evaluation.vscores import MEASURES, SPLITS, VScores
-from pipeline.report.tables import Table, cells
+from pipeline.report.tables import Table, cells, network_names
 
 FACTS = ("section", "name", "network", "method", "share", "mixup_alpha")
 LETTERS = dict(zip(MEASURES, "hcV", strict=True))
@@ -16,11 +16,13 @@ LETTERS = dict(zip(MEASURES, "hcV", strict=True))
 def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame:
     """A row a network, group of classes, split and kind of features: mean and deviation of each measure.
 
+    `called` is unique.
+
     Args:
         runs: a row a network, as `by_run` gives them, of the frame that has these V-scores.
     """
     measured = dict.fromkeys((v.group, v.split, v.features) for v in vscores)
-    parts = []
+    runs, parts = runs.assign(called=network_names(runs)), []
     for group, split, features in measured:
         columns = {
             f"{measure}_{group}_{split}_{features}{end}": f"{measure}{end}"
@@ -28,7 +30,9 @@ def vscore_frame(runs: pd.DataFrame, vscores: Sequence[VScores]) -> pd.DataFrame
             for end in ("", "_deviation")
         }
         facts = {"classes": group, "split": split, "features": features}
-        part = runs[[*FACTS, "trained_with", "replicates", *columns]].rename(columns=columns)
+        part = runs[[*FACTS, "called", "trained_with", "replicates", *columns]].rename(
+            columns=columns
+        )
         parts.append(part.assign(**facts))
     return pd.concat(parts).sort_index(kind="stable")
 
@@ -44,7 +48,7 @@ def vscore_table(scores: pd.DataFrame, caption: str) -> Table:
             for name in MEASURES
         ]
         kind = "L2" if features == "l2" else "raw"
-        rows.append(cells(first.name, first.trained_with, first.classes, kind, *texts))
+        rows.append(cells(first.called, first.trained_with, first.classes, kind, *texts))
     alpha = scores["mixup_alpha"].where(scores["section"] != "students")
     columns = [*FACTS, "classes", "split", "features", "replicates"]
     columns += [column for name in MEASURES for column in (name, f"{name}_deviation")]
@@ -76,7 +80,7 @@ def short_vscore_table(scores: pd.DataFrame) -> Table:
     groups = list(dict.fromkeys(scores["classes"]))
     rows = [
         cells(
-            of_run["name"].iloc[0],
+            of_run["called"].iloc[0],
             "no" if pd.isna(alpha := of_run["mixup_alpha"].iloc[0]) else f"alpha {alpha:g}",
             *(of_run.set_index("place")["text"]),
         )

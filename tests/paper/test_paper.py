@@ -11,6 +11,7 @@ from report_samples import (
     EVALUATION,
     cache_features,
     folder_bytes,
+    gather,
     sample_data,
     sample_run,
     teacher_facts,
@@ -19,9 +20,11 @@ from report_samples import (
 from ruamel.yaml import YAML
 
 from pipeline.core.dataset import save_prepared
-from pipeline.evaluation.configurations import configuration
-from pipeline.evaluation.frame import gather
+from pipeline.evaluate import add_study
+from pipeline.evaluation.configurations import configuration, of_shared_length
+from pipeline.evaluation.frame import Results, by_run, results_frame
 from pipeline.evaluation.vscores import VScores
+from pipeline.paper.cells import published_of
 from pipeline.paper.chapter import figure_runs
 from pipeline.paper.claims import accuracy_claims
 from pipeline.paper.extra import extra_tables
@@ -38,7 +41,8 @@ from pipeline.paper.published import (
     table_pairs,
 )
 from pipeline.paper.tables import NOT_RUN, paper_tables
-from pipeline.report.tables import to_csv, to_latex, to_markdown, write_table
+from pipeline.report.folder import Report
+from pipeline.report.tables import Table, to_csv, to_latex, to_markdown, write_table
 from pipeline.results.record import ViewFacts
 from stages.evaluate import evaluate
 
@@ -423,6 +427,67 @@ def test_later_methods_stand_beside_their_own_papers():
     assert "temperature 2" in tables["later_zscore"].caption
 
 
+def test_another_mixup_stands_in_no_cell_of_a_later_method():
+    dkd = {"name": "dkd", "loss": "dkd", "beta": 2.0}
+    runs = [student("resnet56", "resnet20", dkd, value, 0.5) for value in (71.0, 69.0)]
+    views = {"mixed": ViewFacts(views=8, draw="stratified", alpha=0.2)}
+    teacher = replace(runs[1].record.teacher, views=views)
+    runs[1] = replace(runs[1], record=replace(runs[1].record, teacher=teacher))
+    (table,) = extra_tables(gather(runs), "")
+    assert grid(table, 2)["resnet56", "resnet20"]["50 % mixed"].text == "71.00 ± 0.10"
+
+
+def two_lengths(*chosen):
+    """Networks of one pair at the shared length and at one of their own; the teacher is imported."""
+    pair, own = ("resnet56", "resnet20"), {"training": {"epochs": 2}}
+    facts = {"teacher": teacher_facts("resnet56", "resnet56"), "method": KD}
+    weights = {"path": "resnet56.safetensors", "sha256": "b" * 64}
+    runs = [
+        sample_run("teachers", pair[0], three(72.6), name="resnet56", weights=weights),
+        sample_run("baselines", pair[1], three(66.0), name="short", **own),
+        sample_run("baselines", pair[1], three(69.0), name="alone"),
+        sample_run("students", pair[1], three(68.0), name="kd-short", **facts, **own),
+        sample_run("students", pair[1], three(71.0), name="kd", **facts),
+    ]
+    return [run for run in runs if not chosen or run.name in chosen]
+
+
+@pytest.mark.parametrize("short_alone", [False, True])
+def test_a_network_of_another_length_stands_beside_no_published_number(tmp_path, short_alone):
+    runs = two_lengths("resnet56", "short", "kd-short") if short_alone else two_lengths()
+    study = of_shared_length(runs)
+    assert [run.name for run in study] == ["resnet56", *([] if short_alone else ["alone", "kd"])]
+    frame, report = results_frame(runs), Report(tmp_path)
+    places = [runs.index(run) for run in study]
+    add_study(report, runs, study, Results(frame.loc[places]), [], "Setting.")
+    text = report.blocks[1].text
+    assert text.startswith("Not here, being trained for a length of their own: ")
+    assert "short" in text
+    assert "alone" not in text
+    tables = {block.name: block for block in report.blocks if isinstance(block, Table)}
+    cells = grid(tables[TABLE3], 2)["resnet56", "resnet20"]
+    shown_texts = [cells[name].text for name in ("Teacher's", "Student baseline", "KD")]
+    alone_and_kd = [NOT_RUN, NOT_RUN] if short_alone else ["69.00 ± 0.10", "71.00 ± 0.10"]
+    assert shown_texts == ["72.60 ± 0.10", *alone_and_kd]
+    assert grid(tables[TABLE1], 1)["baseline",]["resnet56"].text == NOT_RUN, "nobody trained it"
+    assert "0 of 25 pairs" in tables["claims"].rows[3][3].text
+    published = published_of(by_run(frame).loc[places])
+    assert {runs[place].name for place in published} == {run.name for run in study}
+
+
+def test_a_teacher_of_another_recipe_has_its_own_number_and_no_published_one():
+    runs = [
+        alone("resnet56", 72.0, section="teachers"),
+        sample_run("teachers", "resnet56", three(70.0), training={"precision": "bfloat16"}),
+    ]
+    (table,) = extra_tables(gather(runs), "")
+    rows = [(row[0].text, row[2].text, row[2].small) for row in table.rows]
+    assert rows == [
+        ("resnet56", "72.00 ± 0.10", "72.34, -0.34"),
+        ("resnet56, precision bfloat16", "70.00 ± 0.10", ""),
+    ]
+
+
 def test_a_later_method_may_be_tuned_to_the_pair():
     pairs = table_pairs()[:2]
     runs = [
@@ -488,6 +553,7 @@ def test_figures_show_the_study_s_networks_in_its_order():
         alone("resnet20", 70.0),
         student("resnet110", "resnet20", KD, 70.0),
     ]
+    runs.append(sample_run("teachers", "resnet32", (0.7,), training={"epochs": 2}))
     found = [(run.network, run.mixup_alpha) for run in figure_runs(runs)]
     assert found == [("resnet20", 1.0), ("resnet20", None), ("resnet110", None)]
 

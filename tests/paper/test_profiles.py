@@ -10,7 +10,12 @@ import pytest
 from report_samples import sample_record, teacher_facts
 
 from pipeline.core.params import load_yaml
-from pipeline.evaluation.configurations import Configuration, configuration
+from pipeline.evaluation.configurations import (
+    Configuration,
+    configuration,
+    of_shared_length,
+    told_apart,
+)
 from pipeline.evaluation.runs import Run
 from pipeline.paper.cells import KD, RESCALED, SOFT_ONLY, pair_cell, square_cell
 from pipeline.paper.cells import student as student_cell
@@ -34,11 +39,17 @@ def stages(content: dict[str, Any]) -> int:
 
 
 def configurations(content: dict[str, Any]) -> dict[tuple[str, str], Configuration]:
-    """What the report will know of each entry, from a record as its stage would write it."""
-    found = {}
+    """What the report will know of each entry."""
+    return {(run.section, run.name): configuration(run) for run in runs_of(content)}
+
+
+def runs_of(content: dict[str, Any]) -> list[Run]:
+    """A run of each entry, with a record as its stage would write it."""
+    found = []
     for part in TRAINED:
         for name, entry in content[part].items():
-            parts = {"network": entry["network"], "entry": entry}
+            training = {**content["training"], **entry.get("training", {})}
+            parts = {"network": entry["network"], "entry": entry, "training": training}
             if part == "students":
                 teacher_name = entry["store"].split(".zarr")[0]
                 teacher = content["teachers"][teacher_name]
@@ -50,7 +61,7 @@ def configurations(content: dict[str, Any]) -> dict[tuple[str, str], Configurati
                 parts["teacher"] = {**facts, "views": views}
                 parts["method"] = {"name": entry["method"], **content["methods"][entry["method"]]}
             record = sample_record([{"top1_accuracy": 0.5}], **parts)
-            found[part, name] = configuration(Run(part, name, Path(name), record))
+            found.append(Run(part, name, Path(name), record))
     return found
 
 
@@ -65,6 +76,14 @@ def test_files_are_what_the_generator_writes(tmp_path):
     for name in NAMES:
         written = (tmp_path / f"{name}.yaml").read_bytes()
         assert written == (PROFILES / f"{name}.yaml").read_bytes(), f"run profiles/paper.py: {name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_is_of_the_usual_recipe_of_its_architecture(name):
+    """Some have another learning rate, which is their architecture's; so they stand in the tables."""
+    runs = runs_of(CONTENTS[name])
+    assert {key.variant for _, key, _ in told_apart(runs)} == {""}
+    assert of_shared_length(runs) == runs
 
 
 @pytest.mark.parametrize("name", NAMES)

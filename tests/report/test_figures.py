@@ -1,16 +1,20 @@
 """Charts: how networks are arranged, the numbers shown, and that the same data give the same bytes."""
 
 import json
+import re
 
 import numpy as np
 import pandas
 import pytest
 from report_samples import (
+    KD,
     evaluation_params,
     folder_bytes,
     sample_data,
     sample_features,
     sample_project,
+    sample_run,
+    teacher_facts,
 )
 
 from pipeline.evaluation.configurations import hard_label_runs
@@ -31,7 +35,7 @@ from pipeline.report.charts import accuracy_charts, confusion_charts, curve_char
 from pipeline.report.confusion import confusion_matrix, shown_run
 from pipeline.report.feature_charts import tsne_charts, vscore_charts
 from pipeline.report.render import Chart, draw, write_chart
-from pipeline.report.tsne import tsne_panels
+from pipeline.report.tsne import file_names, tsne_panels
 
 CLASSES = {"similar": (1, 2, 3), "different": (0, 4, 5)}
 NAMES = {1: "one", 2: "two", 3: "three"}
@@ -62,6 +66,25 @@ def test_runs_are_grouped_by_what_they_can_be_compared_with(runs):
         "Baselines": ["small", "small-mixup"],
         "resnet20 → resnet8": [run.name for run in runs if run.section == "students"],
     }
+
+
+def test_a_teacher_s_mixup_is_told_by_the_record_of_its_student():
+    """A teacher whose store is pinned is not among the networks."""
+    runs = [
+        sample_run(
+            "students", "resnet8", (0.9,), teacher=teacher_facts("t", "resnet20", alpha), method=KD
+        )
+        for alpha in (None, 0.2)
+    ]
+    assert list(grouped(runs)) == ["resnet20 → resnet8", "resnet20 (mixup alpha 0.2) → resnet8"]
+
+
+def test_files_of_figures_have_plain_and_distinct_names():
+    groups = ["similar", "cats/dogs", "cats dogs", "Cats dogs", "../x", "猫", "犬"]
+    names = file_names(groups)
+    assert names["similar"] == "tsne-similar"
+    assert len(set(names.values())) == len(groups)
+    assert all(re.fullmatch("tsne-[a-z0-9_]+", name) for name in names.values())
 
 
 def test_runs_are_described_by_method_and_mixup(runs):
@@ -186,7 +209,7 @@ def test_the_first_student_s_confusions_are_shown(runs, tmp_path):
         frame = confusion_frame(chosen, data.test.labels, names)
         assert frame["images"].sum() == len(data.test.labels)
         assert frame.groupby("actual")["fraction"].sum().tolist() == pytest.approx([1] * 6)
-        (chart,) = confusion_charts(frame, "students/big-small-kd", names)
+        (chart,) = confusion_charts(frame.assign(network="students/big-small-kd"), names)
         printed = [layer["mark"]["type"] for layer in chart.specification["spec"]["layer"]]
         assert printed == (["rect", "text"] if len(names) < 24 else ["rect"])
         write_chart(chart, tmp_path / "figures")

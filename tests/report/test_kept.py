@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def project(tmp_path):
     }
     timing = timing_file(tmp_path / "students" / "big-small-kd")
     timing.write_text(json.dumps(TIMING))
-    return tmp_path, content
+    return tmp_path, deepcopy(content)
 
 
 def record_of(root, section, name):
@@ -166,6 +167,9 @@ def test_what_was_neither_run_nor_kept_is_named_and_left_out(project):
     [
         (lambda c: c["training"].update(epochs=5), "training"),
         (lambda c: c["training"]["schedule"].update(name="step"), "training"),
+        (lambda c: c["training"].pop("evaluate_every"), "training"),  # kept: 2, default: 1
+        (lambda c: c["methods"]["kd"].pop("alpha"), "method"),
+        (lambda c: c["evaluation"]["vscore"].pop("n_init"), "evaluation.vscore"),
         (lambda c: c["methods"]["kd"].update(temperature=3.0), "method"),
         (lambda c: c["augmentation"].update(pad=3), "augmentation"),
         (lambda c: c["evaluation"]["vscore"].update(seed=9), "evaluation.vscore"),
@@ -181,6 +185,46 @@ def test_kept_results_of_other_parameters_are_refused(project, change, message):
     assert result.exit_code == 1
     assert "students.big-small-kd" in result.output
     assert message in result.output
+
+
+def test_defaults_may_be_left_out_and_what_changes_no_number_may_change(project):
+    root, content = project
+    kept = kept_project(root, content)
+    fingerprint = record_of(root, "students", "big-small-kd")["dataset"]["fingerprint"]
+    del content["training"]["precision"]
+    content["training"] |= {"schedule": {"name": "cosine"}, "batch_statistics": "own"}
+    del content["evaluation"]["vscore"]["groups"]["different"]
+    assert load_kept(kept, "students", "big-small-kd", content, fingerprint) is not None
+
+
+def test_kept_results_of_nothing_are_refused_in_words(project):
+    root, content = project
+    kept = kept_project(root, content)
+    for section in SECTIONS:
+        shutil.rmtree(root / section)
+    result = report(root, content, kept=kept.parent)  # instead of the folder of one study
+    assert result.exit_code == 1
+    assert f"no network of params.yaml is trained here or kept in {kept.parent}; " in result.output
+    assert not list(root.glob("reports*"))
+
+
+def test_imported_weights_can_be_kept_under_any_recipe(project):
+    """They have no epochs, and none of the recipe is theirs."""
+    root, content = project
+    path = root / "teachers" / "big" / "record.json"
+    record = json.loads(path.read_text())
+    weights = {"path": "big.safetensors", "sha256": "b" * 64}
+    record["entry"]["weights"] = content["teachers"]["big"]["weights"] = weights
+    path.write_text(json.dumps(record))
+    (curves,) = (root / "teachers" / "big").glob("*/curves.csv")
+    curves.write_text(curves.read_text().splitlines()[0] + "\n")
+    kept = kept_project(root, content)
+    content["training"]["epochs"] = 5
+    fingerprint = record["dataset"]["fingerprint"]
+    imported = load_kept(kept, "teachers", "big", content, fingerprint)
+    assert imported.curves(0)["epoch"] == []
+    with pytest.raises(ResultsError, match="another training"):
+        load_kept(kept, "baselines", "small", content, fingerprint)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2}', '{"schema": 1}'])
@@ -237,7 +281,8 @@ def test_the_project_s_kept_results_are_those_of_their_profile(path):
     run = load_kept(path.parent.parent, path.parent.name, path.stem, profile, fingerprint)
     assert run is not None
     assert json.loads(record.to_json()) == json.loads(path.read_text())["record"]
-    assert run.epochs == profile["training"]["epochs"]
+    recipe = profile["training"] | profile[run.section][run.name].get("training", {})
+    assert run.epochs == (0 if run.is_imported else recipe["epochs"])
     assert all(0.1 < accuracy < 1 for accuracy in run.top1_accuracies)
 
 

@@ -98,7 +98,7 @@ def strange_charts(names: list[str]) -> list[Chart]:
         *class_charts(classes, names[0]),
         *accuracy_charts(accuracy),
         *curve_charts(curves),
-        *confusion_charts(confusion, names[0], names),
+        *confusion_charts(confusion.assign(network=names[0]), names),
         *vscore_charts(DataFrame(rows, columns=columns), "vscores"),
         *tsne_charts(tsne_frame(panels, dict(enumerate(names))), names, "tsne"),
     ]

@@ -240,6 +240,15 @@ def test_a_folder_that_is_no_report_is_left_alone(project):
     assert (root / "mine" / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_parquet_file_inside_the_report_is_refused_before_anything_is_done(project):
+    root, content = project
+    result = run(root, content, "reports", f"--parquet={root / 'reports' / 'results.parquet'}")
+    assert result.exit_code == 1
+    assert "results.parquet: " in result.output
+    assert "give another path" in result.output
+    assert not list(root.glob("reports*"))
+
+
 def test_a_report_takes_an_older_one_s_place_and_nothing_else_s(project):
     root, content = project
     assert run(root, content).exit_code == 0

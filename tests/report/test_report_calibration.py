@@ -102,11 +102,11 @@ def test_runs_with_a_sample_are_fitted(tmp_path):
     roots = {section: tmp_path / section for section in ("teachers", "students")}
     scores = score_runs(load_runs(entries, roots, data.fingerprint), data.test.labels, 2)
     teacher, fitted, half = scores
-    assert len(teacher.get("temperature")) == 1
-    assert teacher.get("kl") == ()
-    assert len(fitted.get("temperature")) == len(fitted.get("fitted_kl")) == 2
-    assert half.get("temperature") == (), "a score that one replicate lacks is left out for all"
-    assert len(half.get("kl")) == 2
+    assert len(teacher.values["temperature"]) == 1
+    assert "kl" not in teacher.values
+    assert len(fitted.values["temperature"]) == len(fitted.values["fitted_kl"]) == 2
+    assert "temperature" not in half.values, "a score that one replicate lacks is left out for all"
+    assert len(half.values["kl"]) == 2
     teacher_run = teacher.run
     expected = calibrate(
         "rescaled",
@@ -116,7 +116,7 @@ def test_runs_with_a_sample_are_fitted(tmp_path):
         temperature=fitted_temperature("rescaled", fitted.run.train_sample(1)),
         teacher_temperature=fitted_temperature("rescaled", teacher_run.train_sample(0)),
     )
-    assert {name: fitted.get(name)[1] for name in expected} == expected
+    assert {name: fitted.values[name][1] for name in expected} == expected
     table = calibration_table(by_run(results_frame([one.run for one in scores], scores)), "")
     rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert rows["with"][2] == "divided by deviation"
@@ -133,8 +133,8 @@ def test_a_missing_teacher_leaves_agreement_out(tmp_path):
     roots = {"students": tmp_path / "students"}
     runs = load_runs({"students": {"kd": entry}}, roots, data.fingerprint)
     (scores,) = score_runs(runs, data.test.labels)
-    assert scores.get("agreement") == scores.get("kl") == ()
-    assert scores.get("top1_accuracy") == pytest.approx((0.95,))
+    assert not scores.values.keys() & {"agreement", "kl"}
+    assert scores.values["top1_accuracy"] == pytest.approx((0.95,))
     again = score_runs([replace(runs[0])], data.test.labels, 3)
     assert again[0].values == scores.values
 

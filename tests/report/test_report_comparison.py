@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_samples import sample_run, teacher_facts
+from report_samples import gather, sample_run, teacher_facts
 
 from pipeline.evaluation.comparison import MIN_PAIRS, bootstrap, comparisons
-from pipeline.evaluation.configurations import configuration, hard_label_runs
-from pipeline.evaluation.frame import gather
-from pipeline.report.chart_data import row_labels
+from pipeline.evaluation.configurations import configuration, hard_label_runs, told_apart
+from pipeline.evaluation.frame import by_run
+from pipeline.evaluation.paired import alone_runs
+from pipeline.report.chart_data import labelled
 from pipeline.report.comparison import comparison_table
 from pipeline.report.tables import to_csv
 
@@ -77,9 +78,75 @@ def test_runs_of_another_recipe_are_compared_with_the_usual_one(order):
     runs = [runs[i] for i in order] + [student(PAIRS[0], RESCALED, (0.75,))]
     found = intervals(gather(runs), "mean")
     assert found == pytest.approx(
-        {("kd, epochs 9", "kd"): 3.0, ("kd, view_sampling image", "kd"): -1.0, ("ours", "kd"): 5.0}
+        {("kd, 9 epochs", "kd"): 3.0, ("kd, view_sampling image", "kd"): -1.0, ("ours", "kd"): 5.0}
     )
     assert top1(gather(runs), runs[order.index(0)]) == pytest.approx(70.0)
+
+
+def test_kinds_are_compared_with_those_of_their_own_recipe():
+    long = {"training": {"epochs": 9}}
+    runs = [
+        student(PAIRS[0], KD, (0.70,)),
+        student(PAIRS[0], KD, (0.73,), name="kd-9", **long),
+        student(PAIRS[0], RESCALED, (0.78,), name="ours-9", **long),
+        student(PAIRS[0], RESCALED, (0.79,), share=0.5, name="half-9", **long),
+    ]
+    half = "ours, 50 % mixed (alpha 1), 9 epochs"
+    assert intervals(gather(runs), "mean") == pytest.approx(
+        {
+            ("kd, 9 epochs", "kd"): 3.0,
+            ("ours, 9 epochs", "kd, 9 epochs"): 5.0,
+            (half, "ours, 9 epochs"): 1.0,
+            (half, "kd, 9 epochs"): 6.0,
+        }
+    )
+
+
+def test_a_schedule_is_told_beside_a_length_where_that_does_not_tell_recipes_apart():
+    def short(*milestones):
+        schedule = {"name": "step", "milestones": list(milestones), "factor": 0.1}
+        return {"training": {"epochs": 3, "schedule": schedule}}
+
+    runs = [
+        student(PAIRS[0], KD, (0.70,)),
+        student(PAIRS[0], KD, (0.71,), name="one", **short(1)),
+        student(PAIRS[1], KD, (0.72,), name="same", **short(1)),
+    ]
+    assert variants(runs) == ["", "3 epochs", "3 epochs"]
+    runs.append(student(PAIRS[0], KD, (0.73,), name="two", **short(2)))
+    assert variants(runs) == [
+        "",
+        *["3 epochs, schedule (factor 0.1, milestones [1], name step)"] * 2,
+        "3 epochs, schedule (factor 0.1, milestones [2], name step)",
+    ]
+
+
+def variants(runs):
+    return [key.variant for _, key, _ in told_apart(runs)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_imported_weights_are_no_double_of_a_trained_network(order):
+    """Nor are they the usual one, or pooled with it."""
+    own = {name: {"path": name, "sha256": name * 64} for name in "ab"}
+    runs = [
+        sample_run("teachers", "resnet8", (0.9,), name="imported", weights=own["a"]),
+        sample_run("teachers", "resnet8", (0.6,), name="trained", training={"learning_rate": 0.01}),
+        sample_run("baselines", "resnet8", (0.7,), name="too", training={"learning_rate": 0.01}),
+    ][::order]
+    results = gather(runs)
+    found = dict(zip([run.name for run in runs], variants(runs), strict=True))
+    assert found == {"imported": f"sha256 {'a' * 12}", "trained": "", "too": ""}
+    assert results.note == ""
+    assert sorted(results.teachers["top1"].round(6)) == [60.0, 90.0]
+    places = {run.name: place for place, run in enumerate(runs)}
+    assert alone_runs(by_run(results.frame)) == {places["trained"]: places["too"]}
+    (pooled,) = hard_label_runs(runs).values()
+    assert {run.name for run in pooled} == {"trained", "too"}
+    other = sample_run("teachers", "resnet8", (0.8,), name="other", weights=own["b"])
+    imported = [run for run in runs if run.is_imported] + [other]
+    assert hard_label_runs(imported)["resnet8", None] == imported[:1]
+    assert gather(imported).configurations.empty
 
 
 def test_another_teacher_of_the_same_kind_is_told_apart():
@@ -113,15 +180,21 @@ def test_deviations_are_over_networks_of_one_recipe():
     assert [run.name for run in found] == ["usual", "teacher"]
 
 
-def test_rows_that_would_be_called_alike_have_their_names():
+def test_rows_say_what_is_not_usual_and_those_that_would_be_called_alike_have_their_names():
     runs = [
         sample_run(
             "baselines", "resnet8", (0.5,), name="lower", training={"precision": "bfloat16"}
         ),
         sample_run("baselines", "resnet8", (0.6,), name="usual"),
+        sample_run("baselines", "resnet8", (0.7,), name="again"),
         sample_run("baselines", "resnet20", (0.6,), name="other"),
     ]
-    assert row_labels(runs) == ["resnet8 (lower)", "resnet8 (usual)", "resnet20"]
+    assert [label for _, label in labelled(runs)["Baselines"]] == [
+        "resnet8, precision bfloat16",
+        "resnet8 (usual)",
+        "resnet8 (again)",
+        "resnet20",
+    ]
 
 
 def test_a_loss_tuned_to_each_pair_is_one_method():

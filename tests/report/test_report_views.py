@@ -3,10 +3,9 @@
 import csv
 from dataclasses import replace
 
-from report_samples import KD, RESCALED, sample_run, teacher_facts
+from report_samples import KD, RESCALED, gather, sample_run, teacher_facts
 
 from pipeline.evaluation.comparison import comparisons
-from pipeline.evaluation.frame import gather
 from pipeline.evaluation.runs import Run, describe
 from pipeline.report.chart_data import paleness
 from pipeline.report.comparison import view_table
@@ -61,6 +60,16 @@ def test_methods_stand_apart_and_those_without_a_limit_stay_out():
 def test_without_a_student_of_all_views_there_is_no_difference():
     table = view_table(gather([student(2, 69.0)]), "")
     assert shown(table) == [["resnet56 → resnet20", "kd", "2", "69.00 ± 0.14", "–"]]  # noqa: RUF001
+
+
+def test_a_student_of_another_recipe_is_no_twin_of_all_views():
+    """Though nothing else of its number of views is there."""
+    facts = teacher_facts("big", "resnet56")
+    facts["views"] = {"plain": {"views": 4, "draw": "stratified", "alpha": None}}
+    own = {"views": 4, "training": {"epochs": 2}}
+    short = sample_run("students", "resnet20", (0.6,), teacher=facts, method=KD, **own)
+    table = view_table(gather([student(None, 70.0), short]), "")
+    assert [row[1:] for row in shown(table)] == [["kd, 2 epochs", "4", "60.00", "–"]]  # noqa: RUF001
 
 
 def test_names_say_how_many_views():
