@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def open_work(stage: str, facts: Mapping[str, Any], device: torch.device) -> Wor
     return WorkFolder(WORK, work_key(json.loads(json.dumps(everything))))
 
 
+@cache
 def code_digest(rooms: tuple[str, ...]) -> str:
-    """sha256 (hex) over the names and text of the modules in some parts of `pipeline/`."""
+    """sha256 (hex) over the names and text of the modules in some parts of `pipeline/`, as first read."""
     root = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for room in sorted(rooms):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from stages.shared.networks import features_option, network_options
-from stages.shared.options import console, load_params, path_option, stage_options, tell
+from stages.shared.options import console, load_params, path_option, stage_options
 from stages.shared.settings import setting_options
 
 
@@ -51,9 +51,17 @@ def evaluate(
     content = load_params(params_path)
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
     count = evaluate_networks(
-        content, prepared, folders, features, out, tell, kept=kept, parquet=parquet, tidy=tidy
+        content,
+        prepared,
+        folders,
+        features,
+        out,
+        console.print,
+        kept=kept,
+        parquet=parquet,
+        tidy=tidy,
     )
-    console.print(f"Report of {count} networks: {out / 'report.html'}", markup=False)
+    console.print(f"Report of {count} network{'s' * (count != 1)}: {out / 'report.html'}")
 
 
 if __name__ == "__main__":

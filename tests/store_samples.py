@@ -96,7 +96,7 @@ def write_group(
 ) -> GroupWriter:
     """A finished plain or mixed group below `folder`."""
     made = header(group, **changes)
-    drawn = plan(group, views, made.dataset.train_images)
+    drawn = [draw_view(group, made.recipe, v, made.dataset.train_images) for v in range(views)]
     writer = GroupWriter(folder, made, drawn, feature_dim=features)
     write_views(writer)
     writer.finish()

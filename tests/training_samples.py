@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline.core.dataset import ImageData
 from pipeline.distill.method import DistillationLoss
@@ -81,6 +82,19 @@ def taught(count: int, share: float = 0.5, seed: int = 7):
         return EpochData(drawn(epoch).plan, logits)
 
     return source
+
+
+def with_dropout(build: Callable[..., Network]) -> Callable[..., Network]:
+    """A builder of the same networks, whose classifier drops half of its features while it is trained."""
+
+    def build_dropping(classes: int, seed: int) -> Network:
+        network = build(classes, seed)
+        network.fc.register_forward_pre_hook(
+            lambda head, inputs: nn.functional.dropout(inputs[0], 0.5, head.training)
+        )
+        return network
+
+    return build_dropping
 
 
 def kd_loss(logits, features, batch, epoch):

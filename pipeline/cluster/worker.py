@@ -23,6 +23,7 @@ from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.errors import DecantError, is_mistake
 from pipeline.core.files import WorkFolder, WorkFolderBusyError
 from pipeline.core.machine import Machine
+from pipeline.training.processes import in_words
 
 POLL_SECONDS = 0.25
 BEAT_SECONDS = 2.0
@@ -141,7 +142,7 @@ def _drained(
 
 def fault_of(error: BaseException) -> Fault:
     """The message of what went wrong on this worker."""
-    text = str(error) if is_mistake(error) else traceback.format_exc()
+    text = in_words(error) if is_mistake(error) else traceback.format_exc()
     return Fault(f"on node {socket.gethostname()}: {text}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DecantError
 from pipeline.distill.params import Sampling, groups_of
 from pipeline.results.record import SeenFacts, TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
@@ -59,7 +60,7 @@ class StoredEpochs:
         views: read the first so many views of each group; None: all.
         features: whether the method needs the teacher's features.
 
-    Raises ValueError if the store lacks what is asked for.
+    Raises DecantError if the store lacks what is asked for.
     """
 
     def __init__(
@@ -80,18 +81,18 @@ class StoredEpochs:
         self.views = {name: views_read(group, views) for name, group in self.groups.items()}
         for group in self.groups.values():
             if features and group.feature_dim is None:
-                raise ValueError(
+                raise DecantError(
                     f"{store.folder}/{group.name} holds no features, which this method needs: set "
                     f"features: true in its dump and run `dvc repro`"
                 )
         first = next(iter(self.groups.values()))
         if any(_origin(group) != _origin(first) for group in self.groups.values()):
-            raise ValueError(
+            raise DecantError(
                 f"{store.folder}: its plain and mixed views come from different weights, or from "
                 f"different padding or flips; run `dvc repro dump@{store.folder.stem}`"
             )
         if features and len({group.feature_dim for group in self.groups.values()}) > 1:
-            raise ValueError(
+            raise DecantError(
                 f"{store.folder}: features of its plain and mixed views are of different widths; run "
                 f"`dvc repro dump@{store.folder.stem}`"
             )
@@ -150,9 +151,9 @@ class StoredEpochs:
 
 
 def views_read(group: ViewGroup, views: int | None) -> int:
-    """How many views of a group a student reads. Raises ValueError if it asks for more than there are."""
+    """How many views of a group a student reads. Raises DecantError if it asks for more than there are."""
     if views is not None and views > group.views:
-        raise ValueError(
+        raise DecantError(
             f"views: {views} are asked for, but {group.folder / group.name} has {group.views}; raise "
             f"dumps.{group.folder.stem}.{group.name}.views where it is dumped and run `dvc repro` there"
         )

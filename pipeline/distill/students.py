@@ -100,11 +100,23 @@ def _open(
 def student_job(
     name: str, content: dict[str, Any], store: Store, seen: Callable[[], SeenFacts]
 ) -> Job:
-    """An entry of `students` as the training engine takes it; what `seen` returns goes into its record."""
+    """An entry of `students` as the training engine takes it; what `seen` returns goes into its record.
+
+    Raises DecantError where the store lacks what it asks for.
+    """
     params = section(content, StudentParams, "students", name)
     entry = section(content, dict[str, Any], "methods", params.method)
     method = Method.parse(params.method, entry)
     loss = DistillationLoss(method)
+    epochs = StoreViews(
+        store,
+        params.share,
+        seed=params.seed,
+        views=params.views,
+        sampling=params.view_sampling,
+        features=loss.needs_features,
+    )
+    epochs.of(0)  # reads nothing: what the store lacks is told before any work starts
     return Job(
         kind="student",
         name=name,
@@ -114,14 +126,7 @@ def student_job(
         replicates=params.replicates,
         training=resolve_training(content, params.training, f"students.{name}"),
         augmentation=store_augmentation(store),
-        epochs=StoreViews(
-            store,
-            params.share,
-            seed=params.seed,
-            views=params.views,
-            sampling=params.view_sampling,
-            features=loss.needs_features,
-        ),
+        epochs=epochs,
         loss=loss,
         method=MethodFacts(name=method.name, loss=method.loss, options=method.options),
         teacher=lambda: teacher_facts(store, params.views, seen()),

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pipeline.core.errors import DecantError
 from pipeline.hard_labels.params import Mixup, WeightsFile
 from pipeline.models.network import Network
 from pipeline.models.weights import load_into, load_weights, weights_digest
@@ -98,12 +99,12 @@ hard_label_loss = HardLabelLoss()
 def read_weights(file: WeightsFile, network: Network, name: str) -> None:
     """Read weights that were trained elsewhere into a network with this name.
 
-    Raises ValueError if they do not fit, or if their digest is not that of the parameters.
+    Raises DecantError if they do not fit, or if their digest is not that of the parameters.
     """
     load_into(network, load_weights(Path(file.path)), source=file.path, name=name)
     digest = weights_digest(network)
     if digest != file.sha256:
-        raise ValueError(
+        raise DecantError(
             f"{file.path}: its weights have the digest {digest}, params.yaml says {file.sha256}; "
             "put the right file there, or correct weights.sha256"
         )

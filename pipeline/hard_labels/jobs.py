@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
 from pipeline.core.machine import load_machine
@@ -37,6 +39,7 @@ def train_on_hard_labels(
     `Trainer`.
     """
     data = load_dataset(prepared, content)
+    torch.set_num_threads(1)  # weights are looked at, and processes forked: see `run_in_processes`
     jobs = {out: hard_label_job(kind, name, content, data) for name, out in outputs.items()}
     train_and_publish(jobs, data, load_machine(content), display, graph=graph)
 

@@ -9,6 +9,7 @@ All take images of 32x32 pixels and more, all but `mobilenetv2` also 16x16 (see
 import ast
 from functools import cache
 
+from pipeline.core.errors import DecantError
 from pipeline.core.names import parsed
 
 MODELS = {
@@ -76,9 +77,9 @@ def smallest_image(name: str) -> int:
 
 
 def check_size(network: str, smallest: int, height: int, width: int) -> None:
-    """Raise `ValueError` if images of this size in pixels are too small for a network."""
+    """Raise DecantError if images of this size in pixels are too small for a network."""
     if min(height, width) < smallest:
-        raise ValueError(
+        raise DecantError(
             f"{network}: images of {height}x{width} pixels are too small; use {smallest}x{smallest} or "
             "more, or a network with fewer strides"
         )

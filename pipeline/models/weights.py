@@ -138,7 +138,7 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
 
     Equal weights give equal bytes. Raises StorageError if the file cannot be written.
     """
-    durable_write(path, safetensors_save(_cpu_copies(weights)))
+    durable_write(path, safetensors_save(cpu_copies(weights)))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -167,15 +167,15 @@ def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
     '0c37f90504a9047f'
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(_cpu_copies(weights).items()):
+    for name, tensor in sorted(cpu_copies(weights).items()):
         header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         digest.update(json.dumps(header).encode() + b"\n")
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _cpu_copies(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU that share no memory."""
+def cpu_copies(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU that share no memory, as safetensors wants them."""
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -1,8 +1,9 @@
 """Steps as CUDA graphs: recorded once, then replayed with a single launch per step.
 
 A step of a small network is some hundred kernels of a few microseconds each, which a host cannot launch as
-fast as a GPU runs them. A step can be recorded if it uses fixed memory only and never waits for the device.
-Other steps run one operation at a time, and a warning says why.
+fast as a GPU runs them. A step can be recorded if it uses fixed memory only, never waits for the device and
+draws no random numbers: networks that train together would share a generator, and what the host draws would
+be the same in each replay. Other steps run one operation at a time, and a warning says why.
 """
 
 import gc
@@ -184,12 +185,14 @@ class StepPlayer:
         missing = [size for size in dict.fromkeys(sizes) if (size, layout) not in self._recorded]
         if self.recorder is None or not missing:
             return
-        saved = Snapshot(self._state())
+        saved, generators = Snapshot(self._state()), _generators()
         try:
             for size in missing:
                 self._recorded[size, layout] = self.recorder(
                     partial(self._step, size), saved.restore
                 )
+            if _generators() != generators:
+                raise RuntimeError("the network or the loss draws random numbers")
         except RuntimeError as error:
             self.recorder = None
             self._recorded.clear()
@@ -204,6 +207,12 @@ class StepPlayer:
             self._step(size)
         else:
             self._recorded[size, self._layout]()
+
+
+def _generators() -> list[bytes]:
+    """The states of torch's generators, of the CPU and of all GPUs."""
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return [state.numpy().tobytes() for state in states]
 
 
 def reason(error: BaseException) -> str:

@@ -107,7 +107,8 @@ def check_finite(trainer: Trainer) -> None:
 def replay_step(trainer: Trainer, step: int, problem: str) -> BadStep:
     """Go back to the start of the epoch, repeat its steps up to one (from 0), and record that one."""
     trainer.rewind()
-    for size in trainer.sizes[:step]:
+    for earlier, size in enumerate(trainer.sizes[:step]):
+        trainer.seed_step(earlier)
         with torch.enable_grad():
             trainer.player.run(size)
     network, optimiser = trainer.network, trainer.optimiser
@@ -116,6 +117,7 @@ def replay_step(trainer: Trainer, step: int, problem: str) -> BadStep:
     rows, progress = trainer.tables.begin_step(trainer.sizes[step])
     batch = trainer.batches.batch(rows)
     network.train()
+    trainer.seed_step(step)
     logits, features = trainer.forward(batch)
     loss = trainer.loss(logits, features, batch, progress).detach()
     inputs = {**vars(batch), "rows": rows, **trainer.batches.views(rows)}

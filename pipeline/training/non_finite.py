@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pipeline.core.errors import DecantError
+from pipeline.models.weights import cpu_copies
 from pipeline.results.tensors import save_tensors
 
 FILE = "non-finite.safetensors"
@@ -115,8 +115,5 @@ def _constant_rows(student: Tensor, teacher: Tensor | None) -> str:
 
 def copies(prefix: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
     """Copies on the CPU of all tensors that are not None, with a prefix before their names."""
-    return {
-        f"{prefix}{name}": torch.clone(value.detach()).cpu().contiguous()
-        for name, value in tensors.items()
-        if value is not None
-    }
+    there = {f"{prefix}{name}": value for name, value in tensors.items() if value is not None}
+    return cpu_copies(there)

@@ -31,6 +31,7 @@ from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Tick
 from pipeline.training.launch import launched
+from pipeline.training.steps import seed_draws
 from pipeline.views.batches import ImageBank, ViewBatches
 
 T = TypeVar("T")
@@ -161,6 +162,17 @@ class Ranks:
                 f"process {self.number} has other code, parameters, data or versions than process 0; "
                 "start all of them in copies of the same project"
             )
+
+    @contextmanager
+    def drawing_apart(self, device: torch.device) -> Iterator[None]:
+        """Inside, torch draws other random numbers on each rank; after it, the same on all of them."""
+        if self.alone:
+            yield
+            return
+        seed = torch.initial_seed()
+        seed_draws(seed + 1 + self.number, device)
+        yield
+        seed_draws(seed, device)
 
     @contextmanager
     def _together(self) -> Iterator[None]:

@@ -25,7 +25,7 @@ from pipeline.training.cost import relative_costs
 from pipeline.training.jobs import Replicate
 from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, write_replicate
-from pipeline.training.processes import run_in_processes
+from pipeline.training.processes import in_words, run_in_processes
 from pipeline.training.ranks import ALONE, PartBatches, Ranks
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
 from pipeline.training.trainer import Curves, TestSet, Trainer
@@ -152,9 +152,8 @@ def training_function(
             if ranks.is_first:
                 replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                more: dict[str, Any] = {"graph": graph, "ranks": ranks}
-                lane = _lane(replicate, data, bank, test, report, tell_once, **more)
-                lanes.append(_told(lane, replicate, partial(ended, index), ranks))
+                lane = partial(_lane, replicate, data, bank, test, report, tell_once)
+                lanes.append(lane(partial(ended, index), graph=graph, ranks=ranks))
                 continue
             if ranks.is_first:
                 _write_given(replicate, data, device, report)
@@ -164,25 +163,6 @@ def training_function(
     return train
 
 
-def _told(
-    lane: Lane, replicate: Replicate, ended: Callable[[str | None], None], ranks: Ranks
-) -> Lane:
-    """The lane, whose end is told."""
-    write = lane.on_end
-
-    def end(trainer: Trainer, at_once: int) -> None:
-        write(trainer, at_once)
-        ended(None)
-
-    def fail(error: Exception) -> None:
-        ended(f"{replicate.label}: {error}")
-
-    lane.on_end = end
-    if ranks.alone:  # else the others could wait for this one in the next training
-        lane.on_mistake = fail
-    return lane
-
-
 def _lane(
     replicate: Replicate,
     data: ImageData,
@@ -190,11 +170,15 @@ def _lane(
     test: TestSet,
     report: Report,
     tell: Callable[[str], None],
+    ended: Callable[[str | None], None],
     *,
     graph: bool,
     ranks: Ranks,
 ) -> Lane:
-    """A replicate, ready to be trained beside others; of several ranks the first reads and writes."""
+    """A replicate, ready to be trained beside others; of several ranks the first reads and writes.
+
+    `ended` is called at its end, with what went wrong or None.
+    """
     job = replicate.job
 
     def start() -> Trainer:
@@ -210,9 +194,7 @@ def _lane(
             ranks=ranks,
         )
 
-    def end(trainer: Trainer, at_once: int) -> None:
-        if not ranks.is_first:
-            return
+    def write(trainer: Trainer, at_once: int) -> None:
         report(_tick(replicate, trainer, trainer.curves.train_loss[-1]))
         mode = {
             "precision": job.training.precision,
@@ -224,20 +206,28 @@ def _lane(
         timing = _timing(replicate, trainer.seconds, images, test.bank.device, mode)
         write_replicate(replicate, trainer.network, trainer.curves, timing, data, test)
 
+    def end(trainer: Trainer, at_once: int) -> None:
+        if ranks.is_first:
+            write(trainer, at_once)
+        ended(None)
+
+    def fail(error: Exception) -> None:
+        ended(f"{replicate.label}: {in_words(error)}")
+
     return Lane(
         start=start,
         test=test,
         checkpoint=replicate.folder / CHECKPOINT if ranks.is_first else None,
         on_step=_reporting(replicate, report),
         on_end=end,
+        # Of several ranks the others could wait for this one in the next training.
+        on_mistake=fail if ranks.alone else None,
     )
 
 
 def _network(replicate: Replicate, data: ImageData) -> Network:
     torch.manual_seed(replicate.seed)
-    network = build(replicate.job.network, len(data.class_names))
-    network.check_image_size(*data.train.images.shape[1:3])
-    return network
+    return build(replicate.job.network, len(data.class_names))
 
 
 def _write_given(

@@ -75,6 +75,25 @@ class StepTables:
         return [self._images_done, self._step, self.learning_rate, self.losses]
 
 
+def step_seeds(seed: int, epoch: int, steps: int) -> list[int]:
+    """A seed for each step of an epoch, of what a network or a loss draws in it.
+
+    >>> step_seeds(seed=0, epoch=3, steps=2)
+    [2613022947, 1532590702]
+    """
+    return [int(number) for number in np.random.SeedSequence((seed, epoch)).generate_state(steps)]
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seed torch's generators of the CPU and of a device; `torch.manual_seed` takes a hundred times as long.
+
+    It looks at every kind of device.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def sgd(
     network: nn.Module, learning_rate: Tensor, *, momentum: float, weight_decay: float
 ) -> torch.optim.SGD:

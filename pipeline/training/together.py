@@ -8,7 +8,7 @@ the weights that it would have alone. On a CPU they take turns, which gains noth
 import gc
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,13 +35,14 @@ class Lane:
     """One network to be trained beside others; on a GPU it gets its own stream when it begins.
 
     Args:
-        start: builds the trainer; called when the network's turn comes.
+        start: builds the trainer; called before the first step.
         on_end: called after the last epoch, with the trainer and the largest number of networks that
             were trained at the same time, this one included.
         on_mistake: called with an error that is the user's (a loss that became NaN, say), which then ends
             this network alone; none: every error is raised.
 
-    `test`, `checkpoint` and `on_step` are those of `fit`.
+    `test`, `checkpoint` and `on_step` are those of `fit`. The trainer is there from the first step to the
+    end: its memory is then another's.
     """
 
     start: Callable[[], Trainer]
@@ -51,18 +52,23 @@ class Lane:
     on_end: Callable[[Trainer, int], None] = lambda trainer, at_once: None
     on_mistake: Callable[[Exception], None] | None = None
     at_once: int = field(default=1, init=False)
+    trainer: Trainer | None = field(default=None, init=False)
 
     def begin(self, device: torch.device) -> None:
-        """Build the trainer, on a new stream where the device has streams."""
+        """Get ready for the first step, on a new stream where the device has streams."""
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._queued: deque[Any] = deque()  # an event for the end of each queued step
-        with self.on_stream():
-            self.trainer = self.start()
-        self._steps = fit_stepwise(
+        self._steps = self._train()
+
+    def _train(self) -> Generator[None, None, None]:
+        """The whole training, with a pause after each step."""
+        self.trainer = self.start()
+        yield from fit_stepwise(
             self.trainer, self.test, checkpoint=self.checkpoint, on_step=self.on_step
         )
+        self.on_end(self.trainer, self.at_once)
 
     def on_stream(self) -> AbstractContextManager[Any]:
         """Inside, work is queued on the network's stream."""
@@ -74,17 +80,20 @@ class Lane:
         while self._queued and self._queued[0].query():
             self._queued.popleft()
         # After the last step of an epoch the host reads the losses, which waits for the device.
-        return len(self._queued) < (1 if self.trainer.epoch_is_over else STEPS_AHEAD)
+        is_over = self.trainer is not None and self.trainer.epoch_is_over
+        return len(self._queued) < (1 if is_over else STEPS_AHEAD)
 
     def advance(self) -> bool:
         """Queue the next step and return True, or end the training and return False."""
         try:
-            return self._advance()
+            if self._advance():
+                return True
         except Exception as error:
             if self.on_mistake is None or not is_mistake(error):
                 raise
             self.on_mistake(error)
-            return False
+        self.trainer = None
+        return False
 
     def _advance(self) -> bool:
         with self.on_stream():
@@ -94,7 +103,6 @@ class Lane:
                     event.record(self._stream)
                     self._queued.append(event)
                 return True
-            self.on_end(self.trainer, self.at_once)
         return False
 
     def close(self) -> None:
@@ -178,7 +186,7 @@ def _stagger(lanes: list[Lane], memory: Memory, at_once: int) -> None:
     memory.measure_last()
     for lane in lanes:
         lane.at_once = max(lane.at_once, len(lanes))
-    while last in lanes and last.trainer.steps_in_epoch < last.trainer.steps_per_epoch // at_once:
+    while (begun := last.trainer) and begun.steps_in_epoch < begun.steps_per_epoch // at_once:
         _queue_steps(lanes)
 
 

@@ -1,9 +1,10 @@
 """One network in training: its state, its steps, its curves.
 
 Teachers, baselines and students are all trained by a `Trainer`, which gets a network, a source of epochs
-and a loss. Its whole state is (network, momentum, epoch, curves). The order of the images, their views and
-the learning rate follow from the seed and the epoch, so an interrupted training ends with the same weights
-as one that was not interrupted.
+and a loss. Its whole state is (network, momentum, epoch, curves). The order of the images, their views, the
+learning rate, and what a network or a loss draws from torch's generators (dropout, say) follow from the seed,
+the epoch and the step: an interrupted training ends with the same weights as one that was not interrupted,
+and so does one beside others.
 
 A step reads and writes memory that stays in place (`steps`, `pipeline.views.batches`) and never waits for
 the device. On a GPU it is replayed as a CUDA graph (`graphs`).
@@ -30,7 +31,15 @@ from pipeline.training.non_finite import NonFiniteLossError
 from pipeline.training.norms import settle, with_statistics
 from pipeline.training.params import TrainingParams
 from pipeline.training.ranks import ALONE, Ranks
-from pipeline.training.steps import NormCounters, StepTables, batch_sizes, momentum_buffers, sgd
+from pipeline.training.steps import (
+    NormCounters,
+    StepTables,
+    batch_sizes,
+    momentum_buffers,
+    seed_draws,
+    sgd,
+    step_seeds,
+)
 from pipeline.views.batches import (
     Batch,
     EpochData,
@@ -111,7 +120,8 @@ class Trainer:
         batches: the image bank and labels that batches come from.
         source: epoch number -> that epoch's plan and teacher outputs; called in a thread, one epoch ahead.
         loss: see `LossFunction`; computed in float32.
-        seed: of the order of the images (whoever built the network has initialised it).
+        seed: of the order of the images and of what steps draw (whoever built the network has initialised
+            it).
         graph: replay steps as CUDA graphs on a GPU; if False, or where steps cannot be recorded, run
             one operation at a time.
         warn: receives the reason why steps cannot be recorded.
@@ -178,6 +188,7 @@ class Trainer:
         self._epoch_start = Snapshot(self.step_state())
         self.images_in_epoch = self.steps_in_epoch = 0
         for step, size in enumerate(self.sizes):
+            self.seed_step(step)
             self.player.run(size)
             self.images_in_epoch += size
             self.steps_in_epoch += 1
@@ -190,6 +201,11 @@ class Trainer:
         rates = [self.params.learning_rate * schedule.multiplier(p, epochs) for p in progress]
         self.tables.start(epoch_order(self.seed, self.epoch, self.batches.count), rates, progress)
         self.learning_rate = rates[len(self.sizes) - 1]
+        self._step_seeds = step_seeds(self.seed, self.epoch, steps)
+
+    def seed_step(self, step: int) -> None:
+        """Seed what a step of the current epoch, from 0, draws from torch's generators."""
+        seed_draws(self._step_seeds[step], self.device)
 
     def _step(self, size: int) -> None:
         rows, progress = self.tables.begin_step(size)
@@ -206,7 +222,11 @@ class Trainer:
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and features of a batch in train mode, f4; on several ranks of the parts of all."""
-        with _autocast(self.device, self.params.precision), self._counters.paused():
+        with (
+            _autocast(self.device, self.params.precision),
+            self._counters.paused(),
+            self.ranks.drawing_apart(self.device),
+        ):
             logits, features = self.network.forward_features(batch.images)
         size = len(batch.targets)
         return self.ranks.whole(logits.float(), size), self.ranks.whole(features.float(), size)

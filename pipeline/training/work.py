@@ -1,14 +1,14 @@
 """Jobs in their work folders: what is missing is trained, what is there is published."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from pipeline.compute import open_work, work_device
 from pipeline.core.dataset import ImageData
-from pipeline.core.errors import DecantError
+from pipeline.core.errors import DecantError, is_mistake
 from pipeline.core.files import WorkFolder
 from pipeline.core.machine import Machine
 from pipeline.core.notes import WorkNote
@@ -37,6 +37,7 @@ def train_and_publish(
         jobs: folder to publish -> job.
         graph: see `Trainer`.
     """
+    failures: list[str] = []
     device = pick_own_device(machine)
     with joined(device) as ranks, ExitStack() as stack:
         display = heard(display, ranks)
@@ -49,12 +50,13 @@ def train_and_publish(
             if not ranks.is_first:
                 return
             job = jobs[out]
-            display.tell(publish(job, works[out], data, out))
-            if reused := job.replicates - len(missing[out]):
-                display.tell(
-                    f"{job.kind} {job.name}: {reused} of {job.replicates} were trained before (kept in "
-                    f"{works[out].path}); to train them again, run `decant clean` first"
-                )
+            with mistakes_as(f"{job.kind} {job.name}", failures):
+                display.tell(publish(job, works[out], data, out))
+                if reused := job.replicates - len(missing[out]):
+                    display.tell(
+                        f"{job.kind} {job.name}: {reused} of {job.replicates} were trained before (kept in "
+                        f"{works[out].path}); to train them again, run `decant clean` first"
+                    )
 
         def trained(replicate: Replicate) -> None:
             for out, folders in left.items():
@@ -64,7 +66,7 @@ def train_and_publish(
                         finish(out)
 
         replicates = {folder: r for found in missing.values() for folder, r in found.items()}
-        failures = run_replicates(
+        failures += run_replicates(
             list(replicates.values()),
             data,
             device,
@@ -81,14 +83,32 @@ def train_and_publish(
         raise DecantError("\n".join(failures))
 
 
-def publish_finished(jobs: Mapping[Path, Job], data: ImageData, machine: Machine) -> list[Path]:
-    """Publish the folders of the jobs that lack no replicate, and train none; returns those folders."""
+def publish_finished(
+    jobs: Mapping[Path, Job], data: ImageData, machine: Machine
+) -> tuple[list[Path], list[str]]:
+    """Publish the jobs that lack no replicate, and train none; returns their folders, and what went wrong."""
+    published: list[Path] = []
+    failures: list[str] = []
     with ExitStack() as stack:
         works = open_works(jobs, data, work_device(machine), stack)
-        finished = [out for out, job in jobs.items() if not missing_replicates(job, works[out])]
-        for out in finished:
-            publish(jobs[out], works[out], data, out)
-    return finished
+        for out, job in jobs.items():
+            if missing_replicates(job, works[out]):
+                continue
+            with mistakes_as(f"{job.kind} {job.name}", failures):
+                publish(job, works[out], data, out)
+                published.append(out)
+    return published, failures
+
+
+@contextmanager
+def mistakes_as(label: str, failures: list[str]) -> Iterator[None]:
+    """Inside, a mistake of the user's ends the block alone and joins the failures, after a label."""
+    try:
+        yield
+    except Exception as error:
+        if not is_mistake(error):
+            raise
+        failures.append(f"{label}: {error}")
 
 
 def open_works(

@@ -31,7 +31,7 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits f4 [N, C] and features f4 [N, D] of `count` images, in order, in eval mode.
 
-    Computed in the network's own precision: float32, or that of `pipeline.dump.inference.ready`. Waits for
+    Computed in the network's own precision: float32, or that of `pipeline.dump.ready.ready`. Waits for
     a GPU once, at the end.
 
     Args:

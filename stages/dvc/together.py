@@ -20,8 +20,8 @@ import torch
 from pipeline.compute import open_work, work_device
 from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
-from pipeline.core.errors import DecantError, is_mistake
-from pipeline.core.files import PREPARED, STORES, TEACHERS, WORK, WorkFolder
+from pipeline.core.errors import DecantError
+from pipeline.core.files import PREPARED, STORES, TEACHERS, WORK, WorkFolder, durable_write
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
 from pipeline.core.progress import Report
@@ -32,13 +32,13 @@ from pipeline.hard_labels.jobs import hard_label_job
 from pipeline.planning.cost import Costs, ImageCounts, StageCost
 from pipeline.training.jobs import Job
 from pipeline.training.processes import run_in_processes
-from pipeline.training.work import publish_finished, train_and_publish
+from pipeline.training.work import mistakes_as, publish_finished, train_and_publish
 from pipeline.views.params import CLEAN, GROUPS, GroupName
 from stages.dvc.lock import digest_of
 from stages.dvc.repo import commit
-from stages.shared.options import guarded, load_params, printable, tell
+from stages.shared.options import console, guarded, load_params
 from stages.shared.progress import ProgressDisplay
-from stages.shared.tables import bytes_text
+from stages.shared.tables import bytes_text, shown
 
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
@@ -53,6 +53,7 @@ def train(stages: Sequence[str], later: Sequence[str]) -> None:
     """
     content = load_params(PARAMS)
     data = load_dataset(PREPARED, content)
+    torch.set_num_threads(1)  # as in `train_on_hard_labels`
     jobs, failures = jobs_of(stages, content, data)
     costs = costs_of(content, data)
     machine = load_machine(content)
@@ -75,7 +76,7 @@ def jobs_of(
     """The jobs of stages, by the folder that each publishes, and what is wrong with those that have none."""
     students = student_jobs(content, data, STORES)
     jobs: dict[Path, Job] = {}
-    failures = []
+    failures: list[str] = []
     for stage in stages:
         kind, _, name = stage.removeprefix("train_").partition("@")
         make: Callable[[], Job]
@@ -83,13 +84,10 @@ def jobs_of(
             make = partial(students, name)
         else:
             make = partial(hard_label_job, kind, name, content, data)
-        try:
+        with mistakes_as(f"{kind} {name}", failures):
             jobs[folder_of(stage)] = make()
-        except Exception as error:
-            if not is_mistake(error):
-                raise
-            failures.append(f"{kind} {name}: {error}")
-            tell(printable(failures[-1]))
+    for failure in failures:
+        console.print(shown(failure))
     return jobs, failures
 
 
@@ -177,16 +175,25 @@ def parts_of(
 def record(stages: Sequence[str]) -> None:
     """Publish what is finished of stages, and write it into dvc.lock as `dvc repro` would.
 
-    Raises DecantError, and leaves dvc.lock as it was, where a source was edited meanwhile.
+    Raises DecantError, and leaves dvc.lock as it was, where a source was edited meanwhile; when all else is
+    recorded, where a stage could not be published.
     """
     before = dict(sources())
     content = load_params(PARAMS)
     data = load_dataset(PREPARED, content)
     jobs, _ = jobs_of(stages, content, data)
-    finished = publish_finished(jobs, data, load_machine(content))
-    names = [stage for stage in stages if folder_of(stage) in finished]
-    if not names:
-        return
+    published, failures = publish_finished(jobs, data, load_machine(content))
+    if names := [stage for stage in stages if folder_of(stage) in published]:
+        commit_unchanged(names, before)
+    if failures:
+        raise DecantError("\n".join(failures))
+
+
+def commit_unchanged(names: Sequence[str], before: Mapping[Path, str | None]) -> None:
+    """Write stages into dvc.lock if the sources are still those from before.
+
+    Raises DecantError, and leaves dvc.lock as it was, where they are not.
+    """
     lock = LOCK.read_bytes() if LOCK.exists() else None
     digest_of.cache_clear()
     if dict(sources()) == before:
@@ -194,9 +201,10 @@ def record(stages: Sequence[str]) -> None:
         digest_of.cache_clear()
         if dict(sources()) == before:
             return
-        LOCK.unlink(missing_ok=True)
-        if lock is not None:
-            LOCK.write_bytes(lock)
+        if lock is None:
+            LOCK.unlink(missing_ok=True)
+        else:
+            durable_write(LOCK, lock)
     raise DecantError("code or parameters were edited while results were recorded: run this again")
 
 

@@ -19,8 +19,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: later, the same command may succeed
 # Text as it is: paths and errors may hold [brackets] and :colons:.
 console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-tell = console.print
-printable = shown
 
 
 def load_params(path: Path) -> dict[str, Any]:

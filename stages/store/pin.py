@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.core.files import STORES, VERSIONS
-from stages.shared.options import load_params, stage_options, tell
+from stages.shared.options import console, load_params, stage_options
 from stages.shared.tables import bytes_text
 from stages.store.extend import readers
 
@@ -28,14 +28,18 @@ def pin(name: str, url: str, params_path: Path) -> None:
     folder = STORES / f"{name}.zarr"
     for group, manifest in pinned.manifests.items():
         views = f"{manifest.views} views, " if manifest.views else ""
-        tell(f"{folder}/{group}: {views}{bytes_text(manifest.total_bytes)} at {pinned.address}")
-    tell(f"{params_path}: remote_stores.{name}: {pinned.address}")
+        console.print(
+            f"{folder}/{group}: {views}{bytes_text(manifest.total_bytes)} at {pinned.address}"
+        )
+    console.print(f"{params_path}: remote_stores.{name}: {pinned.address}")
     students = readers(load_params(params_path), name, list(pinned.manifests))
     if pinned.changed and students:
-        tell(f"Students that the next `decant repro` trains from it: {', '.join(students)}")
+        console.print(
+            f"Students that the next `decant repro` trains from it: {', '.join(students)}"
+        )
     if not pinned.changed:
-        tell("It is the store that was pinned before")
-    tell(
+        console.print("It is the store that was pinned before")
+    console.print(
         f"For your teammates: git add --force {folder} && git add {VERSIONS / folder.name} {params_path}"
     )
 

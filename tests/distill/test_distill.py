@@ -9,11 +9,13 @@ import pytest
 import torch
 from store_samples import FEATURES, IMAGES, TEACHER, outputs, plan, recipe, write_group
 
+from pipeline.core.errors import DecantError
 from pipeline.core.params import ParamsError, section
 from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
 from pipeline.distill.examples import EXAMPLES, first_seen
 from pipeline.distill.method import DistillationLoss
 from pipeline.distill.params import Method, StudentParams, groups_of
+from pipeline.distill.students import student_job
 from pipeline.losses.hinton import kd
 from pipeline.losses.relations import rkd
 from pipeline.results.record import ViewFacts
@@ -135,6 +137,28 @@ def test_more_views_than_the_store_has(store):
 
 def plain_only(store):
     return open_store(store.folder, groups=["plain"])
+
+
+def test_what_a_store_lacks_is_told_before_any_work(store):
+    entry = {"store": "a.zarr/plain", "network": "resnet8", "method": "m", "share": 0, "seed": 1}
+    recipe = {
+        "epochs": 1,
+        "batch_size": 8,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0,
+    }
+    content = {
+        "training": {**recipe, "schedule": {"name": "cosine"}},
+        "methods": {"m": {"loss": "kd_soft_only", "temperature": 4.0}},
+        "students": {
+            name: {**entry, "replicates": 1, "views": views} for name, views in (("a", 5), ("b", 6))
+        },
+    }
+    groups = plain_only(store)
+    assert student_job("a", content, groups, lambda: first_seen(store, [])).epochs.views == 5
+    with pytest.raises(DecantError, match="views: 6 are asked for"):
+        student_job("b", content, groups, lambda: first_seen(store, []))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])

@@ -18,6 +18,7 @@ from training_samples import (
     kd_loss,
     state,
     taught,
+    with_dropout,
 )
 
 from pipeline.losses.registry import bind
@@ -169,6 +170,20 @@ def test_what_cannot_be_recorded_is_run_as_it_is_and_told_once(setup):
         "_local_scalar_dense.default"
     ]
     assert not refused.player.records
+
+
+def test_steps_that_draw_are_not_recorded(few_digits, tiny_network):
+    """Their recordings would share a generator, or repeat what the host drew."""
+    setup, told = Setup(few_digits, with_dropout(tiny_network), by_index=True), []
+    eager = setup.trainer(count=200)
+    curves = fit(eager, setup.test)
+    refused = recording_trainer(setup, warn=told.append, count=200)
+    assert fit(refused, setup.test) == curves
+    assert_equal_states(eager, refused)
+    assert told == [
+        "steps are run one operation at a time, not as a CUDA graph: the network or the loss draws "
+        "random numbers"
+    ]
 
 
 def test_the_reason_is_logged_where_nobody_asks_for_it(setup, caplog):

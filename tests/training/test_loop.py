@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training_samples import PARAMS, Setup, assert_equal_states, kd_loss, state, taught
+from training_samples import (
+    PARAMS,
+    Setup,
+    assert_equal_states,
+    kd_loss,
+    state,
+    taught,
+    with_dropout,
+)
 
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
@@ -17,6 +25,7 @@ from pipeline.results.tensors import read_tensors
 from pipeline.training.loop import fit, fit_stepwise
 from pipeline.training.non_finite import FILE, NonFiniteLossError
 from pipeline.training.params import Schedule
+from pipeline.training.steps import step_seeds
 from pipeline.views.batches import EpochData, clean_epoch
 from pipeline.views.params import Augmentation
 from pipeline.views.plans import epoch_order
@@ -250,6 +259,65 @@ def test_a_stopped_run_ends_with_the_same_weights(setup, tmp_path, stops):
     assert_equal_states(whole, resumed)
     assert again == curves
     assert steps == [epoch for epoch in range(stops[-1] // 4, 3) for _ in range(4)]
+
+
+def noisy_loss(logits, features, batch, epoch):
+    return hard_label_loss(logits + 0.1 * torch.randn_like(logits), features, batch, epoch)
+
+
+def test_what_is_drawn_follows_from_the_step(few_digits, tiny_network, tmp_path):
+    """A network and a loss that draw: stopped and resumed, whatever else has drawn meanwhile."""
+    setup = Setup(few_digits, with_dropout(tiny_network))
+    whole, checkpoint = setup.trainer(count=200, loss=noisy_loss), tmp_path / "state"
+    curves = fit(whole, setup.test)
+    torch.rand(3)
+    with pytest.raises(StoppedError):
+        fit(
+            setup.trainer(count=200, loss=noisy_loss),
+            setup.test,
+            checkpoint=checkpoint,
+            on_step=stop_in_epoch(1),
+        )
+    torch.rand(5)
+    resumed = setup.trainer(count=200, loss=noisy_loss)
+    assert fit(resumed, setup.test, checkpoint=checkpoint) == curves
+    assert_equal_states(whole, resumed)
+    assert (
+        len(set(step_seeds(11, 0, 4)) | set(step_seeds(11, 1, 4)) | set(step_seeds(12, 0, 4))) == 12
+    )
+
+
+def test_a_step_that_went_wrong_is_found_again_with_what_it_drew(
+    few_digits, tiny_network, tmp_path
+):
+    setup = Setup(few_digits, with_dropout(tiny_network))
+    seen = []
+
+    def loss(logits, features, batch, epoch):
+        seen.append(logits.detach().clone())
+        return diverging(math.nan, 1.5)(logits, features, batch, epoch)
+
+    with pytest.raises(NonFiniteLossError, match=r"epoch 2, step 3 of 4; "):
+        fit(setup.trainer(count=200, loss=loss), setup.test, checkpoint=tmp_path / "state")
+    tensors, _ = read_tensors(tmp_path / FILE)
+    assert torch.equal(tensors["student.logits"], seen[4 + 2])
+
+
+def test_tied_weights_reach_a_checkpoint(few_digits, tiny_network, tmp_path):
+    def build(classes, seed):
+        network = tiny_network(classes, seed)
+        network.bn2.bias = network.bn2.weight
+        return network
+
+    setup, checkpoint = Setup(few_digits, build), tmp_path / "state"
+    whole = setup.trainer(count=128)
+    fit(whole, setup.test)
+    with pytest.raises(StoppedError):
+        fit(setup.trainer(count=128), setup.test, checkpoint=checkpoint, on_step=stop_in_epoch(1))
+    resumed = setup.trainer(count=128)
+    fit(resumed, setup.test, checkpoint=checkpoint)
+    assert resumed.network.bn2.bias is resumed.network.bn2.weight
+    assert_equal_states(whole, resumed)
 
 
 def test_the_time_of_a_resumed_run_is_that_of_all_its_epochs(setup, tmp_path):

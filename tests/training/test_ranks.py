@@ -8,6 +8,7 @@ import torch
 from ranks_run import COUNT, TRAININGS, train
 from torch import nn
 from torchrun_samples import ended, torchrun
+from training_samples import CPU
 from workspaces import ROOT
 
 from pipeline.core.machine import Machine
@@ -16,7 +17,7 @@ from pipeline.results.tensors import read_tensors
 from pipeline.training.launch import PATIENCE_SECONDS, first_speaks, is_first, launched
 from pipeline.training.norms import SynchronisedNorm, with_statistics
 from pipeline.training.ranks import LEAST_IMAGES, Ranks, RanksError, pick_own_device
-from pipeline.training.steps import batch_sizes
+from pipeline.training.steps import batch_sizes, seed_draws
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
@@ -108,6 +109,19 @@ def test_a_rank_with_other_facts_is_told(trained):
     assert told[0] == ""
     for rank in range(1, count):
         assert told[rank].startswith(f"process {rank} has other code, parameters, data")
+
+
+def test_networks_of_ranks_draw_apart_and_losses_alike():
+    drawn = []
+    for number in range(2):
+        seed_draws(7, CPU)
+        with Ranks(number, 2).drawing_apart(CPU):
+            own = torch.rand(3).tolist()
+        drawn.append((own, torch.rand(3).tolist()))
+    (first, common), (second, other) = drawn
+    assert common == other
+    assert first not in (second, common)
+    assert second != common
 
 
 def test_waiting_for_a_rank_ends_in_words(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from training_samples import AUGMENTATION, PARAMS
 
 from pipeline.core.dataset import ImageData, Split, fingerprint
+from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine
 from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.models.weights import load_weights
 from pipeline.training.jobs import Job, Replicate
-from pipeline.training.processes import WorkerError
+from pipeline.training.processes import WorkerError, in_words
 from pipeline.training.replicates import run_replicates, training_function
 from pipeline.training.together import MOST_AT_ONCE
 
@@ -171,6 +174,46 @@ def test_errors_in_processes_are_told(job, few_digits, tmp_path):
     two = Machine(data_root="", workers=2)
     with pytest.raises(WorkerError, match="StoppedError"):
         train(stopping(job, 1, 0), few_digits, tmp_path / "a", machine=two)
+
+
+class OwnLoss:
+    """With a mistake in its code that raises a ValueError."""
+
+    def __call__(self, logits, features, batch, epoch):
+        first, second = logits[:1]
+        return first + second
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mistake_of_own_code_says_where(job, few_digits, tmp_path, workers):
+    """It may be one of the code, not of the parameters."""
+    pending = replicates_of(replace(job, loss=OwnLoss()), tmp_path)
+    machine = Machine(data_root="", workers=workers)
+    failures = run_replicates(pending, few_digits, CPU, machine, Told())
+    line = OwnLoss.__call__.__code__.co_firstlineno + 1
+    expected = "not enough values to unpack (expected 2, got 1)"
+    assert failures == [f"student s #{n}: {expected} ({__file__}:{line})" for n in range(3)]
+
+
+def test_a_mistake_that_torch_finds_is_where_it_was_called():
+    with pytest.raises(ValueError, match="batch_size") as caught:
+        cross_entropy(torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64))
+    assert re.search(r"batch_size \(2\).*test_replicates\.py:\d+\)$", in_words(caught.value))
+    assert in_words(WorkerError("words")) == "words"
+
+
+def test_a_mistake_before_the_first_step_leaves_the_others_alone(job, few_digits, tmp_path):
+    class Lacking:
+        def of(self, replicate):
+            if replicate == 1:
+                raise DecantError("views: 50 are asked for")
+            return job.epochs.of(replicate)
+
+    pending = replicates_of(replace(job, epochs=Lacking()), tmp_path)
+    machine = Machine(data_root="", workers=2)
+    failures = run_replicates(pending, few_digits, CPU, machine, Told())
+    assert failures == ["student s #1: views: 50 are asked for"]
+    assert len(records(tmp_path)) == 2
 
 
 def test_why_steps_are_not_recorded_is_told_once(job, few_digits, tmp_path, monkeypatch):

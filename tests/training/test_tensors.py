@@ -1,8 +1,11 @@
 """Tensor files: what goes in comes out, and a failed write leaves the old file."""
 
+import os
+
 import pytest
 import torch
 
+from pipeline.core.files import StorageError
 from pipeline.results.tensors import read_tensors, save_tensors
 
 TENSORS = {
@@ -38,12 +41,26 @@ def test_memory_format_and_order_leave_the_bytes_as_they_are(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path):
+def test_tensors_that_share_memory_are_stored_twice(tmp_path):
+    whole = torch.arange(6.0)
+    tied = {"whole": whole, "again": whole, "part": whole[2:4]}
+    save_tensors(tied, tmp_path / "a", {})
+    tensors, _ = read_tensors(tmp_path / "a")
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in tied.items())
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a"
     save_tensors(TENSORS, path, {"epoch": "1"})
     before = path.read_bytes()
-    with pytest.raises(RuntimeError):
-        save_tensors({"shared": TENSORS["weight"], "alias": TENSORS["weight"]}, path, {})
+
+    def full(descriptor):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError):
+            save_tensors({}, path, {"epoch": "2"})
     assert path.read_bytes() == before
     save_tensors({}, path, {"epoch": "2"})
     assert read_tensors(path) == ({}, {"epoch": "2"})

@@ -1,6 +1,8 @@
 """Several trainings at a time: each is what it is alone, wherever it stops, and memory decides how many."""
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from training_samples import (
     assert_equal_states,
     kd_loss,
     taught,
+    with_dropout,
 )
 
 from pipeline.training.loop import fit
@@ -86,6 +89,53 @@ def test_together_each_is_what_it_is_alone(setup):
         assert trainer.curves == alone.curves
     first, second = three.ended[1][0], three.ended[2][0]
     assert not torch.equal(first.network.fc.weight, second.network.fc.weight)
+
+
+def test_what_one_draws_is_what_it_draws_alone(few_digits, tiny_network):
+    setup = Setup(few_digits, with_dropout(tiny_network))
+    two = Replicates(setup, (1, 2))
+    fit_together(two.lanes, CPU)
+    for seed, (trainer, _) in two.ended.items():
+        assert_equal_states(trainer, two.alone(seed))
+
+
+def test_a_mistake_ends_one_alone_before_its_first_step_too(setup):
+    three, mistakes = Replicates(setup, (1, 2, 3), stop_at={3: 1}), []
+
+    def start():
+        raise ValueError("views: 50 are asked for")
+
+    three.lanes[1].start = start
+    for lane in three.lanes:
+        lane.on_mistake = mistakes.append
+    fit_together(three.lanes, CPU)
+    assert list(map(str, mistakes)) == ["views: 50 are asked for", "3"]
+    assert list(three.ended) == [1]
+    assert_equal_states(three.ended[1][0], three.alone(1))
+
+
+def test_trainers_are_freed_as_they_end(setup):
+    """Also while others go on, and where a mistake ended them."""
+    three, trainers, left = Replicates(setup, (1, 2, 3), stop_at={2: 1}), [], []
+
+    def noted(start):
+        def started():
+            trainer = start()
+            trainers.append(weakref.ref(trainer))
+            return trainer
+
+        return started
+
+    def on_end(trainer, at_once):
+        gc.collect()
+        left.append([seed for seed, at in enumerate(trainers, 1) if at() is not None])
+
+    for lane in three.lanes:
+        lane.start, lane.on_end, lane.on_mistake = noted(lane.start), on_end, lambda error: None
+    fit_together(three.lanes, CPU, at_once=1)
+    assert left == [[1], [3]]
+    gc.collect()
+    assert [trainer() for trainer in trainers] == [None] * 3
 
 
 def test_they_take_turns_but_end_their_epochs_at_different_times(setup):
