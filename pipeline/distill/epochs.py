@@ -17,7 +17,7 @@ from pipeline.results.record import SeenFacts, TeacherFacts, ViewFacts
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData
 from pipeline.views.params import MIXED, Augmentation, Group
-from pipeline.views.plans import EpochPlan, epoch_view, image_views, mixed_rows, plan_of
+from pipeline.views.plans import EpochPlan, View, epoch_view, image_views, mixed_rows, plan_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,8 @@ class StoredEpochs:
         features = self._empty_features()
         for name, group in self.groups.items():
             rows = mixed if name == MIXED else ~mixed
-            for v, chosen in self._views(name, epoch, rows):
-                plan.fill(group.plan(v), chosen)
+            for v, view, chosen in self._views(name, epoch, rows):
+                plan.fill(view, chosen)
                 logits[chosen] = group.logits(v)[chosen]
                 if features is not None:
                     features[chosen] = group.features(v)[chosen]
@@ -138,16 +138,18 @@ class StoredEpochs:
 
     def _views(
         self, name: Group, epoch: int, rows: NDArray[np.bool_]
-    ) -> Iterable[tuple[int, NDArray[np.bool_]]]:
-        """The views to read for some rows, each with the rows that are taken from it."""
+    ) -> Iterable[tuple[int, View, NDArray[np.bool_]]]:
+        """The views to read for some rows, with their plans and the rows that are taken from each."""
+        group, views = self.groups[name], self.views[name]
         if self.sampling == "epoch":
-            yield epoch_view(self.views[name], epoch, self.replicate), rows
+            v = epoch_view(views, epoch, self.replicate)
+            yield v, group.plan(v), rows
             return
-        view_of = image_views(self.views[name], epoch, self.seed, name, self.count)
-        for v in range(self.views[name]):
+        view_of = image_views(views, epoch, self.seed, name, self.count)
+        for v, view in enumerate(group.plans(range(views))):
             chosen = rows & (view_of == v)
             if chosen.any():
-                yield v, chosen
+                yield v, view, chosen
 
 
 def views_read(group: ViewGroup, views: int | None) -> int:

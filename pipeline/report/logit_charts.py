@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from pipeline.evaluation.calibration import ECE_BINS, own_scale
@@ -13,6 +12,7 @@ from pipeline.evaluation.runs import Run
 from pipeline.report.charts import page_names
 from pipeline.report.render import ROWS, Chart, by_order, in_order, specify
 from pipeline.report.theme import FAINT, GREY, NO_MIXUP
+from pipeline.results.metrics import confidences
 
 PANELS_PER_CHART = 20
 COLUMNS = 5
@@ -28,10 +28,8 @@ def reliability_frame(runs: Sequence[Run], labels: NDArray[np.int32]) -> pd.Data
     """
     rows = []
     for run in (run for run in runs if run.kept is None):
-        logits = torch.from_numpy(own_scale(run.loss, run.test_logits(0))).double()
-        confidence, predicted = (part.numpy() for part in logits.softmax(dim=1).max(dim=1))
-        members = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-        right = predicted == labels
+        logits = own_scale(run.loss, run.test_logits(0))
+        confidence, right, members = confidences(logits, labels, ECE_BINS)
         rows += [
             (
                 run.name if run.section == "students" else f"{run.section}/{run.name}",

@@ -65,13 +65,19 @@ def ece(logits: NDArray[Any], labels: Integers, bins: int = 15, temperature: flo
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
-    scores, labels = _checked(logits, labels)
-    probabilities = np.exp(_log_softmax(scores / temperature))
-    confidence = probabilities.max(axis=1)
-    correct = scores.argmax(axis=1) == labels
-    members = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    confidence, correct, members = confidences(logits, labels, bins, temperature)
     gaps = np.bincount(members, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def confidences(
+    logits: NDArray[Any], labels: Integers, bins: int = 15, temperature: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """What `ece` sums: of each image its confidence, whether it is right, and its bin; [N] each."""
+    scores, labels = _checked(logits, labels)
+    confidence = np.exp(_log_softmax(scores / temperature)).max(axis=1)
+    members = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return confidence, scores.argmax(axis=1) == labels, members
 
 
 def agreement(logits: NDArray[Any], other_logits: NDArray[Any]) -> float:

@@ -4,7 +4,7 @@ No number of a store reaches a caller unless its group's manifest is intact, its
 have the manifest's hashes, and the view's own CRC is right and the one that the manifest lists.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from math import ceil
 from pathlib import Path
@@ -109,9 +109,17 @@ class ViewGroup(_GroupReader):
 
     def plan(self, v: int) -> View:
         """The plan of view `v`. Raises PlanError where no view can have such values."""
-        self._check_number(v)
-        block, place = divmod(v, PLAN_VIEWS_PER_CHUNK)
-        return self._view(self._read_plans((block,)), place, v)
+        return next(self.plans([v]))
+
+    def plans(self, numbers: Iterable[int]) -> Iterator[View]:
+        """The plans of some views, in turn; of neighbours, which share files, these are read once."""
+        block, arrays = -1, dict[str, NDArray[Any]]()
+        for v in numbers:
+            self._check_number(v)
+            wanted, place = divmod(v, PLAN_VIEWS_PER_CHUNK)
+            if wanted != block:
+                block, arrays = wanted, self._read_plans((wanted,))
+            yield self._view(arrays, place, v)
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
         """The plans of all views: the group's PLAN_ARRAYS, each [V, N, ...]. Raises PlanError."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.store.format.check import present_groups
 from pipeline.store.format.layout import GROUPS, SPLITS
@@ -15,6 +16,7 @@ from pipeline.tools.pin import pin_of
 from pipeline.views.params import CLEAN
 
 Facts = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
 
 
 def compare_stores(first: Path, second: Path, *, views: int | None = None) -> Facts:
@@ -54,7 +56,7 @@ def _compare_group(name: str, first: Store, second: Store, views: int | None) ->
         return {"in": "both", "facts": facts, "logits": _clean_difference(*clean)}
     groups = first.group(name), second.group(name)
     both = min(group.views for group in groups)
-    alike = [v for v in range(both) if _same_plan(*groups, v)] if _same_images(*groups) else []
+    alike = _same_plans(*groups, both) if _same_images(*groups) else []
     chosen = _spread(alike, views)
     return {
         "in": "both",
@@ -113,14 +115,18 @@ def _same_images(first: ViewGroup | CleanGroup, second: ViewGroup | CleanGroup) 
     return facts[0] == facts[1]  # sizes too: a manifest may lie
 
 
-def _same_plan(first: ViewGroup, second: ViewGroup, v: int) -> bool:
-    plans = first.plan(v).arrays(), second.plan(v).arrays()
-    pads = [group.manifest.header.recipe for group in (first, second)]
-    assert pads[0] is not None
-    assert pads[1] is not None
-    return pads[0].pad == pads[1].pad and all(
-        np.array_equal(array, plans[1][name]) for name, array in plans[0].items()
-    )
+def _same_plans(first: ViewGroup, second: ViewGroup, views: int) -> list[int]:
+    recipes = [group.manifest.header.recipe for group in (first, second)]
+    assert recipes[0] is not None
+    assert recipes[1] is not None
+    if recipes[0].pad != recipes[1].pad:
+        return []
+    pairs = zip(first.plans(range(views)), second.plans(range(views)), strict=True)
+    return [v for v, pair in enumerate(pairs) if _same(*(view.arrays() for view in pair))]
+
+
+def _same(first: Arrays, second: Arrays) -> bool:
+    return all(np.array_equal(array, second[name]) for name, array in first.items())
 
 
 def _clean_difference(first: CleanGroup, second: CleanGroup) -> Facts | None:

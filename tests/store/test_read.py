@@ -420,6 +420,20 @@ def test_plans_come_back_as_they_were_drawn(tmp_path: Path) -> None:
             assert stacked[name].dtype == array.dtype
 
 
+def test_files_of_plans_are_read_once_for_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = open_store(make_store(tmp_path, views=18), groups=["mixed"]).group("mixed")
+    read, blocks = group._read_plans, []
+    monkeypatch.setattr(group, "_read_plans", lambda lead: blocks.append(lead) or read(lead))
+    for v, view in enumerate(group.plans(range(18))):
+        for name, array in plan("mixed", 18)[v].arrays().items():
+            assert np.array_equal(view.arrays()[name], array)
+    assert blocks == [(0,), (1,)]
+    with pytest.raises(IndexError):
+        list(group.plans([0, 18]))
+
+
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, -np.nan])
 def test_all_finite_sees_every_bad_number_anywhere(bad: float) -> None:
     assert all_finite(np.zeros(0, "<f2"))
