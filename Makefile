@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY := $(VENV)/.ready-$(notdir $(PYTHON))
 LOWEST := .venv-lowest
 # dvc runs `python -m stages...`: the environment's python goes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -48,7 +48,7 @@ docs: $(READY)
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 

@@ -4,7 +4,6 @@ A teacher is trained on part of the real CIFAR-100 and dumped twice, then pairs 
 trained, one from each store. What the seed alone changes is the scale on which to read the difference.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,7 +143,8 @@ def report(pairs: Sequence[Sequence[NDArray[np.float32]]], labels: NDArray[np.in
 @click.option("--training", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 def main(images: int, epochs: int, views: int, seeds: int, training: Precision) -> None:
     """Train a teacher and pairs of students; print what bfloat16 costs at either end."""
-    if not os.environ.get("DECANT_DATA"):
+    data = find_images(images)
+    if data.name == "random":
         raise click.UsageError(
             "set DECANT_DATA to a folder with CIFAR-100: random images teach none"
         )
@@ -152,7 +152,7 @@ def main(images: int, epochs: int, views: int, seeds: int, training: Precision) 
     set_up(device, threads=1)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="decant-benchmarks-") as folder:
-        school = School(find_images(images), device, epochs, views, training)
+        school = School(data, device, epochs, views, training)
         teacher = school.teacher()
         accuracy = top1_accuracy(school.answers(teacher), school.data.test.labels)
         console.print(f"teacher {TEACHER}: {accuracy:.2%} on {images} images, {epochs} epochs")

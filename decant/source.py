@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pipeline.distill.epochs import store_augmentation
 from pipeline.distill.examples import seen, spread
 from pipeline.distill.params import groups_of
 from pipeline.report.strip import Strip, make_strip
-from pipeline.store.format.manifest import Manifest, describe_dataset
+from pipeline.store.format.manifest import DatasetInfo, Manifest, describe_dataset
+from pipeline.store.read import Store as OpenStore
 from pipeline.tools.places import StorePlace
 from pipeline.views.batches import ImageBank
 from pipeline.views.params import CLEAN, GROUPS, MIXED, PLAIN, Augmentation
@@ -27,7 +29,8 @@ class Source:
     """Where a store lies, and its project; what is kept of them is not pickled, but opened again."""
 
     def __init__(self, place: StorePlace, project: Path) -> None:
-        self.place, self.project = place, project.absolute()
+        self.where = place.where  # as it was named
+        self.place, self.project = place.absolute(), project.absolute()
         self.digests = {name: manifest.digest for name, manifest in self.manifests.items()}
         self._data: dict[Path, ImageData] = {}
         self._banks: dict[_Bank, ImageBank] = {}
@@ -36,6 +39,19 @@ class Source:
     def manifests(self) -> Mapping[str, Manifest]:
         """The manifests of the groups that are there."""
         return self.place.manifests()
+
+    def open(self, groups: Sequence[str], dataset: DatasetInfo | None = None) -> OpenStore:
+        """Open some groups. Raises DecantError where they are not what was found at first."""
+        store = self.place.open(groups, dataset)
+        for name in groups:
+            group = store.clean if name == CLEAN else store.group(name)
+            if group.manifest.digest != self.digests.get(name):
+                raise self._changed()
+        return store
+
+    def _changed(self) -> DecantError:
+        what = "is another store than when it was opened (its manifests differ); open it again"
+        return DecantError(f"{self.where}: {what}")
 
     def images(self, prepared: Path | None) -> tuple[Path, ImageData]:
         """The prepared data set of a folder (None: the project's), read once, and the folder.
@@ -50,7 +66,7 @@ class Source:
     def replay(self, student: Student, device: str, prepared: Path | None) -> Replay:
         """The epochs of a student. Raises DecantError where the store has not what it reads."""
         folder, data = self.images(prepared)
-        store = self.place.open(groups_of(student.share), describe_dataset(data))
+        store = self.open(groups_of(student.share), describe_dataset(data))
         where = pick_device(valid(Machine, data_root="", device=device))
         augmentation = store_augmentation(store)
         key = (folder, augmentation, str(where))
@@ -73,25 +89,21 @@ class Source:
             raise DecantError(f"group: expected one of {', '.join(GROUPS)}, found {name!r}")
         _, data = self.images(prepared)
         opened = [CLEAN, name] if CLEAN in self.manifests else [name]
-        store = self.place.open(opened, describe_dataset(data))
-        chosen = spread(len(data.train.labels), n) if images is None else images
-        facts, clean = seen(store.group(name), view, chosen), {}
+        store = self.open(opened, describe_dataset(data))
+        chosen = spread(len(data.train.labels), n) if images is None else list(map(index, images))
+        facts, clean = seen(store.group(name), index(view), chosen), {}
         if CLEAN in opened:
             logits = store.clean.logits("train")
-            clean = {index: logits[index] for index in chosen}
+            clean = {image: logits[image] for image in chosen}
         header = store.group(name).manifest.header
         assert header.recipe is not None, "views have a recipe"
         return make_strip(facts, header.teacher.name, header.recipe.augmentation, data, clean)
 
     def __getstate__(self) -> dict[str, Any]:
-        place = self.place.absolute()  # the other process may work in another folder
-        return {"place": place, "project": self.project, "digests": self.digests}
+        return {"place": self.place, "project": self.project, "digests": self.digests}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         expected = state["digests"]
         self.__init__(state["place"], state["project"])  # type: ignore[misc]
         if self.digests != expected:
-            raise DecantError(
-                f"{self.place.where}: is another store than when it was opened (its manifests differ); "
-                "open it again"
-            )
+            raise self._changed()

@@ -69,7 +69,7 @@ class Store:
         return next(iter(self.manifests.values()))
 
     def __repr__(self) -> str:
-        return "\n".join(_lines(self, str(self._source.place.where)))
+        return "\n".join(_lines(self, str(self._source.where)))
 
     def group(self, name: str) -> ViewGroup:
         """The `plain` or `mixed` group, to read `plan(v)`, `logits(v)`, `features(v)` of view v.
@@ -78,12 +78,12 @@ class Store:
         """
         if name not in GROUPS:
             raise DecantError(f"group: expected one of {', '.join(GROUPS)}, found {name!r}")
-        return self._source.place.open([name]).group(name)
+        return self._source.open([name]).group(name)
 
     @property
     def clean(self) -> CleanGroup:
         """The clean images: `logits(split)`, `features(split)`, `labels(split)` of "train" or "test"."""
-        return self._source.place.open([CLEAN]).clean
+        return self._source.open([CLEAN]).clean
 
     def loader(
         self,

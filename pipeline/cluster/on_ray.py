@@ -36,7 +36,7 @@ try:
     )
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as missing:
-    raise DecantError("machine.cluster needs Ray: `pip install 'decant[ray]'`") from missing
+    raise DecantError("machine.cluster needs Ray: `pip install -e '.[ray]'`") from missing
 
 CONNECT_SECONDS = 3.0
 RESOURCES_SECONDS = 2.0  # for so long what the cluster was last seen to have counts

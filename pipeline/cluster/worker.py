@@ -20,10 +20,9 @@ from pipeline.cluster.tasks import Beat, Fault, Note
 from pipeline.compute import ROOMS, code_digest, pick_device, set_up, versions
 from pipeline.core.dataset import ImageData, fingerprint
 from pipeline.core.dataset_facts import DatasetError
-from pipeline.core.errors import DecantError, is_mistake
+from pipeline.core.errors import DecantError, is_mistake, mistake_text
 from pipeline.core.files import WorkFolder, WorkFolderBusyError
 from pipeline.core.machine import Machine
-from pipeline.training.processes import in_words
 
 POLL_SECONDS = 0.25
 BEAT_SECONDS = 2.0
@@ -142,7 +141,7 @@ def _drained(
 
 def fault_of(error: BaseException) -> Fault:
     """The message of what went wrong on this worker."""
-    text = in_words(error) if is_mistake(error) else traceback.format_exc()
+    text = mistake_text(error) if is_mistake(error) else traceback.format_exc()
     return Fault(f"on node {socket.gethostname()}: {text}")
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import DecantError
+from pipeline.core.errors import DecantError, mistake_text
 from pipeline.core.own import code_sha256, import_own
 
 
@@ -53,7 +53,7 @@ def load(
     except DecantError:
         raise
     except Exception as error:  # whatever the user's code raises
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {mistake_text(error)}"
         raise UnknownNameError(
             f"{kind} {name!r}: cannot import {module_name} ({reason})"
         ) from error

@@ -73,8 +73,8 @@ def _pairs(
 ) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that read their output, found by following an image through.
 
-    Left out where anything else reads the output, such as a shortcut, and where either is used more
-    than once.
+    Left out where anything else reads the output, such as a shortcut, or the weights, and where either
+    is used more than once.
     """
     tracer, hooks = _Readers(), []
     for module in filter(_is_plain, network.modules()):
@@ -83,14 +83,15 @@ def _pairs(
         elif isinstance(module, nn.BatchNorm2d):
             hooks.append(module.register_forward_pre_hook(tracer.note_input))
     parameter = next(network.parameters())
+    image = torch.zeros(1, 3, *image_size, device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad(), tracer:
-        network(torch.zeros(1, 3, *image_size, device=parameter.device, dtype=parameter.dtype))
+        network(image)
     for hook in hooks:
         hook.remove()
     uses = Counter(module for module, _ in chain(tracer.outputs, tracer.inputs))
     for convolution, output in tracer.outputs:
         readers = [norm for norm, read in tracer.inputs if read is output]
-        if len(readers) == 1 and tracer.count(output) == 1:
+        if len(readers) == tracer.count(output) == tracer.count(convolution.weight) == 1:
             norm = readers[0]
             if uses[convolution] == uses[norm] == 1:
                 yield convolution, norm

@@ -63,19 +63,10 @@ def configuration(run: Run) -> Configuration:
     )
 
 
-def recipe(run: Run) -> dict[str, Any]:
-    """What of a network's training its numbers depend on; nothing of imported weights.
-
-    `evaluate_every` is left out; records of one process lack `batch_statistics`, which are its own.
-    """
-    shared = {"batch_statistics": "synchronised"} if run.training else {}
-    return {k: v for k, v in {**shared, **run.training}.items() if k != "evaluate_every"}
-
-
 def own_recipe(run: Run) -> dict[str, Any]:
     """What of its recipe is its entry's own, in place of the shared one."""
     own = run.record.entry.get("training") or {}
-    return {name: value for name, value in recipe(run).items() if name in own}
+    return {name: value for name, value in run.recipe.items() if name in own}
 
 
 def of_shared_length(runs: Sequence[Run]) -> list[Run]:
@@ -136,7 +127,7 @@ def _recipe_variants(runs: Sequence[Run]) -> list[str]:
     texts = []
     meant: dict[tuple[str, str], set[str]] = {}
     for run in runs:
-        facts = _differing(recipe(run), recipe(usual[run.network]))
+        facts = _differing(run.recipe, usual[run.network].recipe)
         full = _recipe_text(facts)
         if "epochs" in facts:
             facts.pop("schedule", None)
@@ -191,4 +182,4 @@ def hard_label_runs(runs: Iterable[Run]) -> dict[tuple[str, float | None], list[
 
 def _of_one_recipe(kind: Sequence[Run]) -> list[Run]:
     usual = usual_first(kind)[0]
-    return [run for run in kind if (recipe(run), source(run)) == (recipe(usual), source(usual))]
+    return [run for run in kind if (run.recipe, source(run)) == (usual.recipe, source(usual))]

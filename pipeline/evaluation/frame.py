@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.configurations import Configuration, in_words, recipe, told_apart
+from pipeline.evaluation.configurations import Configuration, in_words, told_apart
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.scores import NAMES, Scores
 from pipeline.evaluation.vscores import MEASURES, VScores
@@ -85,7 +85,7 @@ def _facts(run: Run, key: Configuration, double_of: str | None) -> dict[str, Any
         **{name: training.get(name) for name in ("batch_size", "learning_rate")},
         "schedule": (training.get("schedule") or {}).get("name"),
         "precision": training.get("precision"),
-        "recipe": json.dumps(recipe(run), sort_keys=True) if training else None,
+        "recipe": json.dumps(run.recipe, sort_keys=True) if training else None,
         "parameters": record.parameters,
         "feature_dim": record.feature_dim,
         "dataset": record.dataset.name,

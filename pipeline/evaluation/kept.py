@@ -23,7 +23,7 @@ from pipeline.evaluation.kept_format import SCHEMA, Kept, read_kept
 from pipeline.evaluation.networks import Networks, class_groups, features_of
 from pipeline.evaluation.params import EvaluationParams, VScoreParams
 from pipeline.evaluation.remembered import remember_beside
-from pipeline.evaluation.runs import Run, check_record
+from pipeline.evaluation.runs import Run, check_record, recipe_of
 from pipeline.evaluation.scores import Scores, score_runs
 from pipeline.evaluation.vscores import MEASURES, VScores, vscore_runs
 from pipeline.results.record import Record, ResultsError, timing_file
@@ -127,7 +127,10 @@ def load_kept(
     record, kept = read_kept(path)
     entry = params[section][name]
     check_record(record, entry, fingerprint, path)
-    compared = _comparisons(section, entry, params, record, kept)
+    try:
+        compared = list(_comparisons(section, entry, params, record, kept))
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
     changed = [what for what, agrees in compared if not agrees]
     if changed:
         raise ResultsError(
@@ -154,10 +157,8 @@ def _comparisons(
 
 def _same_recipe(training: Mapping[str, Any], record: Record) -> bool:
     """Whether a record is of this recipe: what either does not name has its default."""
-    given, recorded = (
-        section({"training": values}, TrainingParams, "training")
-        for values in (training, record.training)
-    )
+    given = section({"training": training}, TrainingParams, "training")
+    recorded = recipe_of(record)
     if record.ranks == 1:  # where it has no effect, and is not recorded
         given = replace(given, batch_statistics=recorded.batch_statistics)
     return given == recorded

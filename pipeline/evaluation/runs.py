@@ -4,7 +4,8 @@ import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import read_array
+from pipeline.core.params import read
 from pipeline.evaluation.kept_format import Kept
 from pipeline.results.record import (
     CURVES,
@@ -24,6 +26,7 @@ from pipeline.results.record import (
     read_record,
 )
 from pipeline.results.samples import TRAIN_SAMPLE, TrainSample, read_train_sample
+from pipeline.training.params import TrainingParams
 
 SECTIONS = ("teachers", "baselines", "students")
 
@@ -104,8 +107,14 @@ class Run:
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """The recipe that it was trained by, defaults included; empty of imported weights."""
+        """The recipe that it was trained by, as recorded; empty of imported weights."""
         return {} if self.is_imported else self.record.training
+
+    @cached_property
+    def recipe(self) -> Mapping[str, Any]:
+        """What of its training its numbers depend on, defaults included; empty of imported weights."""
+        facts = {} if self.is_imported else asdict(recipe_of(self.record))
+        return {name: value for name, value in facts.items() if name != "evaluate_every"}
 
     @property
     def epochs(self) -> int:
@@ -165,6 +174,16 @@ class Run:
 def nan_of(value: float | None) -> float:
     """A number as it is, NaN for None."""
     return math.nan if value is None else float(value)
+
+
+def recipe_of(record: Record) -> TrainingParams:
+    """The recipe of a record, defaults included. Raises ResultsError for one of another version."""
+    problems: list[str] = []
+    params = read(TrainingParams, record.training, "training", problems)
+    if problems:
+        raise ResultsError(f"not a recipe of this version: {'; '.join(problems)}")
+    assert isinstance(params, TrainingParams)
+    return params
 
 
 def load_runs(

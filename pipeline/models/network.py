@@ -45,14 +45,14 @@ class Network(nn.Module, ABC):
         return self.head.out_features
 
     def check_image_size(self, height: int, width: int) -> None:
-        """Raise `ValueError` if images of this size in pixels are too small for the network."""
+        """Raise DecantError if images of this size in pixels are too small for the network."""
         check_size(type(self).__name__, self.min_image_size, height, width)
 
     def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, num_classes] and penultimate features [B, feature_dim] of images [B, 3, H, W].
 
         The features are the classifier's input: the last feature map, averaged over height and width.
-        Raises `ValueError` if the images are smaller than `min_image_size`.
+        Raises DecantError if the images are smaller than `min_image_size`.
         """
         self.check_image_size(*images.shape[-2:])
         features = adaptive_avg_pool2d(self.feature_map(images), 1).flatten(1)

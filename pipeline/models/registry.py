@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from pipeline.core import names
-from pipeline.core.errors import DecantError
+from pipeline.core.errors import DecantError, mistake_text
 from pipeline.models.catalogue import MODELS, canonical_name
 from pipeline.models.network import Network
 
@@ -40,7 +40,7 @@ def build(name: str, num_classes: int) -> Network:
     except Exception as error:
         if name in MODELS:
             raise
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {mistake_text(error)}"
         raise NetworkError(
             f"{name}: cannot be built for {num_classes} classes ({reason})"
         ) from error
@@ -93,12 +93,12 @@ def examine(name: str, num_classes: int, look: Callable[[Network], T]) -> T:
 
 @cache
 def check_image_size(name: str, image_size: int) -> None:
-    """Raise `ValueError` if images of this many pixels a side are too small for a network.
+    """Raise DecantError if images of this many pixels a side are too small for a network.
 
     See `examine`: parameters can be checked before any work starts.
 
     >>> check_image_size("mobilenetv2", 16)
     Traceback (most recent call last):
-    ValueError: MobileNetV2: images of 16x16 pixels are too small; use 32x32 or more, ...
+    pipeline.core.errors.DecantError: MobileNetV2: images of 16x16 pixels are too small; use 32x32 ...
     """
     examine(name, 2, lambda network: network.check_image_size(image_size, image_size))

@@ -45,12 +45,12 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def labelled(runs: Sequence[Run]) -> dict[str, list[tuple[Run, str]]]:
     """The runs of each group, and what each is called: with its name where others there are called alike."""
     labels = {id(run): _label(run, in_words(run, key.variant)) for run, key, _ in told_apart(runs)}
-    found = {}
+    by_group = {}
     for group, members in grouped(runs).items():
         own = [labels[id(run)] for run in members]
         longer = [f"{label} ({run.name})" for run, label in zip(members, own, strict=True)]
-        found[group] = list(zip(members, distinct(own, longer), strict=True))
-    return found
+        by_group[group] = list(zip(members, distinct(own, longer), strict=True))
+    return by_group
 
 
 def _label(run: Run, words: str) -> str:

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.configurations import recipe, usual_first
+from pipeline.evaluation.configurations import usual_first
 from pipeline.evaluation.paired import accuracies, difference
 from pipeline.evaluation.runs import Run
 from pipeline.report.chart_data import labelled, paleness
@@ -158,7 +158,7 @@ def _is_plain_kd(run: Run, other: Run) -> bool:
         and run.share == 0
         and run.views is None
         and (run.teacher, run.network) == (other.teacher, other.network)
-        and recipe(run) == recipe(other)
+        and run.recipe == other.recipe
     )
 
 

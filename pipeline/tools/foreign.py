@@ -140,26 +140,27 @@ def _same(first: _Candidate, second: _Candidate) -> bool:
     return all(torch.equal(tensor, second.state[name]) for name, tensor in first.state.items())
 
 
-def _mappings(content: Any) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Every mapping in a file that holds tensors, with the first names that lead to it."""
-    return _mappings_below(content, (), set())
-
-
-def _mappings_below(
-    content: Any, trail: tuple[str, ...], seen: set[int]
+def _mappings(
+    content: Any, trail: tuple[str, ...] = (), seen: dict[int, int] | None = None
 ) -> Iterator[tuple[tuple[str, ...], State]]:
-    if isinstance(content, Tensor) or id(content) in seen:  # files may hold themselves
-        return
-    seen.add(id(content))
+    """Every mapping in a file that holds tensors, with the names that lead to it.
+
+    Args:
+        seen: how far down each container was looked into: a file may hold one many times, or in itself.
+    """
+    seen = {} if seen is None else seen
+    inside = content
     if isinstance(content, list | tuple) and not isinstance(content, torch.Size):
-        content = dict(enumerate(content))
-    if not isinstance(content, Mapping) or len(trail) > _DEEPEST:
+        inside = dict(enumerate(content))
+    if not isinstance(inside, Mapping):
         return
-    weights = {name: value.detach() for name, value in content.items() if _is_weight(name, value)}
+    weights = {name: value.detach() for name, value in inside.items() if _is_weight(name, value)}
     if weights:
         yield trail, weights
-    for name, value in content.items():
-        yield from _mappings_below(value, (*trail, str(name)), seen)
+    if len(trail) < seen.get(id(content), _DEEPEST):
+        seen[id(content)] = len(trail)
+        for name, value in inside.items():
+            yield from _mappings(value, (*trail, str(name)), seen)
 
 
 def _is_weight(name: Any, value: Any) -> bool:

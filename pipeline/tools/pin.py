@@ -41,13 +41,16 @@ def is_project_store(store: Path, project: Path = Path()) -> bool:
 
 
 def pin_of(store: Path, project: Path = Path()) -> tuple[Address | None, Cache | None]:
-    """Where a store of a project is read in place, and where its views are kept; else None twice."""
-    with contextlib.suppress(ParamsError):
-        if is_project_store(store, project) and (project / PARAMS).is_file():
+    """Where a store of a project is read in place, and where its views are kept; else None twice.
+
+    Raises ParamsError where the cache of a pinned store cannot be told; what cannot be read pins nothing.
+    """
+    content, address = {}, None
+    if is_project_store(store, project) and (project / PARAMS).is_file():
+        with contextlib.suppress(ParamsError):
             content = load_yaml(project / PARAMS)
-            if address := pinned_address(content, store.name.removesuffix(".zarr")):
-                return address, Cache.of(load_machine(content))
-    return None, None
+            address = pinned_address(content, store.name.removesuffix(".zarr"))
+    return address, None if address is None else Cache.of(load_machine(content))
 
 
 def pin_store(name: str, url: str, params_path: Path) -> Pin:

@@ -45,12 +45,18 @@ def _cost(network: Network, image_size: int) -> NetworkCost:
 
 
 def relative_costs(replicates: Sequence[Replicate], data: ImageData) -> list[int]:
-    """What each replicate costs beside the others, in operations of its training steps."""
+    """What each replicate costs beside the others, in operations of its training steps.
+
+    Only the order of trainings and the time left hang on it: where a network cannot be counted, as one that
+    runs on a GPU alone, all count alike.
+    """
     classes, size = len(data.class_names), data.train.images.shape[1]
+    try:
+        flops = [network_cost(r.job.network, classes, size).forward_flops for r in replicates]
+    except Exception:  # whatever the user's code raises; its training will say it
+        flops = [1] * len(replicates)
+    epochs = [1 if r.job.weights is not None else r.job.training.epochs for r in replicates]
     return [
-        TRAINING_PASSES
-        * (replicate.job.training.epochs if replicate.job.weights is None else 1)
-        * len(data.train.labels)
-        * network_cost(replicate.job.network, classes, size).forward_flops
-        for replicate in replicates
+        TRAINING_PASSES * count * len(data.train.labels) * each
+        for count, each in zip(epochs, flops, strict=True)
     ]

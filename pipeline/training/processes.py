@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.core.errors import DecantError, is_mistake
+from pipeline.core.errors import DecantError, is_mistake, mistake_text
 from pipeline.core.progress import Report, Tick
 
 T = TypeVar("T")
@@ -22,19 +22,6 @@ POLL_SECONDS = 0.05
 
 class WorkerError(DecantError):
     """What went wrong in a process that shared the work."""
-
-
-def in_words(error: BaseException) -> str:
-    """The text of a user's mistake; one that is no DecantError may come from the user's code, and says where.
-
-    That is the innermost line outside installed packages: a line of a loss, say, not that of torch's own
-    which it called.
-    """
-    if isinstance(error, DecantError):
-        return str(error)
-    lines = traceback.extract_tb(error.__traceback__)
-    own = [line for line in lines if "site-packages" not in line.filename] or lines
-    return f"{error} ({own[-1].filename}:{own[-1].lineno})"
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ def run_in_processes(
             send(None)
         except Exception as error:
             # A message always crosses between processes; not every exception can be unpickled.
-            text = in_words(error) if is_mistake(error) else traceback.format_exc()
+            text = mistake_text(error) if is_mistake(error) else traceback.format_exc()
             queue.put(WorkerError(text))
         except KeyboardInterrupt:
             queue.put(KeyboardInterrupt())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.compute import describe_device, precision_warning, set_up, versions
 from pipeline.core.dataset import ImageData
+from pipeline.core.errors import is_mistake, mistake_text
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, Report, Tick
 from pipeline.models.network import Network
@@ -25,7 +26,7 @@ from pipeline.training.cost import relative_costs
 from pipeline.training.jobs import Replicate
 from pipeline.training.loop import OnStep
 from pipeline.training.outs import CHECKPOINT, write_replicate
-from pipeline.training.processes import in_words, run_in_processes
+from pipeline.training.processes import run_in_processes
 from pipeline.training.ranks import ALONE, PartBatches, Ranks
 from pipeline.training.together import MOST_AT_ONCE, Lane, fit_together
 from pipeline.training.trainer import Curves, TestSet, Trainer
@@ -152,12 +153,24 @@ def training_function(
             if ranks.is_first:
                 replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                lane = partial(_lane, replicate, data, bank, test, report, tell_once)
-                lanes.append(lane(partial(ended, index), graph=graph, ranks=ranks))
+                end = partial(ended, index)
+                lanes.append(
+                    _lane(
+                        *(replicate, data, bank, test, report, tell_once, end),
+                        graph=graph,
+                        ranks=ranks,
+                    )
+                )
                 continue
-            if ranks.is_first:
-                _write_given(replicate, data, device, report)
-            ended(index, None)
+            problem = None
+            try:
+                if ranks.is_first:
+                    _write_given(replicate, data, device, report)
+            except Exception as error:
+                if not (ranks.alone and is_mistake(error)):
+                    raise
+                problem = f"{replicate.label}: {mistake_text(error)}"
+            ended(index, problem)
         fit_together(lanes, device, at_once=at_once)
 
     return train
@@ -212,7 +225,7 @@ def _lane(
         ended(None)
 
     def fail(error: Exception) -> None:
-        ended(f"{replicate.label}: {in_words(error)}")
+        ended(f"{replicate.label}: {mistake_text(error)}")
 
     return Lane(
         start=start,

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.compute import open_work, work_device
 from pipeline.core.dataset import ImageData
-from pipeline.core.errors import DecantError, is_mistake
+from pipeline.core.errors import DecantError, is_mistake, mistake_text
 from pipeline.core.files import WorkFolder
 from pipeline.core.machine import Machine
 from pipeline.core.notes import WorkNote
@@ -38,6 +38,9 @@ def train_and_publish(
         graph: see `Trainer`.
     """
     failures: list[str] = []
+    torch.set_num_threads(
+        1
+    )  # networks are counted, and then processes forked: see `run_in_processes`
     device = pick_own_device(machine)
     with joined(device) as ranks, ExitStack() as stack:
         display = heard(display, ranks)
@@ -108,7 +111,7 @@ def mistakes_as(label: str, failures: list[str]) -> Iterator[None]:
     except Exception as error:
         if not is_mistake(error):
             raise
-        failures.append(f"{label}: {error}")
+        failures.append(f"{label}: {mistake_text(error)}")
 
 
 def open_works(

@@ -1,6 +1,6 @@
-"""Remove what is kept and no longer wanted: finished work; after a yes, also what may be the only copy.
+"""Remove what is kept and no longer wanted: published work; after a yes, also what may be the only copy.
 
-That is work that was interrupted, and results of entries that are gone.
+That is work of which no result lies in its place, and results of entries that are gone.
 """
 
 import shutil
@@ -47,8 +47,8 @@ def clean(params_path: Path, yes: bool) -> None:
     """Remove work that is kept for reuse (data/.work), and results of entries that are gone.
 
     More views or replicates are then computed from the start. What is in use is left alone.
-    Trainings and dumps that were interrupted, and results whose entry params.yaml no longer has, are
-    listed, and removed after a yes.
+    Trainings and dumps that were interrupted or not published yet, and results whose entry params.yaml no
+    longer has, are listed, and removed after a yes.
     """
     freed, busy, begun = remove_work()
     in_use = f"; {busy} in use left alone" if busy else ""
@@ -61,9 +61,9 @@ def clean(params_path: Path, yes: bool) -> None:
 
 
 def remove_work() -> tuple[int, int, list[Work]]:
-    """Remove the work folders that nobody uses and that hold nothing unfinished.
+    """Remove the work folders that nobody uses and of which all is published.
 
-    Returns the bytes freed, how many folders are in use, and those that hold something unfinished.
+    Returns the bytes freed, how many folders are in use, and those of which something is not.
     """
     freed, busy = 0, 0
     unfinished = {work.folder: work for work in unfinished_work()}
@@ -84,22 +84,32 @@ def remove_work() -> tuple[int, int, list[Work]]:
 
 
 def unfinished_work() -> Iterator[Work]:
-    """Trainings and dumps that have begun, with the groups that are finished of such a dump."""
+    """Trainings and dumps that are not finished, or not published; of a dump all groups."""
     works = find_work(WORK)
-    stages = {stage for work in works if work.has_begun for stage in work.note.stages}
-    for work in works:
-        if work.has_begun or (work.note.group and stages & set(work.note.stages)):
-            yield work
+    stages = {
+        stage
+        for work in works
+        for stage in work.note.stages
+        if work.has_begun or not result_of(stage).exists()
+    }
+    return (work for work in works if stages & set(work.note.stages))
+
+
+def result_of(stage: str) -> Path:
+    """Where the result of a training or a dump lies."""
+    kind, _, name = stage.partition("@")
+    folder = next(folder for folder, section in RESULTS.items() if section == KINDS[kind])
+    return folder / (f"{name}.zarr" if kind == "dump" else name)
 
 
 def remove_begun(begun: Iterable[Work], *, yes: bool) -> None:
-    """List what was interrupted; remove it after a yes."""
+    """List what is not finished, or not published; remove it after a yes."""
     lines = [
-        f"{', '.join(work.note.stages)}{';'.join(progress_lines(work))} "
+        f"{', '.join(work.note.stages)}{';'.join(progress_lines(work)) or ': finished'} "
         f"({own_bytes(work.folder) / 1e6:,.1f} MB freed)"
         for work in begun
     ]
-    if allowed("Interrupted; the same command goes on from there:", lines, yes=yes):
+    if allowed("Not in its place yet; the same command goes on from there:", lines, yes=yes):
         for work in begun:
             with WorkFolder(WORK, work.folder.name) as folder:
                 folder.remove()
@@ -141,7 +151,10 @@ def remove_leftovers(old: list[Path], content: Mapping[str, Any], *, yes: bool) 
         where = "in git" if in_git(path) else "nowhere else: gone for good"
         where = "in DVC's cache too" if path in kept else where
         lines.append(f"{path} ({own_bytes(path) / 1e6:,.1f} MB freed; {where})")
-    if allowed("Results of entries that params.yaml no longer has:", lines, yes=yes):
+    title = (
+        "Results of entries that params.yaml no longer has, or had not when they were moved here:"
+    )
+    if allowed(title, lines, yes=yes):
         for path in old:
             shutil.rmtree(path)
         shutil.rmtree(REMOVED, ignore_errors=True)  # what is left there says how long they took
@@ -160,7 +173,15 @@ def cached(paths: list[Path], content: Mapping[str, Any]) -> set[Path]:
         if name.partition("@")[0] in KINDS
         for out in stages[name].get("outs") or ()
     }
-    return in_caches({path: outs[home(path)] for path in paths if home(path) in outs})
+    named = {path: home(path) for path in paths}
+    # A moved result is not what lies in its place by now.
+    return in_caches(
+        {
+            path: outs[place]
+            for path, place in named.items()
+            if place in outs and (place == path or not place.exists())
+        }
+    )
 
 
 def home(path: Path) -> Path:

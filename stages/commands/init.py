@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     *("decant", "pipeline", "stages", "own", "profiles", "docs"),
     *("dvc.yaml", "params.schema.json", "pyproject.toml", "constraints.txt"),
-    *("Makefile", "LICENSE", "CITATION.cff", ".gitignore", ".gitattributes", ".dvcignore"),
+    *("Makefile", "mkdocs.yml", "LICENSE", "CITATION.cff", ".gitignore", ".gitattributes", ".dvcignore"),
     *(".dvc/config", ".dvc/.gitignore", ".dvc/plots", ".dvc/plots_page.html"),
     *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
     "data/README.md",
 )
-_OPTIONAL = ("docs", ".gitattributes", "CITATION.cff", "data/README.md")
+_OPTIONAL = ("docs", "mkdocs.yml", ".gitattributes", "CITATION.cff", "data/README.md")
 _NO_COPIES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".tmp-*")
 _README = """\
 # {name}

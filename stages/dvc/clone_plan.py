@@ -79,7 +79,7 @@ def fetch(clone: Clone) -> list[str]:
         if not new:
             return to_run
         command = "pull" if has_remote() else "checkout"
-        console.print(f"Read, and not on this disk: dvc {command} {listed(new, ' ')}")
+        console.print(f"Read, and not on this disk: {listed(new)} (`dvc {command}`)")
         bring(command, new)
         tried |= set(new)
         clone.lose(new)

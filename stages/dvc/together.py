@@ -127,6 +127,7 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
 
     On a GPU, which one fills, do nothing; a cluster shares out the parts of one group after the other.
     """
+    torch.set_num_threads(1)  # as in `train_on_hard_labels`
     content = load_params(PARAMS)
     machine = load_machine(content)
     if machine.cluster is None and work_device(machine).type != "cpu":
@@ -148,7 +149,6 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
         with works[name, group] as folder:
             dumps[name].compute(group, folder, report, display.tell)
 
-    torch.set_num_threads(1)
     flops = sum(costs[name].flops for name in later)
     with ProgressDisplay("images", later=flops) as display:
         if machine.cluster is None:

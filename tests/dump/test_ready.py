@@ -213,6 +213,33 @@ def test_what_does_more_than_torchs_own_is_left_alone(convolution, norm):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+class Tied(Reused):
+    """Two convolutions with one weight, a norm after each."""
+
+    def __init__(self) -> None:
+        super().__init__("tied")
+        self.conv2.weight = nn.Parameter(torch.randn(8, 8, 1, 1))
+        self.conv3.weight = self.conv2.weight
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        out = relu(self.bn1(self.conv1(images)))
+        return relu(self.bn3(self.conv3(relu(self.bn2(self.conv2(out))))))
+
+
+def test_tied_weights_are_left_alone():
+    torch.manual_seed(0)
+    network = Tied()
+    for norm in (network.bn1, network.bn2, network.bn3):
+        nn.init.uniform_(norm.weight, 2.0, 3.0)
+    network(torch.randn(8, 3, 8, 8))
+    network.eval()
+    made = folded(network, (8, 8))
+    assert norms(made) == 2  # only the first one is folded
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made(images), network(images), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vgg8"])
 def test_bfloat16_keeps_the_classifier_in_float32(name):
     network = used(name)

@@ -80,6 +80,34 @@ def test_a_store_of_the_project_is_one_however_it_is_named(here, tmp_path, monke
         decant.open(path).group("plain")
 
 
+def test_an_opened_store_is_that_store_wherever_one_works(here, tmp_path, monkeypatch):
+    store, there = decant.open("resnet8"), tmp_path / "there"
+    wanted = store.group("plain").logits(0)
+    (there / "data/stores").mkdir(parents=True)
+    monkeypatch.chdir(there)
+    assert np.array_equal(store.group("plain").logits(0), wanted)
+    assert len(store.loader(device="cpu")) == 7
+
+
+def test_a_store_that_is_dumped_again_has_to_be_opened_again(here):
+    store = decant.open("resnet8")
+    shutil.rmtree("data/versions/resnet8.zarr")
+    sign(STORE, "plain", lambda manifest: manifest["header"]["teacher"].update(top1_accuracy=0.5))
+    with pytest.raises(decant.DecantError, match="open it again"):
+        store.group("plain")
+    with pytest.raises(decant.DecantError, match="open it again"):
+        store.loader(share=0.0, device="cpu")
+    assert store.group("mixed").views
+    assert decant.open("resnet8").group("plain").views
+
+
+def test_images_may_be_chosen_by_numpy(here):
+    store = decant.open("resnet8")
+    chosen = np.flatnonzero(np.load("data/prepared/train_labels.npy") == 3)[:2]
+    strip = store.strip(view=np.int64(1), images=chosen)
+    assert [example.index for example in strip.examples] == chosen.tolist()
+
+
 def test_a_store_elsewhere_needs_no_project(here, tmp_path, monkeypatch):
     moved = tmp_path / "elsewhere" / "mine.zarr"
     shutil.copytree(STORE, moved)

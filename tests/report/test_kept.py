@@ -227,6 +227,18 @@ def test_imported_weights_can_be_kept_under_any_recipe(project):
         load_kept(kept, "baselines", "small", content, fingerprint)
 
 
+def test_kept_results_of_another_version_are_refused_by_name(project):
+    root, content = project
+    path = kept_project(root, content) / "baselines" / "small.json"
+    kept = json.loads(path.read_text())
+    kept["record"]["training"]["warp"] = 9
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ResultsError, match=r"small\.json: not a recipe of this version: .*warp"):
+        load_kept(
+            path.parents[1], "baselines", "small", content, kept["record"]["dataset"]["fingerprint"]
+        )
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2}', '{"schema": 1}'])
 def test_files_that_hold_no_kept_results_are_refused(project, text):
     root, content = project

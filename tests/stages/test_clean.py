@@ -58,6 +58,7 @@ def dump(key, group, views, done):
 def test_a_training_that_was_interrupted_is_listed_and_left(folder):
     begun = train("a", "train_teacher@resnet8", 3).path
     finished = train("b", "train_student@plain", 240, finished=True).path
+    Path("data/students/plain").mkdir(parents=True)
     output = run()
     assert "  train_teacher@resnet8 #0: epoch 3 of 240, loss 1.500 (0.0 MB freed)\n" in output
     assert "`decant clean --yes`" in output
@@ -85,15 +86,25 @@ def test_of_a_dump_that_was_interrupted_the_finished_groups_stay_too():
     assert plain.exists()
     for view in (2, 3, 4):
         (mixed / f"mixed/logits/c.{view}.0.0").touch()
-    run()  # both are finished
+    assert "  dump@resnet8 mixed: 5 of 5 views (" in run()  # both are finished, and in no store
+    assert len(list(WORK.iterdir())) == 2
+    Path("data/stores/resnet8.zarr").mkdir(parents=True)
+    run()
     assert not list(WORK.iterdir())
+
+
+def test_a_training_that_could_not_be_published_is_listed_and_left():
+    """Its target was not writable, say, or its store was damaged."""
+    work = train("b", "train_student@plain", 240, finished=True).path
+    assert "  train_student@plain: finished (0.0 MB freed)\n" in run()
+    assert work.exists()
 
 
 def test_what_is_in_use_is_left_alone():
     with train("a", "train_teacher@resnet8", 3) as work:
         output = run("--yes")
         assert "; 1 in use left alone" in output
-        assert "Interrupted" not in output
+        assert "Not in its place" not in output
         assert work.path.exists()
 
 

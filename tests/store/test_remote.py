@@ -291,4 +291,4 @@ def test_without_the_extra_the_message_names_it(store):
         check=False,
     )
     assert "DecantError: reading a store from a bucket" in done.stderr
-    assert "pip install 'decant[remote]'" in done.stderr
+    assert "pip install -e '.[remote]'" in done.stderr

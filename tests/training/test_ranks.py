@@ -7,7 +7,7 @@ import pytest
 import torch
 from ranks_run import COUNT, TRAININGS, train
 from torch import nn
-from torchrun_samples import ended, torchrun
+from torchrun_samples import torchrun
 from training_samples import CPU
 from workspaces import ROOT
 
@@ -24,7 +24,7 @@ from pipeline.training.steps import batch_sizes, seed_draws
 def trained(request, tmp_path_factory):
     """Number of ranks, and a folder of what each of them ended with."""
     folder = tmp_path_factory.mktemp("ranks")
-    ended(torchrun(request.param, ROOT / "tests/ranks_run.py", folder))
+    torchrun(request.param, ROOT / "tests/ranks_run.py", folder)
     return request.param, folder
 
 
@@ -125,7 +125,7 @@ def test_networks_of_ranks_draw_apart_and_losses_alike():
 
 
 def test_waiting_for_a_rank_ends_in_words(tmp_path):
-    ended(torchrun(2, ROOT / "tests/ranks_run.py", tmp_path, "late"))
+    torchrun(2, ROOT / "tests/ranks_run.py", tmp_path, "late")
     told = (tmp_path / "late-0.txt").read_text()
     assert told.startswith(
         "another of the 2 processes was lost, or kept this one waiting for 0.05 min"

@@ -15,12 +15,13 @@ from torch.nn.functional import cross_entropy
 from training_samples import AUGMENTATION, PARAMS
 
 from pipeline.core.dataset import ImageData, Split, fingerprint
-from pipeline.core.errors import DecantError
+from pipeline.core.errors import DecantError, mistake_text
 from pipeline.core.machine import Machine
 from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.models.weights import load_weights
+from pipeline.training.cost import relative_costs
 from pipeline.training.jobs import Job, Replicate
-from pipeline.training.processes import WorkerError, in_words
+from pipeline.training.processes import WorkerError
 from pipeline.training.replicates import run_replicates, training_function
 from pipeline.training.together import MOST_AT_ONCE
 
@@ -170,6 +171,14 @@ def test_one_of_several_is_resumed(job, few_digits, tmp_path):
     assert contents(folder) == contents(whole)
 
 
+def test_networks_that_cannot_be_counted_cost_their_epochs(job, few_digits, tmp_path):
+    """One may run on a GPU alone: only the order of trainings hangs on it."""
+    longer = replace(job, training=replace(job.training, epochs=3 * job.training.epochs))
+    jobs = (replace(job, network="conftest:RunsNowhere"), longer)
+    first, second = relative_costs([Replicate(each, 0, tmp_path) for each in jobs], few_digits)
+    assert second == 3 * first > 0
+
+
 def test_errors_in_processes_are_told(job, few_digits, tmp_path):
     two = Machine(data_root="", workers=2)
     with pytest.raises(WorkerError, match="StoppedError"):
@@ -192,14 +201,15 @@ def test_a_mistake_of_own_code_says_where(job, few_digits, tmp_path, workers):
     failures = run_replicates(pending, few_digits, CPU, machine, Told())
     line = OwnLoss.__call__.__code__.co_firstlineno + 1
     expected = "not enough values to unpack (expected 2, got 1)"
-    assert failures == [f"student s #{n}: {expected} ({__file__}:{line})" for n in range(3)]
+    place = Path(__file__).relative_to(Path.cwd())
+    assert failures == [f"student s #{n}: {expected} ({place}:{line})" for n in range(3)]
 
 
 def test_a_mistake_that_torch_finds_is_where_it_was_called():
     with pytest.raises(ValueError, match="batch_size") as caught:
         cross_entropy(torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64))
-    assert re.search(r"batch_size \(2\).*test_replicates\.py:\d+\)$", in_words(caught.value))
-    assert in_words(WorkerError("words")) == "words"
+    assert re.search(r"batch_size \(2\).*test_replicates\.py:\d+\)$", mistake_text(caught.value))
+    assert mistake_text(WorkerError("words")) == "words"
 
 
 def test_a_mistake_before_the_first_step_leaves_the_others_alone(job, few_digits, tmp_path):

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from torchrun_samples import ended, torchrun
+from torchrun_samples import ended, started, torchrun
 from workspaces import ROOT, Workspace, digits_params
 
 from pipeline.results.tensors import read_tensors
 
 RESULTS = ("record.json", "weights.safetensors", "curves.csv", "test_logits.npy")
+BASELINE = ("-m", "stages.train_baseline", "alone")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,9 @@ def project(tmp_path_factory):
     return work.folder
 
 
-def baseline(folder, processes, *options, name="alone"):
-    return torchrun(processes, "-m", "stages.train_baseline", name, *options, folder=folder)
+def baseline(folder, processes, *options, code=0):
+    """Train it to its end; the output."""
+    return torchrun(processes, *BASELINE, *options, folder=folder, code=code)
 
 
 def published(folder):
@@ -54,7 +56,7 @@ def new_work(folder):
 def undisturbed(project):
     """What two ranks publish."""
     new_work(project)
-    ended(baseline(project, 2, "--out", "two"))
+    baseline(project, 2, "--out", "two")
     return published(project / "two")
 
 
@@ -66,7 +68,7 @@ def test_one_rank_is_the_plain_run(project):
     subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
     (key,) = (folder.name for folder in work.iterdir())
     new_work(project)
-    ended(baseline(project, 1, "--out", "one"))
+    baseline(project, 1, "--out", "one")
     assert [folder.name for folder in work.iterdir()] == [key]
     assert published(project / "one") == published(project / "plain")
     assert b"ranks" not in (project / "one/record.json").read_bytes()
@@ -75,14 +77,14 @@ def test_one_rank_is_the_plain_run(project):
 @pytest.mark.slow
 def test_two_ranks_repeat_their_bytes(project, undisturbed):
     work = new_work(project)
-    output = ended(baseline(project, 2, "--out", "two"))
+    output = baseline(project, 2, "--out", "two")
     assert published(project / "two") == undisturbed
     assert output.count("baseline alone: ") == 1
     record = json.loads(undisturbed["record.json"])
     assert (record["ranks"], record["training"]["batch_statistics"]) == (2, "synchronised")
     assert record["replicates"][0]["top1_accuracy"] > 0.8
     assert len(list(work.iterdir())) == 1
-    assert "were trained before" in ended(baseline(project, 2, "--out", "two"))
+    assert "were trained before" in baseline(project, 2, "--out", "two")
 
 
 def ranks_of(process):
@@ -117,23 +119,23 @@ def kill_after_an_epoch(process, work, victim):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_rank_ends_all_and_the_next_start_goes_on(project, undisturbed, victim):
     work = new_work(project)
-    process = baseline(project, 2, "--out", f"killed-{victim}")
-    ranks = kill_after_an_epoch(process, work, victim)
-    output = ended(process, code=1)
+    with started(2, *BASELINE, "--out", f"killed-{victim}", folder=project) as process:
+        ranks = kill_after_an_epoch(process, work, victim)
+        output = ended(process, code=1)
     assert "Signal 9 (SIGKILL)" in output
     assert not [pid for pid in ranks.values() if Path(f"/proc/{pid}").exists()]
     assert not (project / f"killed-{victim}").exists()
     (checkpoint,) = work.glob("*/replicate-0/state.safetensors")
     epoch = int(read_tensors(checkpoint)[1]["epoch"])
     assert 1 <= epoch < 6
-    output = ended(baseline(project, 2, "--out", f"killed-{victim}"))
+    output = baseline(project, 2, "--out", f"killed-{victim}")
     assert published(project / f"killed-{victim}") == undisturbed
     assert len(list(work.iterdir())) == 1
 
 
 @pytest.mark.slow
 def test_a_mistake_is_told_once(project):
-    output = ended(baseline(project, 2, name="nobody"), code=1)
+    output = torchrun(2, *BASELINE[:-1], "nobody", folder=project, code=1)
     assert output.count("error: baselines.nobody") == 1
     assert output.count("error: ") == 1
 
@@ -145,7 +147,7 @@ def test_a_loss_that_is_no_number_is_told_once_and_kept_once(project):
     (project / "other.yaml").write_text(
         params.replace("learning_rate: 0.05", "learning_rate: 1e+30")
     )
-    output = ended(baseline(project, 2, "--params", "other.yaml", "--out", "bad"), code=1)
+    output = baseline(project, 2, "--params", "other.yaml", "--out", "bad", code=1)
     assert output.count("error: the ") == 1
     (kept,) = work.glob("*/replicate-0/non-finite.safetensors")
     tensors, metadata = read_tensors(kept)
@@ -165,7 +167,7 @@ def test_a_student_of_relations_on_two_ranks(tmp_path, monkeypatch):
     monkeypatch.delenv("DECANT_DATA", raising=False)
     for command in (["prepare"], ["train-teacher", "resnet8"], ["dump", "resnet8"]):
         work.run(*command)
-    ended(torchrun(2, "-m", "stages.train_student", "plain", folder=tmp_path))
+    torchrun(2, "-m", "stages.train_student", "plain", folder=tmp_path)
     record = work.record("data/students/plain")
     assert (record["ranks"], record["training"]["batch_statistics"]) == (2, "own")
     assert record["method"]["loss"] == "rkd"

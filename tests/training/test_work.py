@@ -59,3 +59,13 @@ def test_what_cannot_be_published_leaves_the_others_alone(jobs, few_digits):
         ["student b: view 0 is damaged"],
     )
     assert published() == ["a", "c"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_weights_that_answer_nothing_leave_the_others_alone(jobs, few_digits, workers):
+    first, _, third = jobs
+    broken = {name: tensor * float("nan") for name, tensor in jobs[first].weights.items()}
+    jobs = {first: replace(jobs[first], weights=broken), third: jobs[third]}
+    with pytest.raises(DecantError, match=r"^student a #0: "):
+        train_and_publish(jobs, few_digits, replace(MACHINE, workers=workers), Silent())
+    assert published() == ["c"]

@@ -20,7 +20,7 @@ try:
     from obstore.store import GCSStore, HTTPStore, S3Store
 except ImportError as missing:
     raise DecantError(
-        "reading a store from a bucket or a web server needs obstore: `pip install 'decant[remote]'`"
+        "reading a store from a bucket or a web server needs obstore: `pip install -e '.[remote]'`"
     ) from missing
 
 ATTEMPTS = 4
