@@ -1,5 +1,7 @@
 """Fixtures that test modules share: real digits, and networks small enough to train in a test."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,32 @@ from pipeline.models.network import Network
 from pipeline.raw.load import DatasetParams, load_raw
 
 torch.set_num_threads(1)
+
+# Of git, in place of what whoever runs the tests has set: commits are unsigned, and have an author.
+GIT_CONFIG = """\
+[user]
+    name = Somebody
+    email = somebody@example.org
+[safe]
+    directory = *
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep whoever runs the tests out of them: no settings of theirs, and no files among theirs."""
+    # Ray has sockets in it, and a socket's path is at most 107 bytes long.
+    place = tempfile.TemporaryDirectory(prefix="decant-", ignore_cleanup_errors=True)
+    config.add_cleanup(place.cleanup)
+    folder = Path(place.name)
+    (folder / "gitconfig").write_text(GIT_CONFIG)
+    os.environ |= {
+        "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / "dvc-global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(folder / "dvc-system"),
+        "DVC_SITE_CACHE_DIR": str(folder / "dvc-cache"),
+        "RAY_TMPDIR": str(folder),
+    }
+    os.environ.pop("DECANT_JOBS", None)
 
 
 class TinyNetwork(Network):

@@ -13,9 +13,19 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 TRACKED = [
     *("pipeline", "stages", "profiles", "own"),
-    *("dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"),
+    *("dvc.yaml", ".dvc/plots", ".dvc/plots_page.html", ".dvcignore", ".gitignore"),
     *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
 ]
+# .dvc/config of the repository; that of a clone may name its owner's remotes and caches too.
+DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+[cache]
+    type = "hardlink,reflink,symlink,copy"
+[plots]
+    html_template = plots_page.html
+"""
 yaml = YAML(typ="safe")
 
 
@@ -108,8 +118,8 @@ def small_params():
     return content
 
 
-def new_project(folder, params):
-    """What git has of the project in a new folder, with other parameters."""
+def copy_of_the_project(folder):
+    """What git has of the project's code in a new folder."""
     for name in TRACKED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +127,13 @@ def new_project(folder, params):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    project = Project(folder)
+    (folder / ".dvc/config").write_text(DVC_CONFIG)
+    return folder
+
+
+def new_project(folder, params):
+    """What git has of the project in a new folder, with other parameters."""
+    project = Project(copy_of_the_project(folder))
     project.params = params
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return project

@@ -3,22 +3,13 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from project_samples import ROOT, copy_of_the_project, yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-TRACKED = [
-    *("pipeline", "stages", "profiles", "own"),
-    *("dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore"),
-    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
-]
 STORE = "data/stores/resnet8.zarr"
-PERSON = {"NAME": "Somebody", "EMAIL": "somebody@example.org"}
-yaml = YAML(typ="safe")
 
 
 def tiny_params():
@@ -62,11 +53,6 @@ class Clone:
         self.folder = folder
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "DECANT_DATA"},
-            **{
-                f"GIT_{who}_{name}": PERSON[name]
-                for who in ("AUTHOR", "COMMITTER")
-                for name in PERSON
-            },
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "200",
@@ -173,15 +159,3 @@ class Team:
             ["git", "clone", "--quiet", str(self.origin), str(self.folder / name)], check=True
         )
         return Clone(self.folder / name, **environment)
-
-
-def copy_of_the_project(folder):
-    """The project's code in a new folder, without what git and tests do not need."""
-    for name in TRACKED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    return folder

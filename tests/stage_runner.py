@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from child_processes import running
+
 ROOT = Path(__file__).resolve().parent.parent
 FILE_OPERATIONS = ("link", "rename", "replace", "fsync", "mkdir", "unlink", "rmdir")
 MODULES = ("dump", "train_teacher", "prepare")
@@ -55,26 +57,23 @@ class StageRunner:
     """The client: a context manager with a process of its own."""
 
     def __enter__(self):
-        self.logs = tempfile.TemporaryDirectory(prefix="decant-runs-")
-        self.server = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        assert self.server.stdout.readline() == "ready\n"
+        with contextlib.ExitStack() as stack:
+            logs = tempfile.TemporaryDirectory(prefix="decant-runs-")
+            self.logs = Path(stack.enter_context(logs))
+            server = running(
+                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+            )
+            self.server = stack.enter_context(server)
+            assert self.server.stdout.readline() == "ready\n"
+            self.opened = stack.pop_all()
         return self
 
     def __exit__(self, *_):
-        self.server.stdin.close()
-        self.server.wait(timeout=30)
-        self.server.stdout.close()
-        self.logs.cleanup()
+        self.opened.close()
 
     def start(self, folder, *command, kill_at=None, **environment):
         """Start `stages.COMMAND ARGUMENTS` in a folder; one at a time."""
-        log = Path(self.logs.name, "run.log")
+        log = self.logs / "run.log"
         log.unlink(missing_ok=True)
         request = {
             "cwd": str(folder),

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from workspaces import ROOT, Workspace, digits_params, yaml
+from workspaces import ROOT, Workspace, digits_params, profiles, yaml
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
@@ -86,7 +86,7 @@ def test_the_number_of_networks():
 
 def test_profiles_are_told():
     told = set(re.findall(r"^decant use (\S+)", README, re.MULTILINE)) - {"#"}
-    assert told == {path.stem for path in (ROOT / "profiles").glob("*.yaml")}
+    assert told == {path.stem for path in profiles()}
 
 
 def test_a_network_of_ones_own(tmp_path, monkeypatch):
@@ -107,7 +107,7 @@ def test_a_network_of_ones_own(tmp_path, monkeypatch):
 
 def test_images_of_ones_own():
     (code,) = blocks("Your own images", "yaml")
-    content = yaml.load(ROOT / "params.yaml")
+    content = yaml.load(ROOT / "profiles" / "digits.yaml")
     for section, values in yaml.load(code).items():
         content[section] = {**content[section], **values}
     assert Checker(content).problems == []
@@ -119,7 +119,7 @@ def test_a_loss_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "own/losses").mkdir(parents=True)
     (tmp_path / "own/losses/mine.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    content = yaml.load(ROOT / "params.yaml")
+    content = yaml.load(ROOT / "profiles" / "digits.yaml")
     for section, values in yaml.load(entries).items():
         content[section] |= values
     try:

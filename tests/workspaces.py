@@ -1,6 +1,7 @@
 """Folders with a params.yaml of their own, in which commands are run by hand."""
 
 import json
+import subprocess
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -10,6 +11,13 @@ from stages.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 yaml = YAML(typ="safe")
+
+
+def profiles():
+    """The repository's; whoever has the clone may keep others beside them."""
+    command = ["git", "ls-files", "profiles/*.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in done.stdout.split()]
 
 
 def digits_params():

@@ -1,5 +1,6 @@
 """Real Ray clusters of this machine: the bytes of a local run, also where a node is killed in the middle."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from child_processes import running
 from project_samples import new_project, small_params
 from ray_cluster import ENVIRONMENT, RayCluster
 from store_samples import tree
@@ -175,16 +177,20 @@ def reference(home):
 class Command:
     """A command that runs; `until` waits for something in its folder."""
 
-    def __init__(self, folder, *arguments):
-        self.folder = folder
-        self.process = subprocess.Popen(
+    def __init__(self, folder, process):
+        self.folder, self.process = folder, process
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder, *arguments):
+        with running(
             [sys.executable, "-m", "stages.cli", *arguments],
             cwd=folder,
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-        )
+        ) as process:
+            yield cls(folder, process)
 
     def until(self, pattern, count):
         for _ in range(2400):
@@ -206,10 +212,10 @@ def test_a_dump_survives_the_loss_of_a_node(home, reference, tmp_path):
         project = copied(home, tmp_path / "p", cluster.address)
         shutil.rmtree(project.folder / "data/stores")
         shutil.rmtree(project.folder / "data/.work")
-        command = Command(project.folder, "dump", "resnet8")
-        command.until("data/.work/*/mixed/logits/c.*", 4)
-        cluster.do("kill")
-        output = command.end()
+        with Command.start(project.folder, "dump", "resnet8") as command:
+            command.until("data/.work/*/mixed/logits/c.*", 4)
+            cluster.do("kill")
+            output = command.end()
         assert "its worker was lost (its node is gone); sent out again" in output
         assert results(project.folder / "data/stores") == reference[0]
 
@@ -224,10 +230,10 @@ def test_students_survive_a_node_that_hangs(home, reference, tmp_path):
         for folder in (project.folder / "data/.work").glob("*"):
             if (folder / "replicate-0").exists():
                 shutil.rmtree(folder)
-        command = Command(project.folder, "train-student", "--all")
-        command.until(CHECKPOINTS, 2)
-        cluster.do("hang")
-        output = command.end()
+        with Command.start(project.folder, "train-student", "--all") as command:
+            command.until(CHECKPOINTS, 2)
+            cluster.do("hang")
+            output = command.end()
         assert output.count("(no sign of life for 30 s); sent out again") == 1
         found = results(project.folder / "data/students")
         assert {name: found[name] for name in reference[1] if "record" not in name} == {
@@ -244,20 +250,20 @@ def test_students_survive_the_loss_of_a_node_and_use_a_new_one(home, reference, 
         for folder in (project.folder / "data/.work").glob("*"):
             if (folder / "replicate-0").exists():
                 shutil.rmtree(folder)
-        command = Command(project.folder, "train-student", "--all")
-        command.until(CHECKPOINTS, 2)
-        cluster.do("kill")
-        cluster.do("add")
-        output = command.end()
+        with Command.start(project.folder, "train-student", "--all") as command:
+            command.until(CHECKPOINTS, 2)
+            cluster.do("kill")
+            cluster.do("add")
+            output = command.end()
         assert output.count("its worker was lost (its node is gone); sent out again") == 1
         assert "Raylet" not in output
         assert results(project.folder / "data/students") == reference[1]
         # A head that is interrupted leaves nothing that runs, and goes on where it was.
         project.edit("students/plain/seed", 77)
-        command = Command(project.folder, "train-student", "plain")
-        command.until(CHECKPOINTS, 1)
-        command.process.send_signal(signal.SIGINT)
-        assert "the same command goes on from where it stopped" in command.end(code=130)
+        with Command.start(project.folder, "train-student", "plain") as command:
+            command.until(CHECKPOINTS, 1)
+            command.process.send_signal(signal.SIGINT)
+            assert "the same command goes on from where it stopped" in command.end(code=130)
         assert len(list(project.folder.glob(CHECKPOINTS))) == 1
         first = run(project.folder, "train-student", "plain").split("/")[0]
         assert int(first.rpartition(" ")[2]) > 0, "not the first epoch again"

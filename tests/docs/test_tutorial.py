@@ -25,10 +25,8 @@ class Walk:
         project = new_project(folder / "decant", {})
         shutil.copy(ROOT / "profiles" / "digits.yaml", project.folder / "params.yaml")
         self.folder, self.names, self.printed = project.folder, {}, ""
-        who = {"NAME": "A", "EMAIL": "a@example.org"}
         self.env = {
             **project.env,
-            **{f"GIT_{kind}_{k}": v for k, v in who.items() for kind in ("AUTHOR", "COMMITTER")},
             "COLUMNS": "80",
             "OMP_NUM_THREADS": "1",
         }

@@ -1,5 +1,6 @@
 """docs/clusters.md: its scripts, run by a stand-in for SLURM, against one `dvc repro`."""
 
+import contextlib
 import re
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from child_processes import running
 from cluster_queue import Queue
 from project_samples import ROOT, new_project, small_params
 
@@ -108,25 +110,25 @@ def test_the_last_wave_trains_nothing_again(cluster):
     assert "decant train-student again && decant train-student plain" in logs
 
 
+@contextlib.contextmanager
 def held_student(cluster):
     """A student's training, stopped as soon as it has signed its lock."""
     command = ["decant", "train-student", "half"]
-    process = subprocess.Popen(command, cwd=cluster.folder, env=cluster.environment)
     locks = cluster.folder / "data/.work"
-    while not any(f'"pid": {process.pid},' in lock.read_text() for lock in locks.glob("*/lock")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGSTOP)
-    return process
+    with running(command, cwd=cluster.folder, env=cluster.environment) as process:
+        mine = f'"pid": {process.pid},'
+        while not any(mine in lock.read_text() for lock in locks.glob("*/lock")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        yield process
 
 
 @pytest.mark.slow
 def test_work_that_another_task_is_doing_is_refused_by_name(cluster):
     cluster.project.edit("students/half/seed", 6)
-    holder = held_student(cluster)
-    try:
+    with held_student(cluster) as holder:
         codes = cluster.submit()
-    finally:
         holder.send_signal(signal.SIGCONT)
         assert holder.wait(timeout=300) == 0
     assert codes == [[0], [75], None]

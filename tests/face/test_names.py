@@ -71,8 +71,8 @@ def test_a_batch_is_a_tuple_of_five():
 
 def test_importing_it_costs_nothing():
     code = (
-        "import sys, time; start = time.perf_counter(); import decant; "
-        "print(time.perf_counter() - start, *sys.modules)"
+        "import sys, time; start = time.process_time(); import decant; "
+        "print(time.process_time() - start, *sys.modules)"
     )
     runs = [
         subprocess.run(

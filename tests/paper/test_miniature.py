@@ -4,23 +4,17 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from project_samples import copy_of_the_project
 from ruamel.yaml import YAML
 
 from pipeline.paper.published import BASELINE, TABLE1, TABLE2, TABLE3
 from pipeline.paper.tables import NOT_RUN
 
-ROOT = Path(__file__).resolve().parents[2]
-TRACKED = [
-    *("pipeline", "stages", "profiles", "own"),
-    *("dvc.yaml", ".dvc", ".dvcignore", ".gitignore"),
-    *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
-]
 CPU_TEACHERS, CPU_STUDENTS = ("resnet20", "resnet32", "resnet56"), ("resnet20", "resnet32")
 TABLES = {
     TABLE1,
@@ -93,15 +87,7 @@ def check_report(reports: Path, stages: int) -> None:
 )
 def test_the_miniature_fills_every_kind_of_cell(tmp_path):
     """Fifteen minutes of two idle cores; the second run finds nothing to do."""
-    for name in TRACKED:
-        source, target = ROOT / name, tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(
-                source, target, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp")
-            )
-        else:
-            shutil.copy(source, target)
+    copy_of_the_project(tmp_path)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(*command):

@@ -7,14 +7,14 @@ from copy import deepcopy
 
 import pytest
 from jsonschema import Draft202012Validator
-from workspaces import ROOT
+from workspaces import ROOT, profiles
 
 from pipeline.core.params import load_yaml
 from pipeline.planning.checker import Checker
 from pipeline.planning.parameters import SCHEMA, schema_text
 
 SCHEMA_OF_THE_REPOSITORY = json.loads((ROOT / SCHEMA).read_text())
-PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+PROFILES = profiles()
 VALIDATOR = Draft202012Validator(SCHEMA_OF_THE_REPOSITORY)
 
 
@@ -24,7 +24,7 @@ def test_the_schema_is_that_of_the_models():
     Draft202012Validator.check_schema(SCHEMA_OF_THE_REPOSITORY)
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *PROFILES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_names_the_schema_and_keeps_to_it(path):
     assert len(PROFILES) > 5
     marker = "# yaml-language-server: $schema="

@@ -1,6 +1,7 @@
 """`decant plan`: sums, times, disk, what is done; in a fresh folder, and beside a real DVC project."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -452,7 +453,7 @@ def reproduced(tmp_path_factory):
 def dvc(root, *arguments):
     command = [sys.executable, "-m", "dvc", *arguments]
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = {"PATH": path, "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
+    environment = {**os.environ, "PATH": path, "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=True
     )

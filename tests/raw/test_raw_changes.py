@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from project_samples import ROOT, TRACKED
+from project_samples import copy_of_the_project
 from workspaces import digits_params, yaml
 
 from pipeline.core.dataset import load_prepared
@@ -30,13 +30,7 @@ class Project:
 
     def __init__(self, folder):
         self.folder, self.raw = folder / "project", folder / "raw"
-        for name in TRACKED:
-            source, target = ROOT / name, self.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
+        copy_of_the_project(self.folder)
         for number in range(12):
             add_image(self.raw / "ab"[number % 2] / f"{number}.png", number)
         content = digits_params()

@@ -2,17 +2,16 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from ruamel.yaml import YAML
+from workspaces import ROOT, profiles
 
 from stages.check import check
 
-ROOT = Path(__file__).resolve().parents[2]
-PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+PROFILES = profiles()
 
 
 def problems_of(content, tmp_path):

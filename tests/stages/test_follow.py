@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from child_processes import running
 from click.testing import CliRunner
 from workspaces import Workspace, digits_params, yaml
 
@@ -118,7 +119,7 @@ def test_a_training_that_runs_meanwhile(tmp_path, monkeypatch):
     command = [sys.executable, "-u", "-m", "stages.cli", "follow"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with running(command, stdout=subprocess.PIPE, env=environment) as process:
         reader = threading.Thread(target=lambda: lines.extend(process.stdout))
         reader.start()
         workspace.run("train-teacher", "resnet8")

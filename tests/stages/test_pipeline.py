@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
+from child_processes import running
 from project_samples import EVERYTHING, ROOT, Project, new_project, small_params
 
 
@@ -151,26 +151,22 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(project):
     # Long enough that neither replicate ends before both have a checkpoint.
     project.edit("students/plain/training", {"epochs": 30})
     project.edit("students/plain/replicates", 2)
-    command = [sys.executable, "-m", "stages.cli", "train-student", "plain"]
-    child = subprocess.Popen(
-        command,
+    project.edit("machine/workers", 2)  # both at once, also on one core
+    work = project.folder / "data" / ".work"
+    with running(
+        [sys.executable, "-m", "stages.cli", "train-student", "plain"],
         cwd=project.folder,
         env=project.env,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        # A shell's background jobs ignore the signal, and what they start does too.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    work = project.folder / "data" / ".work"
-    deadline = time.monotonic() + 120
-    while len(list(work.glob("*/replicate-*/state.safetensors"))) < 2:
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.1)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
-    _, errors = child.communicate(timeout=60)
+    ) as child:
+        deadline = time.monotonic() + 120
+        while len(list(work.glob("*/replicate-*/state.safetensors"))) < 2:
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.1)
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+        _, errors = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
-from workspaces import ROOT, yaml
+from workspaces import ROOT, profiles, yaml
 
 from stages.cli import main
 
@@ -14,9 +14,11 @@ from stages.cli import main
 def project(tmp_path, monkeypatch):
     """A folder with the profiles and dvc.yaml, and the default params.yaml."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "profiles", "profiles", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "profiles").mkdir()
+    for path in profiles():
+        shutil.copy(path, "profiles")
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    (tmp_path / "params.yaml").write_bytes(content_of("digits"))
     return tmp_path
 
 
@@ -62,7 +64,7 @@ def profile(name):
 
 def test_an_unknown_profile(project):
     assert "cifar100-smoke" in use("cifar1000", code=1)
-    assert (project / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert (project / "params.yaml").read_bytes() == content_of("digits")
 
 
 def test_changes_of_ones_own_are_replaced_only_by_force(project):
@@ -82,4 +84,4 @@ def test_changes_of_ones_own_are_replaced_only_by_force(project):
     assert (project / "params.yaml").read_text() == own
     (project / "profiles/mine.yaml").unlink()
     use("digits", "--force")
-    assert (project / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert (project / "params.yaml").read_bytes() == content_of("digits")

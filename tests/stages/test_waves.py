@@ -1,5 +1,6 @@
 """`decant repro` in waves: the results of `dvc repro`, also where things are edited, fail or are killed."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
+from child_processes import running
 from project_samples import EVERYTHING, Project, new_project, small_params
 from ruamel.yaml import YAML
 
@@ -42,19 +43,20 @@ def project(finished, tmp_path):
 class Running:
     """`decant repro` in a process group of its own; its output is read line by line."""
 
-    def __init__(self, project, *arguments):
-        self.lines = []
-        self.child = subprocess.Popen(
+    def __init__(self, child):
+        self.child, self.lines = child, []
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, project, *arguments):
+        with running(
             [sys.executable, "-u", "-m", "stages.cli", "repro", *arguments],
             cwd=project.folder,
             env={**project.env, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # A shell's background jobs ignore the signal, and what they start does too.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
+        ) as child:
+            yield cls(child)
 
     def until(self, text):
         for line in self.child.stdout:
@@ -65,9 +67,8 @@ class Running:
 
     def end(self):
         """The exit code and all output."""
-        with self.child:
-            self.lines += self.child.stdout
-        return self.child.returncode, "".join(self.lines)
+        self.lines += self.child.stdout
+        return self.child.wait(), "".join(self.lines)
 
     def signal(self, number):
         os.killpg(self.child.pid, number)
@@ -145,10 +146,10 @@ def test_parameters_edited_meanwhile_are_not_recorded_with_older_results(project
     for name, seed in (("plain", 60), ("half", 70)):
         project.edit(f"students/{name}/seed", seed)
         project.edit(f"students/{name}/training", {"epochs": 6})
-    running = Running(project)
-    running.until("all: ")
-    project.edit("students/half/seed", 80)
-    code, output = running.end()
+    with Running.start(project) as repro:
+        repro.until("all: ")
+        project.edit("students/half/seed", 80)
+        code, output = repro.end()
     assert code == 0, output
     assert set(IN_WAVES.findall(output)) == STUDENTS
     assert set(BY_DVC.findall(output)) >= {"train_student@half", "evaluate"}
@@ -161,11 +162,11 @@ def test_parameters_edited_meanwhile_are_not_recorded_with_older_results(project
 def test_code_edited_meanwhile_is_not_recorded_with_older_results(project):
     for name in ("plain", "half"):
         project.edit(f"students/{name}/training", {"epochs": 6})
-    running = Running(project)
-    running.until("all: ")
-    with (project.folder / "pipeline/losses/hinton.py").open("a") as file:
-        file.write("# a comment\n")
-    code, output = running.end()
+    with Running.start(project) as repro:
+        repro.until("all: ")
+        with (project.folder / "pipeline/losses/hinton.py").open("a") as file:
+            file.write("# a comment\n")
+        code, output = repro.end()
     assert code == 0, output
     assert set(IN_WAVES.findall(output)) == STUDENTS
     assert set(BY_DVC.findall(output)) >= STUDENTS  # again
@@ -176,11 +177,11 @@ def test_code_edited_meanwhile_is_not_recorded_with_older_results(project):
 def test_a_kill_between_publishing_and_recording(project):
     for name in ("plain", "half"):
         project.edit(f"students/{name}/seed", 60)
-    running = Running(project)
-    for _ in STUDENTS:  # in whichever order they end
-        running.until("-> data/students/")
-    running.signal(signal.SIGKILL)
-    running.end()
+    with Running.start(project) as repro:
+        for _ in STUDENTS:  # in whichever order they end
+            repro.until("-> data/students/")
+        repro.signal(signal.SIGKILL)
+        repro.end()
     assert seed_of(project, "plain") == 60
     assert project.status() >= STUDENTS
     assert 60 not in recorded_seeds(project)
@@ -211,20 +212,22 @@ def test_what_the_run_cache_has_is_not_trained_again(project):
 def test_ctrl_c_ends_a_wave_with_130_and_the_next_goes_on(project):
     for name in ("plain", "half"):
         project.edit(f"students/{name}/training", {"epochs": 40})
-    running = Running(project)
-    running.until("all: ")
+    project.edit("machine/workers", 2)  # both at once, also on one core
     work = project.folder / "data" / ".work"
-    deadline = time.monotonic() + 120
-    while len(list(work.glob("*/replicate-*/state.safetensors"))) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    running.signal(signal.SIGINT)
-    code, output = running.end()
+    with Running.start(project) as repro:
+        repro.until("all: ")
+        deadline = time.monotonic() + 120
+        while len(list(work.glob("*/replicate-*/state.safetensors"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        repro.signal(signal.SIGINT)
+        code, output = repro.end()
     assert code == 130, output
     assert "interrupted" in output
     assert "Traceback" not in output
     assert BY_DVC.findall(output) == ["check"]
-    code, output = Running(project, "--jobs", "1").end()
+    with Running.start(project, "--jobs", "1") as repro:
+        code, output = repro.end()
     assert code == 0, output
     assert "all: 0 of 2 done, 1 running, 1 waiting" in output
     first = re.search(r"student \w+ #0: (\d+)/", output)

@@ -377,7 +377,7 @@ def test_two_dumps_that_start_together_never_spoil_the_store(runner, trained, re
             assert 0 in codes[-1], [one.output for one in ended]
             assert published(project) == reference[0]
             shutil.rmtree(project)
-    assert [0, 75] in codes
+    assert any(75 in pair for pair in codes)
     print(f"codes of pairs of dumps: {codes}")
 
 

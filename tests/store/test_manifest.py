@@ -92,10 +92,10 @@ def test_lies_are_refused_quickly(tmp_path: Path, name: str) -> None:
             put(content, keys, value)
 
     sign(store, "plain", edit)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises((errors.ManifestError, errors.SchemaError, errors.LimitError)) as caught:
         open_store(store, groups=["plain"])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(str(caught.value)) < 2000
     assert [p.path for p in verify_store(store)] == ["plain/manifest.json"]
 
@@ -231,10 +231,10 @@ def unsized_frame(data: bytes) -> bytes:
 def test_decompression_bombs_are_refused(tmp_path: Path, payload: bytes) -> None:
     store = make_store(tmp_path, codec=ZSTD)
     replace_file(store, "plain", "logits/c.1.0.0", with_crc(payload))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises((errors.DamagedFileError, errors.ManifestError)):
         open_store(store, groups=["plain"]).group("plain").logits(1)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_frames_that_hold_too_little_are_refused(tmp_path: Path) -> None:

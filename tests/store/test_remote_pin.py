@@ -277,8 +277,7 @@ def test_the_blocks_of_the_page_on_sharing(server, tmp_path):
     for line in pin.replace("https://stores.example.org/resnet20.zarr", server.url()).splitlines():
         if line.startswith("decant store"):
             project.decant(*line.split()[1:])
-    git = {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "EMAIL": "a@localhost"}
-    subprocess.run(["bash", "-euc", share], cwd=project.folder, env=project.env | git, check=True)
+    subprocess.run(["bash", "-euc", share], cwd=project.folder, env=project.env, check=True)
     listed = subprocess.run(
         ["git", "ls-files"], cwd=project.folder, capture_output=True, text=True, check=True
     ).stdout.splitlines()

@@ -399,10 +399,10 @@ LIES = {
 def test_files_that_lie_are_refused_quickly(tmp_path: Path, name: str) -> None:
     path = tmp_path / "lie.npz"
     path.write_bytes(LIES[name])
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(NpzError, match=r"lie\.npz: "), NpzReader(path) as file:
         file.read("logits", (3, 4), "f")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert not Path("executed").exists()
     run("import-logits", path, "--out", tmp_path / "x.zarr", code=1)
 
