@@ -52,9 +52,10 @@ def measure(
     Both are in the precision of `training`.
     """
     flops = network_cost(network_name, num_classes, image_size).forward_flops
-    trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
-    trained = _training_rate(trainer, seconds)
-    forward = _forward_rate(trainer, seconds)
+    with torch.random.fork_rng():
+        trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
+        trained = _training_rate(trainer, seconds)
+        forward = _forward_rate(trainer, seconds)
     return Rate(TRAINING_PASSES * flops * trained, flops * forward, trained, forward)
 
 
@@ -71,11 +72,9 @@ def _trainer(
     images = rng.integers(0, 256, (count, image_size, image_size, 3), np.uint8)
     labels = rng.integers(0, num_classes, count, np.int32)
     bank = ImageBank(images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), augmentation, device)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build(network_name, num_classes)
+    torch.manual_seed(0)
     return Trainer(
-        network,
+        build(network_name, num_classes),
         ViewBatches(bank, labels, num_classes),
         DrawnEpochs(augmentation, None, 0, count),
         hard_label_loss,

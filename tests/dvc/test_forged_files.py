@@ -23,7 +23,7 @@ from pipeline.results.record import ResultsError, read_record
 from pipeline.results.tensors import save_tensors
 from pipeline.tools.foreign import read_content, read_foreign
 from pipeline.tools.npz import NpzError, NpzReader
-from stages.shared.options import printable
+from stages.shared.tables import shown
 
 LITTLE = 30 * 2**20  # bytes
 
@@ -237,4 +237,4 @@ def test_a_thin_picture_is_not_blown_up(tmp_path: Path) -> None:
 
 
 def test_what_a_file_holds_does_not_move_the_cursor() -> None:
-    assert printable("a \x1b]0;title\x07 é\u202e") == "a \\x1b]0;title\\x07 é\\u202e"
+    assert shown("a \x1b]0;title\x07 é\u202e") == "a \\x1b]0;title\\x07 é\\u202e"
