@@ -136,7 +136,7 @@ def test_a_lost_rank_ends_all_and_the_next_start_goes_on(project, undisturbed, v
 @pytest.mark.slow
 def test_a_mistake_is_told_once(project):
     output = torchrun(2, *BASELINE[:-1], "nobody", folder=project, code=1)
-    assert output.count("error: baselines.nobody") == 1
+    assert output.count("error: no baseline 'nobody'") == 1
     assert output.count("error: ") == 1
 
 
