@@ -59,7 +59,7 @@ def test_with_a_remote_all_that_evaluate_reads_is_fetched(clone, team):
     # What is asked for by name is fetched, too; then nothing is left to be done.
     output = clone.decant("repro", "dump@resnet8")
     assert ran(output) == []
-    assert "dvc pull dump@resnet8" in output
+    assert "not on this disk: dump@resnet8 (`dvc pull`)" in output
     assert "cache" not in output
     assert (clone.folder / "data/stores/resnet8.zarr/zarr.json").is_file()
     # With nothing to do one process imports DVC, and none torch.

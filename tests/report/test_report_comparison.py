@@ -116,8 +116,8 @@ def test_a_schedule_is_told_beside_a_length_where_that_does_not_tell_recipes_apa
     runs.append(student(PAIRS[0], KD, (0.73,), name="two", **short(2)))
     assert variants(runs) == [
         "",
-        *["3 epochs, schedule (factor 0.1, milestones [1], name step)"] * 2,
-        "3 epochs, schedule (factor 0.1, milestones [2], name step)",
+        *["3 epochs, schedule (factor 0.1, milestones [1], name step, warmup 0.25)"] * 2,
+        "3 epochs, schedule (factor 0.1, milestones [2], name step, warmup 0.25)",
     ]
 
 
