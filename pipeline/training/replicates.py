@@ -153,10 +153,15 @@ def training_function(
             if ranks.is_first:
                 replicate.folder.mkdir(exist_ok=True)
             if replicate.job.weights is None:
-                end = partial(ended, index)
                 lanes.append(
                     _lane(
-                        *(replicate, data, bank, test, report, tell_once, end),
+                        replicate,
+                        data,
+                        bank,
+                        test,
+                        report,
+                        tell_once,
+                        partial(ended, index),
                         graph=graph,
                         ranks=ranks,
                     )

@@ -18,15 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     *("decant", "pipeline", "stages", "own", "profiles", "docs"),
     *("dvc.yaml", "params.schema.json", "pyproject.toml", "constraints.txt"),
-    *(
-        "Makefile",
-        "mkdocs.yml",
-        "LICENSE",
-        "CITATION.cff",
-        ".gitignore",
-        ".gitattributes",
-        ".dvcignore",
-    ),
+    *("Makefile", "mkdocs.yml", "LICENSE", "CITATION.cff"),
+    *(".gitignore", ".gitattributes", ".dvcignore"),
     *(".dvc/config", ".dvc/.gitignore", ".dvc/plots", ".dvc/plots_page.html"),
     *(f"data/{section}/.gitignore" for section in ("teachers", "baselines", "students")),
     "data/README.md",

@@ -36,10 +36,10 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def listed(names: Sequence[str], between: str = ", ") -> str:
+def listed(names: Sequence[str]) -> str:
     """The first names, and how many there are besides."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return between.join(names[:_MOST_NAMES]) + more
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def bytes_text(count: float) -> str:
