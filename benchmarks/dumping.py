@@ -14,11 +14,11 @@ from benchmarks.figures import Measured
 from benchmarks.setting import AUGMENTATION, Setting, first_images, view_header
 from benchmarks.teachers import teacher
 from benchmarks.timing import take_turns
-from pipeline.compute import has_bfloat16
 from pipeline.core.dataset import ImageData
 from pipeline.dump.dump import dump_group
 from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.dump.ready import ready
+from pipeline.models.bfloat16 import has_bfloat16
 from pipeline.models.network import Network
 from pipeline.views.batches import ImageBank, ViewBatches, clean_epoch
 from pipeline.views.params import GROUPS

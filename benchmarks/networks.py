@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.setting import BATCH, CLASSES, IMAGE_SIZE
 from benchmarks.timing import Rounds, take_turns
-from pipeline.compute import has_bfloat16, set_up
+from pipeline.compute import set_up
+from pipeline.models.bfloat16 import has_bfloat16
 from pipeline.models.registry import build
 from pipeline.views.predict import place
 

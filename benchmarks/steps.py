@@ -12,8 +12,8 @@ from benchmarks.field import Crew, FieldLoop, best_crew
 from benchmarks.figures import Measured
 from benchmarks.setting import BATCH, Setting
 from benchmarks.timing import Rounds, fastest, on_threads, take_turns
-from pipeline.compute import has_bfloat16
 from pipeline.core.machine import available_cores
+from pipeline.models.bfloat16 import has_bfloat16
 from pipeline.views.batches import ImageBank
 
 TEACHERS = ("resnet56", "resnet110")

@@ -62,7 +62,7 @@ def code_digest(rooms: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for room in sorted(rooms):
         files = sorted((root / room).rglob("*.py")) or [root / room]
-        for file in files:
+        for file in filter(Path.is_file, files):  # not an editor's lock, which is a link to nowhere
             name = file.relative_to(root).as_posix()
             digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -108,32 +108,6 @@ def set_up(device: torch.device, threads: int) -> None:
         # Choosing by timing could choose another algorithm, and other last bits, in a resumed run.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 by instructions of its own.
-
-    A processor without them converts each number back and forth: a convolution of AVX2 alone takes seven
-    times as long as in float32.
-    """
-    if device.type != "cpu":
-        return True
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        # Not mkldnn's question, which any AVX-512 answers with yes.
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def precision_warning(precisions: Mapping[str, str], device: torch.device) -> str | None:
-    """What to tell who is about to compute in these precisions, by the keys of params.yaml that say so."""
-    slow = [key for key, precision in precisions.items() if precision == "bfloat16"]
-    if not slow or has_bfloat16(device):
-        return None
-    return (
-        "WARNING: this processor has no bfloat16 instructions: `precision: bfloat16` takes several times "
-        f"as long as float32 here. Set {', '.join(f'{key}: float32' for key in slow)}"
-    )
 
 
 def keep_freed_memory() -> None:

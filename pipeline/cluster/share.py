@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.cluster.stores import received_job
 from pipeline.cluster.tasks import Fetch, Note
 from pipeline.cluster.worker import Send, Site, check_data, scratch_folder, streamed
-from pipeline.compute import precision_warning
 from pipeline.core.dataset import ImageData
 from pipeline.core.files import durable_write
 from pipeline.results.record import RECORD
@@ -72,9 +71,6 @@ class _Share:
         replicates = [
             replace(r, job=received_job(r.job, self.fetch, cache)) for r in self.replicates
         ]
-        trained = {r.job.precision_key: r.job.training.precision for r in replicates}
-        if warning := precision_warning(trained, device):
-            send(Note(warning))
         for index, replicate in enumerate(replicates):
             replicate.folder.mkdir(parents=True)
             if index in order.begun:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import open_work, precision_warning, set_up, work_device
+from pipeline.compute import open_work, set_up, work_device
 from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
@@ -62,6 +62,11 @@ class Dump:
         self.params = section(content, DumpParams, "dumps", name)
         self.augmentation = section(content, Augmentation, "augmentation")
         self.record = read_record(folder)
+        if self.record.dataset.fingerprint != data.fingerprint:
+            raise DecantError(
+                f"{folder} was trained on another data set than the prepared one: `decant prepare` brings "
+                f"that of the parameters, and `dvc repro train_teacher@{folder.name}` trains on it"
+            )
 
     def header(self, group: GroupName) -> Header:
         """What the manifest of a group states."""
@@ -176,10 +181,6 @@ def dump_teacher(
     Raises ValueError for a mistake of the user's, StoreError for unfinished work that cannot be used.
     """
     dump = Dump(name, content, load_dataset(prepared, content), folder)
-    asked = {f"dumps.{name}.precision": dump.params.precision}
-    here = dump.machine.cluster is None
-    if here and (warning := precision_warning(asked, dump.device)):
-        display.tell(warning)
     groups = groups_of(dump.params)
     files: dict[str, Path] = {}
     shown: set[str] = set()

@@ -28,7 +28,7 @@ from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.errors import StoreError
 from pipeline.store.format.layout import GroupShape, group_arrays, metadata_files, root_metadata
 from pipeline.training.cost import TRAINING_PASSES, NetworkCost, network_cost
-from pipeline.training.params import TrainingParams, source_key
+from pipeline.training.params import TrainingParams
 from pipeline.views.params import CLEAN, GROUPS
 
 # Images of each class: training set, and test set where the data set has its own.
@@ -58,8 +58,7 @@ class StageCost:
         network, teacher: architectures that run; the teacher's is the one that a store stands in for.
         replicates: networks that it trains.
         training_flops, view_flops: of one replicate's training steps, and of the views of a dump.
-        precision, precision_key: of these, and the key of params.yaml that says so; no key where there
-            are none.
+        precision: of these.
         forward_flops: of forward passes besides, of one replicate; they are always in float32.
         live_teacher_flops: of one replicate: what the teacher would cost if it ran in the training loop.
         teacher_precision: of these: the store's.
@@ -74,7 +73,6 @@ class StageCost:
     training_flops: int = 0
     view_flops: int = 0
     precision: Precision = "float32"
-    precision_key: str | None = None
     forward_flops: int = 0
     live_teacher_flops: int = 0
     teacher_precision: Precision = "float32"
@@ -216,7 +214,6 @@ class Costs:
             teacher, teacher_precision = self._teacher(entry)
             if teacher is not None:
                 live = epochs * counts.train * self.network(teacher).forward_flops
-        key = source_key(f"{kind.removeprefix('train_')}s.{name}", entry.training, "precision")
         logits = 4 * counts.test * counts.classes
         features = kept * (2 * network.feature_dim + 4)
         return StageCost(
@@ -226,8 +223,7 @@ class Costs:
             teacher=teacher,
             replicates=entry.replicates,
             training_flops=TRAINING_PASSES * epochs * counts.train * network.forward_flops,
-            precision=training.precision,
-            precision_key=key if epochs else None,
+            precision=training.precision if epochs else StageCost.precision,
             forward_flops=(evaluations * counts.test + kept) * network.forward_flops,
             live_teacher_flops=live,
             teacher_precision=teacher_precision,
@@ -261,7 +257,6 @@ class Costs:
             network=self.teachers[name].network,
             view_flops=views * self.counts.train * network.forward_flops,
             precision=dump.precision,
-            precision_key=f"dumps.{name}.precision",
             forward_flops=clean * network.forward_flops,
             out_bytes=sum(sizes.values()),
             group_bytes=sizes,

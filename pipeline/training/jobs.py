@@ -14,7 +14,7 @@ from pipeline.core.params import ParamsError, read
 from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest
 from pipeline.results.record import MethodFacts, TeacherFacts
-from pipeline.training.params import TrainingParams, source_key
+from pipeline.training.params import TrainingParams
 from pipeline.views.batches import Batch, EpochSource
 from pipeline.views.params import Augmentation
 
@@ -79,11 +79,6 @@ class Job:
         if self.ranks == 1:
             del facts["batch_statistics"]
         return facts
-
-    @property
-    def precision_key(self) -> str:
-        """The key of params.yaml that sets its precision."""
-        return source_key(f"{self.kind}s.{self.name}", self.entry.get("training", {}), "precision")
 
     def key_facts(self, data: ImageData) -> dict[str, Any]:
         """Everything that a finished replicate depends on, besides code, versions and device.

@@ -1,8 +1,7 @@
 """Parameters of training: the section `training`, its schedule, and where a value comes from."""
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -85,12 +84,3 @@ class TrainingParams:
             raise ValueError(
                 f"schedule.milestones {late} lie beyond the {self.epochs} epochs of training"
             )
-
-
-def source_key(entry: str, overrides: Mapping[str, Any], name: str) -> str:
-    """The key of params.yaml that a value of an entry's recipe comes from: its own, or the shared one.
-
-    Args:
-        entry: its path, such as students.kd; overrides: its own `training`.
-    """
-    return f"{entry}.training.{name}" if name in overrides else f"training.{name}"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.compute import describe_device, precision_warning, set_up, versions
+from pipeline.compute import describe_device, set_up, versions
 from pipeline.core.dataset import ImageData
 from pipeline.core.errors import is_mistake, mistake_text
 from pipeline.core.machine import Machine
@@ -94,10 +94,6 @@ def _train_here(
 ) -> None:
     """Train replicates, in their order, on this machine."""
     set_up(device, machine.threads)
-    trained = [r.job for r in replicates if r.job.weights is None]
-    warning = precision_warning({j.precision_key: j.training.precision for j in trained}, device)
-    if warning:
-        display.tell(warning)
     on_cpu = device.type == "cpu"
     at_once = machine.processes(len(replicates)) if on_cpu else machine.streams(MOST_AT_ONCE)
     at_once = at_once if ranks.alone else 1

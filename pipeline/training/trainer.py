@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.models.bfloat16 import fast_bfloat16
 from pipeline.models.network import Network
 from pipeline.results.metrics import nll, top1_accuracy
 from pipeline.results.tensors import read_tensors, save_tensors
@@ -224,6 +225,7 @@ class Trainer:
         """Logits and features of a batch in train mode, f4; on several ranks of the parts of all."""
         with (
             _autocast(self.device, self.params.precision),
+            fast_bfloat16(self.device),
             self._counters.paused(),
             self.ranks.drawing_apart(self.device),
         ):

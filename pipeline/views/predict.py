@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.models.bfloat16 import fast_bfloat16
 from pipeline.models.network import Network
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
@@ -48,7 +49,8 @@ def predict(
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         images = images_of(torch.arange(start, stop, device=device))
-        outputs = network.forward_features(images.to(dtype))
+        with fast_bfloat16(device):
+            outputs = network.forward_features(images.to(dtype))
         for output, whole in zip(outputs, (logits, features), strict=True):
             whole[start:stop].copy_(output.float(), non_blocking=True)
         on_batch(stop - start)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.compute import describe_device, pick_device, precision_warning, set_up
+from pipeline.compute import describe_device, pick_device, set_up
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import STORES
 from pipeline.core.machine import load_machine
@@ -48,7 +48,7 @@ class Plan:
 
     `processes` train replicates at the same time; `rates` are those of the networks that were
     measured, by name and precision, and under "" those for all others; `free_bytes` is the room on the
-    disk of the workspace. `warning` is of a precision that this machine is slow in.
+    disk of the workspace.
     """
 
     profile: str
@@ -58,7 +58,6 @@ class Plan:
     rates: Rates
     stages: tuple[PlannedStage, ...]
     free_bytes: int
-    warning: str | None = None
 
     def of(self, *kinds: str) -> list[PlannedStage]:
         """The stages of some kinds."""
@@ -122,7 +121,6 @@ class Plan:
             "machine": {
                 "device": self.device,
                 "processes": self.processes,
-                "warning": self.warning,
                 "rates": [
                     {"network": name, "precision": precision, **asdict(rate)}
                     for (name, precision), rate in self.rates.items()
@@ -230,11 +228,6 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     on_cores = device.type == "cpu" and stated_rate is None
     processes = machine.processes(machine.cores) if on_cores else 1
     planned = tuple(timed(stages, [lock.state(stage.name) for stage in stages], rates))
-    precisions = {
-        stage.cost.precision_key: stage.cost.precision
-        for stage in planned
-        if stage.left and stage.cost.precision_key
-    }
     return Plan(
         profile=str(source),
         counts=costs.counts,
@@ -243,14 +236,12 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
         rates=rates,
         stages=planned,
         free_bytes=free_bytes(STORES),
-        warning=precision_warning(precisions, device) if on_cores else None,
     )
 
 
 def used_precisions(stages: Sequence[StageCost]) -> list[Precision]:
     """What something is computed in: float32, as tests are, and what entries ask for."""
-    asked = {stage.precision for stage in stages if stage.precision_key}
-    return ["float32", *sorted(asked - {"float32"})]
+    return ["float32", *sorted({stage.precision for stage in stages} - {"float32"})]
 
 
 def measured_rates(

@@ -25,8 +25,6 @@ def show(plan: "Plan", *, list_stages: bool) -> None:
     show_cache(plan)
     show_disk(plan)
     show_rates(plan)
-    if plan.warning:
-        console.print(plan.warning)
 
 
 def show_each(plan: "Plan") -> None:

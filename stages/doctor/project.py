@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import pick_device, precision_warning
+from pipeline.compute import pick_device
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import PREPARED, WORK
 from pipeline.core.locks import check_kept, lock, one_machine_mount
@@ -14,7 +14,6 @@ from pipeline.core.machine import load_machine
 from pipeline.core.params import load_yaml, section
 from pipeline.planning.checker import Checker
 from pipeline.raw.imagefolder import find_images
-from pipeline.training.params import TrainingParams
 from stages.commands.estimate import make_plan
 from stages.doctor.finding import Finding
 from stages.dvc.running import find_work
@@ -53,7 +52,7 @@ class Project:
             yield Finding("parameters", "ok", f"{self.params_path} is valid")
 
     def check_device(self) -> Iterator[Finding]:
-        """The device that `machine.device` names, and its precision."""
+        """The device that `machine.device` names."""
         if self.content is None:
             return
         machine = load_machine(self.content)
@@ -62,14 +61,8 @@ class Project:
         except ValueError as error:
             yield Finding("device", "problem", str(error), "set machine.device: auto")
             return
-        training = section(self.content, TrainingParams, "training")
-        warning = precision_warning({"training.precision": training.precision}, device)
         text = f"machine.device {machine.device}: networks are trained on {device}"
-        if warning:
-            problem, _, advice = warning.removeprefix("WARNING: ").partition(". ")
-            yield Finding("device", "warning", f"{text}; {problem}", advice)
-        else:
-            yield Finding("device", "ok", text)
+        yield Finding("device", "ok", text)
 
     def check_data(self) -> Iterator[Finding]:
         """The raw data set, or the prepared one that stands for it."""

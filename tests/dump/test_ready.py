@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from convolutions import Convolutions
 from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils import parametrizations
@@ -186,6 +187,36 @@ class Pair(Network):
         return relu(self.bn(self.conv(images)))
 
 
+class Aliased(Pair):
+    """The same norm under two names, and in a list."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        self.stem = nn.Sequential(self.conv, self.bn)
+        self.steps = [self.bn, relu]
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        out = self.stem[0](images)
+        for step in self.steps:
+            out = step(out)
+        return out
+
+
+def test_a_norm_of_several_names_is_folded_once():
+    torch.manual_seed(0)
+    network = Aliased()
+    nn.init.uniform_(network.bn.weight, 2.0, 3.0)
+    nn.init.uniform_(network.bn.bias, 1.0, 2.0)
+    for _ in range(20):
+        network(torch.randn(8, 3, 8, 8))
+    network.eval()
+    made = folded(network, (8, 8))
+    assert norms(made) == 0
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made(images), network(images), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("convolution", "norm"),
     [
@@ -267,13 +298,19 @@ def test_float32_is_folding():
         )
 
 
+@pytest.mark.parametrize("instructions", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_ready_networks_predict(few_digits, tiny_network, precision):
+def test_ready_networks_predict(few_digits, tiny_network, precision, instructions, monkeypatch):
+    monkeypatch.setattr("pipeline.models.bfloat16.has_bfloat16", lambda device: instructions)
     data = few_digits
     bank = clean_bank(data.test.images, data.mean, data.std, CPU)
     network = place(tiny_network(10), CPU)
     expected, _ = predict_clean(network, bank, 32)
-    logits, features = predict_clean(ready(network, (16, 16), precision), bank, 32)
+    made = ready(network, (16, 16), precision)
+    with Convolutions() as convolutions:
+        logits, features = predict_clean(made, bank, 32)
+    lower = instructions and precision == "bfloat16"
+    assert convolutions.precisions == {torch.bfloat16 if lower else torch.float32}
     assert logits.dtype == features.dtype == np.float32
     error = np.linalg.norm(logits - expected) / np.linalg.norm(expected)
     assert (error < 1e-5) if precision == "float32" else (1e-5 < error < 0.02)

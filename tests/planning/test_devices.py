@@ -7,13 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.compute import (
-    describe_device,
-    has_bfloat16,
-    keep_freed_memory,
-    pick_device,
-    precision_warning,
-)
+from pipeline.compute import describe_device, keep_freed_memory, pick_device
 from pipeline.core.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,25 +49,3 @@ def test_freed_memory_is_kept():
     done = subprocess.run([*command, "keep"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert int(done.stdout) < 100
     keep_freed_memory()  # and again changes nothing
-
-
-@pytest.mark.skipif(
-    not Path("/proc/cpuinfo").exists(), reason="only Linux lists instructions there"
-)
-def test_bfloat16_instructions_are_those_of_the_processor():
-    listed = {word for word in Path("/proc/cpuinfo").read_text().split() if "bf16" in word}
-    cpu = torch.device("cpu")
-    assert has_bfloat16(cpu) == bool(listed & {"avx512_bf16", "bf16"})
-    key = "training.precision"
-    warning = precision_warning({key: "bfloat16", "dumps.a.precision": "float32"}, cpu)
-    assert (warning is None) == has_bfloat16(cpu)
-    assert precision_warning({key: "float32"}, cpu) is None
-
-
-def test_a_slow_precision_is_told_with_what_to_set(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    warning = precision_warning({"training.precision": "bfloat16"}, torch.device("cpu"))
-    assert warning is not None
-    assert warning.endswith("Set training.precision: float32")
-    assert has_bfloat16(torch.device("cuda"))

@@ -282,34 +282,6 @@ def test_a_shared_precision_may_be_overridden_back(folder, monkeypatch):
     assert same == ["check", "prepare", *dumps, "train_student@kd", "evaluate"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "advice"),
-    [
-        ({}, None),
-        ({"training.precision": "bfloat16"}, "Set training.precision: float32"),
-        (
-            {
-                "students.kd.training.precision": "bfloat16",
-                "dumps.resnet20.precision": "bfloat16",
-            },
-            "Set dumps.resnet20.precision: float32, students.kd.training.precision: float32",
-        ),
-    ],
-)
-def test_a_slow_precision_is_told_with_the_key_that_sets_it(changes, advice, folder, monkeypatch):
-    monkeypatch.setattr("pipeline.compute.has_bfloat16", lambda device: False)
-    monkeypatch.setattr(
-        "stages.commands.estimate.measure", lambda *arguments: Rate(1e11, 1e11, 5.0, 9.0)
-    )
-    write_params(changes)
-    warning = make_plan(Path("params.yaml"), ("resnet20",), None).warning
-    if advice is None:
-        assert warning is None
-    else:
-        assert warning is not None
-        assert warning.endswith(advice)
-
-
 def test_unknown_profile(monkeypatch):
     monkeypatch.chdir(ROOT)
     result = run("cifar1000")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from convolutions import Convolutions
 from torch.nn.functional import cross_entropy
 from training_samples import (
     PARAMS,
@@ -522,10 +523,14 @@ def test_test_logits_that_are_no_numbers(setup, tiny_network):
         setup.test.evaluate(network)
 
 
-def test_lower_precision_keeps_weights_and_losses_in_float32(setup):
+@pytest.mark.parametrize("instructions", [True, False])
+def test_lower_precision_keeps_weights_and_losses_in_float32(instructions, setup, monkeypatch):
+    monkeypatch.setattr("pipeline.models.bfloat16.has_bfloat16", lambda device: instructions)
     losses = []
     trainer = setup.trainer(replace(PARAMS, epochs=1, precision="bfloat16"), count=128)
-    fit(trainer, setup.test, on_step=lambda _, loss: losses.append(loss))
+    with Convolutions() as convolutions:
+        fit(trainer, setup.test, on_step=lambda _, loss: losses.append(loss))
+    assert (torch.bfloat16 in convolutions.precisions) == instructions
     full = setup.trainer(replace(PARAMS, epochs=1), count=128)
     fit(full, setup.test)
     assert {loss.dtype for loss in losses} == {torch.float32}
