@@ -6,10 +6,10 @@ then finds them done. What a wave does not record stays for `dvc repro`.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
-from stages.dvc.clone import Clone
+from stages.dvc.clone import Clone, needs
 from stages.dvc.command import answer_of, call_dvc, call_module
 from stages.dvc.lock import Lock, digest_of
 from stages.shared.options import console, load_params
@@ -29,7 +29,7 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
         goals: stages that were asked for.
         options: of `dvc repro`, for a clone with a part of the results.
 
-    Ends the process where a stage failed; of trainings, when the others of their wave are recorded.
+    Where a stage failed, what does not read its results is made all the same; then the process ends.
     """
     lacks = Clone(lock, goals).wanted()[1]
     if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
@@ -37,8 +37,9 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
     first = [stage for stage in lacks if stage in ("check", "prepare")]
     if first and (code := call_dvc("repro", *options, "--single-item", *first)):
         sys.exit(code)
+    code, failed = 0, set[str]()
     for kinds in WAVES:
-        lacks = lacking_stages(goals)
+        lacks = independent(lacking_stages(goals), failed)
         wave = [stage for stage in lacks if kind_of(stage) in kinds]
         later = [
             stage
@@ -47,13 +48,26 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
         ]
         if wave:
             tell_wave(wave, later)
-            run_wave(wave, later, options)
+            if failure := run_wave(wave, later, options):
+                code = failure
+                failed |= set(wave).intersection(lacking_stages(goals))
+    if code:
+        sys.exit(code)
 
 
 def lacking_stages(goals: Sequence[str]) -> list[str]:
     """The stages that have to run before the goals are made, in their order, as things are now."""
     digest_of.cache_clear()
     return Clone(Lock(Path.cwd(), load_params(PARAMS)), goals).wanted()[1]
+
+
+def independent(stages: Sequence[str], failed: Set[str]) -> list[str]:
+    """Those of some stages, in their order, that read nothing of failed ones, directly or by others."""
+    params, out = load_params(PARAMS), set(failed)
+    for stage in stages:
+        if any(need in out for need, _ in needs(stage, params)):
+            out.add(stage)
+    return [stage for stage in stages if stage not in out]
 
 
 def kind_of(stage: str) -> str:
@@ -76,8 +90,11 @@ def counted(stages: Sequence[str]) -> str:
     )
 
 
-def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) -> None:
-    """Make the stages of one wave, and record them. Ends the process where one failed."""
+def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) -> int:
+    """Make the stages of one wave, and record them; returns 0, or an exit code where one failed.
+
+    Ends the process after Ctrl-C.
+    """
     kept = answer_of("stages.dvc.repo", *wave) if len(wave) > 1 else wave
     together = [stage for stage in wave if stage not in kept]
     code = 0
@@ -86,9 +103,9 @@ def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) 
             console.print(f"Running stage '{stage}'")
         lists = json.dumps(together), json.dumps(later)
         if kind_of(together[0]) == "dump":
-            if code := call_module(TOGETHER, "dump", *lists):
-                sys.exit(code)  # for want of room, say, which `dvc repro` would not look for
-            kept = wave  # recorded by `dvc repro`, which finds the views dumped
+            code = call_module(TOGETHER, "dump", *lists)
+            # Recorded by `dvc repro`, which finds the views dumped, but would not look for room on the disk.
+            kept = [] if code else wave
         else:
             code = call_module(TOGETHER, "train", *lists)
             if code != INTERRUPTED:
@@ -97,5 +114,6 @@ def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) 
         kept = wave
     if code != INTERRUPTED and kept:
         code = call_dvc("repro", *options, "--single-item", *kept) or code
-    if code:
+    if code == INTERRUPTED:
         sys.exit(code)
+    return code

@@ -141,6 +141,29 @@ def test_a_student_that_fails_leaves_the_others_alone(project):
     assert [name for name in kept if after[name] != before[name]] == []
 
 
+def test_later_waves_make_what_reads_nothing_of_a_failure(project):
+    (name,) = project.params["baselines"]
+    project.edit(f"baselines/{name}/training", {"learning_rate": 1e30})
+    project.edit("students/plain/seed", 60)
+    project.edit("students/half/seed", 60)
+    done = project.decant("repro", check=False)
+    assert done.returncode == 1
+    assert f"error: baseline {name} #0: the loss became" in done.stderr
+    assert project.status() == {f"train_baseline@{name}", "evaluate"}
+    assert seed_of(project, "plain") == seed_of(project, "half") == 60
+
+
+def test_later_waves_leave_what_reads_a_failure(project):
+    before = recorded_seeds(project)
+    project.edit("teachers/resnet8/training", {"learning_rate": 1e30})
+    project.edit("students/plain/seed", 60)
+    done = project.decant("repro", check=False)
+    assert done.returncode == 1
+    assert "error: teacher resnet8 #0: the loss became" in done.stderr
+    assert not re.search(r"Running stage '(dump|train_student|evaluate)", done.stdout)
+    assert recorded_seeds(project) == before
+
+
 @pytest.mark.slow
 def test_parameters_edited_meanwhile_are_not_recorded_with_older_results(project):
     for name, seed in (("plain", 60), ("half", 70)):
@@ -259,9 +282,7 @@ def test_dumps_without_room_for_them_are_not_begun(project, monkeypatch, capfd):
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(waves, "answer_of", lambda *arguments: [])  # the run cache has neither
     monkeypatch.setattr(waves, "call_dvc", lambda *arguments: pytest.fail("goes on by itself"))
-    with pytest.raises(SystemExit) as ended:
-        waves.run_wave(["dump@resnet8", "dump@other"], [], [])
-    assert ended.value.code == 1
+    assert waves.run_wave(["dump@resnet8", "dump@other"], [], []) == 1
     assert "GB are to be written, and " in capfd.readouterr().err
 
 
