@@ -32,6 +32,8 @@ def import_own(name: str, kind: str) -> ModuleType:
     if here not in sys.path:
         sys.path.append(here)  # an installed command does not look there
     package, watched = name.partition(".")[0], f"{FOLDER}.{_plural(kind)}"
+    if name == watched:
+        raise DecantError(f"{name} is a folder: name a file in it, too ({watched}.MODULE:NAME)")
     if not name.startswith(f"{watched}."):
         known = package != FOLDER and name in sys.modules  # what stages import, DVC watches
         if not known and (package == FOLDER or _lies_in(find_spec(package), Path.cwd())):
@@ -43,7 +45,7 @@ def import_own(name: str, kind: str) -> ModuleType:
 
 
 def code_sha256(module: ModuleType) -> str | None:
-    """Digest (hex) of the code that a module is: of the user's own, all of its folder; of others their file.
+    """Digest (hex) of the code that a module is: of the user's own, all of its folder; of others, theirs.
 
     None for one without a file.
     """
@@ -55,9 +57,12 @@ def code_sha256(module: ModuleType) -> str | None:
     # own/losses of own.losses.mine, be it mine.py or a package, mine/__init__.py.
     root = file.parents[module.__name__.count(".") - 2 + hasattr(module, "__path__")]
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        # Data counts, too: a table that a loss reads, weights that a network begins with.
+        if path.is_file() and "__pycache__" not in name.parts and path.suffix != ".md":
+            content = hashlib.sha256(path.read_bytes()).digest()
+            digest.update(name.as_posix().encode() + b"\0" + content)
     return digest.hexdigest()
 
 

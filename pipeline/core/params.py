@@ -25,7 +25,7 @@ from pipeline.core.errors import DecantError
 T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-KEY_PATTERN = re.compile(r"[a-z0-9_-]+")
+KEY_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"  # what manifests take for a name, in lower case
 MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -252,9 +252,10 @@ def _bounds(node: Mapping[str, Any]) -> str:
 def check_names(names: Iterable[Any], where: str) -> list[str]:
     """Problems of a section's keys: DVC and the file system want them plain and in lower case."""
     return [
-        f"{where}.{name}: names consist of a-z, 0-9, _ and -; mend the key"
+        f"{where}.{name}: names consist of a-z, 0-9, _ and -, the first a letter or digit, 100 at most; mend "
+        "the key"
         for name in names
-        if not (isinstance(name, str) and KEY_PATTERN.fullmatch(name))
+        if not (isinstance(name, str) and re.fullmatch(KEY_PATTERN, name))
     ]
 
 

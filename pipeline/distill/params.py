@@ -81,5 +81,7 @@ class Method:
         """
         if "loss" not in entry:
             raise ValueError("loss: missing; expected the name of a loss")
+        if not isinstance(entry["loss"], str):
+            raise ValueError(f"loss: expected the name of a loss, found {entry['loss']!r}")
         options = {key: value for key, value in entry.items() if key != "loss"}
         return cls(name, entry["loss"], options)

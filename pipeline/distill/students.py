@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
+from pipeline.core.errors import DecantError
 from pipeline.core.files import STORES, VERSIONS
 from pipeline.core.machine import load_machine
 from pipeline.core.params import section
@@ -116,7 +117,12 @@ def student_job(
         sampling=params.view_sampling,
         features=loss.needs_features,
     )
-    epochs.of(0)  # reads nothing: what the store lacks is told before any work starts
+    first = epochs.of(0)  # reads nothing: what the store lacks is told before any work starts
+    if method.loss == "rescaled" and first.num_classes < 3:
+        raise DecantError(
+            f"students.{name}: `rescaled` learns nothing from two classes, whose logits differ by the same "
+            "number whenever they are divided by their deviation; take another loss (kd, say)"
+        )
     return Job(
         kind="student",
         name=name,

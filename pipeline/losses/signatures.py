@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import math
+import sys
 from collections.abc import Mapping
 from inspect import Parameter
 from typing import Any
@@ -11,6 +11,7 @@ from pipeline.core import names
 
 # Beyond, float32 leaves nothing of T^2 * KL, or of the logits.
 TEMPERATURES = (1e-3, 1e3)
+MOST = sys.float_info.max
 
 INPUTS = (
     "student_logits",
@@ -39,7 +40,12 @@ def signature(name: str) -> list[Parameter]:
     Raises as `pipeline.core.names.load`.
     """
     if name not in LOSSES:
-        return list(inspect.signature(names.load(name, LOSSES, "loss")).parameters.values())
+        function = names.load(name, LOSSES, "loss")
+        try:  # with annotations that are text, as after `from __future__ import annotations`
+            found = inspect.signature(function, eval_str=True)
+        except Exception:  # of names that only type checkers import
+            found = inspect.signature(function)
+        return list(found.parameters.values())
     module, _, function = LOSSES[name].partition(":")
     (arguments,) = (
         node.args
@@ -98,7 +104,7 @@ def needs_features(name: str) -> bool:
     """
     try:
         return "teacher_features" in inputs_of(name)
-    except ValueError:
+    except (ValueError, TypeError):
         return False
 
 
@@ -132,7 +138,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _number_problems(key: str, value: object, *, built_in: bool) -> list[str]:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
         return [f"{key} must be a number, found {value!r}"]
     least, most = TEMPERATURES
     if built_in and key == "temperature" and not least <= value <= most:

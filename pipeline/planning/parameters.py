@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
-from pipeline.core.params import checked
+from pipeline.core.params import KEY_PATTERN, checked
 from pipeline.distill.params import StudentParams
 from pipeline.dump.params import DumpParams
 from pipeline.evaluation.params import EvaluationParams
@@ -22,7 +22,7 @@ from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
 
 SCHEMA = Path("params.schema.json")
-Entry = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]
+Entry = Annotated[str, Field(pattern=f"^{KEY_PATTERN}$")]
 # Sections of named entries, and what an entry is.
 ENTRIES: dict[str, Any] = {
     "methods": dict[str, Any],

@@ -123,5 +123,5 @@ def entry(name: str, path: Path, network: Network, own: Normalisation | None) ->
     facts: Mapping[str, Any] = {"path": path, "sha256": weights_digest(network)}
     if own is not None:
         facts = {**facts, "mean": list(own.mean), "std": list(own.std)}
-    lines = [f"    network: {name}", "    weights:", *(f"      {k}: {v}" for k, v in facts.items())]
-    return "\n".join(lines)
+    head = [f"    network: {name}", "    seed: 0", "    weights:"]  # the seed is of no effect
+    return "\n".join([*head, *(f"      {k}: {v}" for k, v in facts.items())])

@@ -12,6 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.core.dataset import ImageData
+from pipeline.core.errors import DecantError
+from pipeline.models.catalogue import MODELS
 from pipeline.models.network import Network
 from pipeline.models.registry import examine
 from pipeline.training.jobs import Replicate
@@ -30,13 +32,25 @@ class NetworkCost:
 
 @cache
 def network_cost(name: str, num_classes: int, image_size: int) -> NetworkCost:
-    """Build a network, if possible without memory for its weights, and count. Raises as `examine` does."""
-    return examine(name, num_classes, partial(_cost, image_size=image_size))
+    """Build a network, if possible without memory for its weights, and count.
+
+    The operations of one of the user's own that does not run on a CPU are 0. Raises as `build`.
+    """
+    count = partial(_cost, image_size=image_size)
+    try:
+        return examine(name, num_classes, count)
+    except DecantError:
+        raise
+    except Exception:  # whatever the user's code raises
+        if name in MODELS:
+            raise
+        return examine(name, num_classes, partial(_cost, image_size=None))
 
 
-def _cost(network: Network, image_size: int) -> NetworkCost:
+def _cost(network: Network, image_size: int | None) -> NetworkCost:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, 3, image_size, image_size))
+        if image_size is not None:
+            network.eval()(torch.zeros(1, 3, image_size, image_size))
     return NetworkCost(
         forward_flops=int(counter.get_total_flops()),
         state_bytes=sum(t.numel() * t.element_size() for t in network.state_dict().values()),
@@ -53,7 +67,9 @@ def relative_costs(replicates: Sequence[Replicate], data: ImageData) -> list[int
     classes, size = len(data.class_names), data.train.images.shape[1]
     try:
         flops = [network_cost(r.job.network, classes, size).forward_flops for r in replicates]
-    except Exception:  # whatever the user's code raises; its training will say it
+    except DecantError:  # its training will say it
+        flops = [0]
+    if not all(flops):
         flops = [1] * len(replicates)
     epochs = [1 if r.job.weights is not None else r.job.training.epochs for r in replicates]
     return [

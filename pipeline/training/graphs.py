@@ -193,6 +193,8 @@ class StepPlayer:
                 )
             if _generators() != generators:
                 raise RuntimeError("the network or the loss draws random numbers")
+        except torch.OutOfMemoryError:
+            raise  # beside others: without them there may be room
         except RuntimeError as error:
             self.recorder = None
             self._recorded.clear()

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pipeline.core.errors import is_mistake
+from pipeline.core.errors import DecantError, is_mistake
 from pipeline.training.loop import OnStep, fit_stepwise
 from pipeline.training.trainer import TestSet, Trainer
 
@@ -28,6 +28,7 @@ MOST_AT_ONCE = 8
 # Evaluation takes memory too, and has not happened yet when the memory is measured.
 MEMORY_MARGIN = 1.25
 POLL_SECONDS = 1e-4
+NO_ROOM = "the GPU's memory is too small for this network alone; lower training.batch_size"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -89,11 +90,15 @@ class Lane:
             if self._advance():
                 return True
         except Exception as error:
-            if self.on_mistake is None or not is_mistake(error):
-                raise
-            self.on_mistake(error)
+            self.fail(error)
         self.trainer = None
         return False
+
+    def fail(self, error: Exception) -> None:
+        """End with an error, which is raised unless it is the user's and this network alone is to end."""
+        if self.on_mistake is None or not is_mistake(error):
+            raise error
+        self.on_mistake(error)
 
     def _advance(self) -> bool:
         with self.on_stream():
@@ -108,6 +113,7 @@ class Lane:
     def close(self) -> None:
         """Stop here; the checkpoint of the last finished epoch stays."""
         self._steps.close()
+        self.trainer = None
 
 
 class Memory:
@@ -151,39 +157,63 @@ def fit_together(
     """Train all networks, at most `at_once` at a time and as many as fit into the device's memory.
 
     The memory of a network is measured when it has begun. Another one begins while there is room for
-    the largest so far, or when one has ended. Steps are queued in turn. An error that no network takes for
-    its own stops all; each continues from its own checkpoint the next time.
+    the largest so far, or when one has ended; one that finds no room after all waits for that, too. Steps
+    are queued in turn. An error that no network takes for its own stops all; each continues from its own
+    checkpoint the next time.
+
+    Raises DecantError where a network has no room alone; it is a mistake of this network.
     """
     memory = memory or Memory(device)
     waiting, running = deque(lanes), list[Lane]()
-    at_once = min(at_once, len(lanes))
+    at_once, is_full = min(at_once, len(lanes)), False
     try:
         while waiting or running:
-            if waiting and len(running) < at_once and (memory.has_room() or not running):
+            may_begin = waiting and not is_full and len(running) < at_once
+            if may_begin and (memory.has_room() or not running):
                 lane = waiting.popleft()
                 lane.begin(device)
                 running.append(lane)
-                _stagger(running, memory, at_once)
+                if is_full := not _has_begun(running):
+                    waiting.appendleft(lane)
+                elif lane in running:
+                    memory.measure_last()
+                    _stagger(running, at_once)
             else:
                 count = len(running)
                 while len(running) == count:
                     _queue_steps(running)
+                is_full = False
     finally:
         for lane in running:
             lane.close()
 
 
-def _stagger(lanes: list[Lane], memory: Memory, at_once: int) -> None:
-    """Do the last lane's first step, then continue with all lanes until the next one may begin.
+def _has_begun(lanes: list[Lane]) -> bool:
+    """Do the last lane's first step, which allocates all the memory that it needs; False if there is none.
+
+    The lane is then removed, as it is where it has ended.
+    """
+    last = lanes[-1]
+    try:
+        if not last.advance():
+            lanes.remove(last)
+        return True
+    except torch.OutOfMemoryError as error:
+        lanes.remove(last)
+        last.close()
+        if lanes:
+            return False
+        last.fail(DecantError(f"{NO_ROOM} ({str(error).partition(chr(10))[0]})"))
+        return True
+
+
+def _stagger(lanes: list[Lane], at_once: int) -> None:
+    """Continue with all lanes until the next one may begin.
 
     Lanes begin at different times so that their epochs end at different times: while the host evaluates
     one network, the others keep the device busy.
     """
     last = lanes[-1]
-    if not last.advance():  # its first step allocates all the memory that it needs
-        lanes.remove(last)
-        return
-    memory.measure_last()
     for lane in lanes:
         lane.at_once = max(lane.at_once, len(lanes))
     while (begun := last.trainer) and begun.steps_in_epoch < begun.steps_per_epoch // at_once:

@@ -19,7 +19,9 @@ class Augmentation:
         le=MAX_PAD,
         description="zero pixels on each side, before a crop of the image's own size",
     )
-    flip: bool = Field(description="whether half of the views are flipped horizontally")
+    flip: bool = Field(
+        description="whether each image is flipped horizontally in half of its views"
+    )
 
     @property
     def cells(self) -> int:

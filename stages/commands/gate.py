@@ -25,16 +25,23 @@ def gate(
     as_json: bool,
 ) -> None:
     """Fail where a replicate of a network of params.yaml misses its floor (`evaluation.floors`)."""
+    from pipeline.core.params import section
     from pipeline.evaluation.floors import networks_below_floor
+    from pipeline.evaluation.params import EvaluationParams
 
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
-    count, low = networks_below_floor(load_params(params_path), prepared, folders)
+    content = load_params(params_path)
+    count, low = networks_below_floor(content, prepared, folders)
     if as_json:
         print_json({"networks": count, "below_floor": low})
         sys.exit(1 if low else 0)
     if low:
         raise ValueError("\n".join(low))
-    console.print(f"{count} networks reach their floors")
+    floors = section(content, EvaluationParams, "evaluation").floors
+    if all(floor is None for floor in vars(floors).values()):
+        console.print("no floors are set (evaluation.floors)")
+    else:
+        console.print(f"{count} networks reach their floors")
 
 
 if __name__ == "__main__":

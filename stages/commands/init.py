@@ -37,7 +37,8 @@ decant plan      # what it will cost
 decant repro     # make everything; decant status shows how far it is
 ```
 
-Commit `params.yaml`, `dvc.yaml`, `dvc.lock` and `data/versions` with every result that you want to keep.
+Commit `params.yaml`, `dvc.yaml`, `dvc.lock`, `data/versions` and `reports/metrics.json` with every result
+that you want to keep.
 """
 
 

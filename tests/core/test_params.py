@@ -238,7 +238,10 @@ def test_good_names(name):
     assert check_names([name], "students") == []
 
 
-@pytest.mark.parametrize("name", ["ResNet", "a.b", "a b", "", "a/b", "ä", "a\n", 3, None])
+@pytest.mark.parametrize(
+    "name",
+    ["ResNet", "a.b", "a b", "", "a/b", "ä", "a\n", "_a", "-a", "a" * 101, 3, None],
+)
 def test_bad_names(name):
     (problem,) = check_names(["good", name], "students")
     assert problem.startswith(f"students.{name}: names consist of")

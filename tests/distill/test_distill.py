@@ -7,10 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from store_samples import FEATURES, IMAGES, TEACHER, outputs, plan, recipe, write_group
+from store_samples import (
+    DATASET,
+    FEATURES,
+    IMAGES,
+    TEACHER,
+    outputs,
+    plan,
+    recipe,
+    write_group,
+)
+from workspaces import ROOT
 
 from pipeline.core.errors import DecantError
-from pipeline.core.params import ParamsError, section
+from pipeline.core.params import ParamsError, load_yaml, section
 from pipeline.distill.epochs import StoredEpochs, store_augmentation, teacher_facts
 from pipeline.distill.examples import EXAMPLES, first_seen
 from pipeline.distill.method import DistillationLoss
@@ -18,6 +28,7 @@ from pipeline.distill.params import Method, StudentParams, groups_of
 from pipeline.distill.students import student_job
 from pipeline.losses.hinton import kd
 from pipeline.losses.relations import rkd
+from pipeline.losses.standardised import rescaled
 from pipeline.results.record import ViewFacts
 from pipeline.store.read import open_store
 from pipeline.views.batches import Batch
@@ -159,6 +170,29 @@ def test_what_a_store_lacks_is_told_before_any_work(store):
     assert student_job("a", content, groups, lambda: first_seen(store, [])).epochs.views == 5
     with pytest.raises(DecantError, match="views: 6 are asked for"):
         student_job("b", content, groups, lambda: first_seen(store, []))
+
+
+def test_rescaled_logits_of_two_classes_teach_nothing(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(16, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.eye(2, dtype=torch.float64)[torch.arange(16) % 2]
+    rescaled(logits, 3 * targets, targets, gamma=0.1, alpha=0.9).backward()
+    assert logits.grad.abs().max() < 1e-6
+    dataset = replace(DATASET, classes=2, class_names=("no", "yes"))
+    folder = finished(tmp_path, write_group(tmp_path / "work", "plain", dataset=dataset))
+    content = {
+        **load_yaml(ROOT / "profiles" / "digits.yaml"),
+        "methods": {
+            "rescaled": {"loss": "rescaled", "gamma": 0.1, "alpha": 0.9},
+            "kd": {"loss": "kd_soft_only", "temperature": 4.0},
+        },
+    }
+    entry = {"store": "a.zarr/plain", "network": "resnet8", "share": 0, "seed": 1, "replicates": 1}
+    content["students"] = {name: {**entry, "method": name} for name in ("rescaled", "kd")}
+    store = open_store(folder, groups=["plain"])
+    assert student_job("kd", content, store, lambda: first_seen(store, [])).name == "kd"
+    with pytest.raises(DecantError, match="`rescaled` learns nothing from two classes"):
+        student_job("rescaled", content, store, lambda: first_seen(store, []))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
@@ -308,7 +342,9 @@ def test_method_losses_get_everything_that_a_method_may_use():
     [
         ({}, "loss: missing"),
         ({"loss": "kdd", "temperature": 4.0}, r"no loss 'kdd'; did you mean kd\? Valid: kd, "),
-        ({"loss": 3}, "no loss '3'; valid: kd, "),
+        ({"loss": 3}, "loss: expected the name of a loss, found 3"),
+        ({"loss": ["kd"]}, "loss: expected the name of a loss, found .'kd'."),
+        ({"loss": "kd_soft_only", "temperature": 10**310}, "temperature must be a number"),
         ({"loss": "kd_soft_only"}, "loss 'kd_soft_only': missing hyper-parameter 'temperature'"),
         ({"loss": "kd_soft_only", "temperature": "hot"}, "temperature must be a number"),
         ({"loss": "kd_soft_only", "temperature": 4.0, "gamma": 1}, "gamma"),

@@ -520,6 +520,13 @@ def test_dotted_paths_name_a_users_own_loss():
     assert resolve("pipeline.losses.hinton:kd") is resolve("kd")
 
 
+def test_annotations_may_be_text(custom, tmp_path):
+    (tmp_path / "my_losses.py").write_text(f"from __future__ import annotations\n{CUSTOM}")
+    check_options("my_losses:plain", {"weight": 0.5})
+    with pytest.raises(ValueError, match="weight must be a number, found 'hot'"):
+        check_options("my_losses:plain", {"weight": "hot"})
+
+
 @pytest.mark.usefixtures("custom")
 @pytest.mark.parametrize(
     ("name", "message"),

@@ -99,6 +99,12 @@ def test_all_of_the_folder_counts_wherever_the_loss_lies_in_it(tmp_path, name, f
     (tmp_path / "own/networks").mkdir()
     (tmp_path / "own/networks/mine.py").write_text("")
     assert first != changed == code_sha256(module)
+    (folder / "similarity.npy").write_bytes(b"\0")
+    with_data = code_sha256(module)
+    assert with_data != changed
+    (folder / "README.md").write_text("no code")
+    (folder / ".#mine.py").symlink_to("nowhere")  # an editor's lock
+    assert with_data == code_sha256(module)
 
 
 def test_a_loss_elsewhere_in_the_working_folder_is_refused(dumped):
@@ -120,6 +126,20 @@ def test_a_loss_elsewhere_in_the_working_folder_is_refused(dumped):
                 assert "Traceback" not in done.stderr
     finally:
         (dumped.folder / "params.yaml").write_text(before)
+
+
+def test_a_loss_without_its_function(dumped):
+    path = dumped.folder / "params.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("own.losses.mine:mine", "own.losses.mine"))
+    try:
+        done = decant(dumped, "check")
+        assert done.returncode == 1
+        assert (
+            "own.losses is a folder: name a file in it, too (own.losses.MODULE:NAME)" in done.stderr
+        )
+    finally:
+        path.write_text(before)
 
 
 def test_a_loss_that_is_not_there(dumped):

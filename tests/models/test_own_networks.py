@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -159,6 +160,14 @@ def test_networks_that_need_numbers_are_checked_and_counted(own, why):
     assert network_cost(name, 10, 16) == network_cost(plain, 10, 16)
     assert torch.equal(torch.get_rng_state(), before)
     assert build(name, 10)(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
+
+
+def test_the_operations_of_one_that_does_not_run_here_are_not_counted(own):
+    name, plain = own((f"return {OUTPUT}", "raise RuntimeError('no CUDA')")), own()
+    cost, counted = network_cost(name, 10, 16), network_cost(plain, 10, 16)
+    assert cost == replace(counted, forward_flops=0)
+    with pytest.raises(NetworkError, match="cannot be built"):
+        network_cost(own(("super().__init__()", "super().__init__(1)")), 10, 16)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,9 @@ def test_a_network_below_its_floor_is_recorded_and_the_gate_fails(project):
     passed = run_gate(root)
     assert passed.exit_code == 0
     assert "8 networks reach their floors" in passed.output
+    content["evaluation"]["floors"] = dict.fromkeys(("teachers", "baselines", "students"))
+    run(root, content)
+    assert run_gate(root).output == "no floors are set (evaluation.floors)\n"
 
 
 def run_gate(root):

@@ -49,6 +49,8 @@ def test_another_data_set_is_refused_by_name(work):
     assert "resnet8.zarr" in output
     assert "data set" in output
     assert "dvc" in output
+    output = work.run("dump", "resnet8", code=1)
+    assert "data/teachers/resnet8 was trained on another data set than the prepared one" in output
 
 
 def test_an_imported_teacher_is_used_as_it_is(work):

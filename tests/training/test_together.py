@@ -15,6 +15,7 @@ from training_samples import (
     with_dropout,
 )
 
+from pipeline.core.errors import DecantError
 from pipeline.training.loop import fit
 from pipeline.training.together import Lane, Memory, fit_together
 
@@ -167,6 +168,37 @@ def test_where_there_is_no_room_the_rest_comes_afterwards(setup):
     assert [at_once for _, at_once in three.ended.values()] == [2, 2, 1]
     for seed, (trainer, _) in three.ended.items():
         assert_equal_states(trainer, three.alone(seed))
+
+
+def test_one_that_finds_no_room_beside_others_comes_afterwards(setup):
+    three = Replicates(setup, (1, 2, 3))
+    start = three.lanes[1].start
+
+    def begin():
+        if not three.ended:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return start()
+
+    three.lanes[1].start = begin
+    fit_together(three.lanes, CPU)
+    assert list(three.ended) == [1, 2, 3]
+    for seed, (trainer, _) in three.ended.items():
+        assert_equal_states(trainer, three.alone(seed))
+
+
+def test_one_that_has_no_room_alone_ends_alone(setup):
+    def begin():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    two, mistakes = Replicates(setup, (1, 2)), []
+    two.lanes[1].start = begin
+    with pytest.raises(DecantError, match="too small for this network alone; lower "):
+        fit_together(two.lanes, CPU)
+    two = Replicates(setup, (1, 2))
+    two.lanes[0].start, two.lanes[0].on_mistake = begin, mistakes.append
+    fit_together(two.lanes, CPU)
+    assert list(two.ended) == [2]
+    assert [str(error).endswith("Tried to allocate 2 GiB)") for error in mistakes] == [True]
 
 
 def test_one_of_them_goes_on_from_its_checkpoint(setup, tmp_path):
