@@ -7,74 +7,39 @@ import click
 
 from stages.shared.lazy import LazyGroup
 
-# name: (module, attribute, one line of help)
+# name: (module that has it as a function, one line of help)
 COMMANDS = {
-    "init": ("stages.commands.init", "init", "Make a project in a new folder."),
-    "use": ("stages.commands.use", "use", "Make a ready-made profile the project's params.yaml."),
-    "plan": (
-        "stages.commands.plan",
-        "plan",
-        "Show what a profile will cost, before anything runs.",
-    ),
-    "repro": (
-        "stages.commands.repro",
-        "repro",
-        "Rebuild what is out of date, then show the results.",
-    ),
-    "status": (
-        "stages.commands.status",
-        "status",
-        "Show what is done, stale, running and missing.",
-    ),
-    "follow": (
-        "stages.commands.follow",
-        "follow",
-        "Show epochs when they end, or pass them to loggers.",
-    ),
-    "doctor": (
-        "stages.commands.doctor",
-        "doctor",
-        "Find what is wrong with the environment or the project.",
-    ),
-    "completion": (
-        "stages.commands.completion",
-        "completion",
-        "Make a shell complete commands and names.",
-    ),
-    "check": ("stages.check", "check", "Validate all of params.yaml at once."),
-    "prepare": ("stages.prepare", "prepare", "Decode, split and resize the data set."),
-    "train-teacher": ("stages.train_teacher", "train_teacher", "Train a teacher."),
-    "train-baseline": ("stages.train_baseline", "train_baseline", "Train networks on hard labels."),
-    "dump": ("stages.dump", "dump", "Dump a teacher's logits and features into its store."),
-    "train-student": ("stages.train_student", "train_student", "Train students from a store."),
-    "evaluate": ("stages.evaluate", "evaluate", "Make tables, V-scores, figures and the report."),
-    "gate": ("stages.commands.gate", "gate", "Fail where a network misses its floor: for CI."),
-    "keep": (
-        "stages.commands.keep",
-        "keep",
-        "Write the numbers of what is trained as small files.",
-    ),
+    "init": ("stages.commands.init", "Make a project in a new folder."),
+    "use": ("stages.commands.use", "Make a ready-made profile the project's params.yaml."),
+    "plan": ("stages.commands.plan", "Show what a profile will cost, before anything runs."),
+    "repro": ("stages.commands.repro", "Rebuild what is out of date, then show the results."),
+    "status": ("stages.commands.status", "Show what is done, stale, running and missing."),
+    "follow": ("stages.commands.follow", "Show epochs when they end, or pass them to loggers."),
+    "doctor": ("stages.commands.doctor", "Find what is wrong with the environment or the project."),
+    "completion": ("stages.commands.completion", "Make a shell complete commands and names."),
+    "check": ("stages.check", "Validate all of params.yaml at once."),
+    "prepare": ("stages.prepare", "Decode, split and resize the data set."),
+    "train-teacher": ("stages.train_teacher", "Train a teacher."),
+    "train-baseline": ("stages.train_baseline", "Train networks on hard labels."),
+    "dump": ("stages.dump", "Dump a teacher's logits and features into its store."),
+    "train-student": ("stages.train_student", "Train students from a store."),
+    "evaluate": ("stages.evaluate", "Make tables, V-scores, figures and the report."),
+    "gate": ("stages.commands.gate", "Fail where a network misses its floor: for CI."),
+    "keep": ("stages.commands.keep", "Write the numbers of what is trained as small files."),
     "import-teacher": (
         "stages.commands.import_teacher",
-        "import_teacher",
         "Convert a .pth checkpoint of the field's zoo.",
     ),
     "store": (
         "stages.store.group",
-        "store",
         "Inspect, verify, compare, mend, extend, export and import stores.",
     ),
     "view": (
         "stages.commands.view",
-        "view",
         "Show what a student sees: images, crops, mixup, the teacher's classes.",
     ),
-    "compare": ("stages.commands.compare", "compare", "Show how the results of two runs differ."),
-    "clean": (
-        "stages.commands.clean",
-        "clean",
-        "Remove kept work, and results of removed entries.",
-    ),
+    "compare": ("stages.commands.compare", "Show how the results of two runs differ."),
+    "clean": ("stages.commands.clean", "Remove kept work, and results of removed entries."),
 }
 
 

@@ -26,7 +26,7 @@ from stages.dvc.lock import Lock
 from stages.dvc.running import Work, find_work
 from stages.dvc.upstream import in_caches
 from stages.shared.options import console, load_params, stage_options
-from stages.shared.stage_names import KINDS
+from stages.shared.stage_names import KINDS, kind_of, result_of
 
 # Where the results of a section's entries lie, and how an entry's name is read from a folder's.
 RESULTS = {
@@ -93,13 +93,6 @@ def unfinished_work() -> Iterator[Work]:
         if work.has_begun or not result_of(stage).exists()
     }
     return (work for work in works if stages & set(work.note.stages))
-
-
-def result_of(stage: str) -> Path:
-    """Where the result of a training or a dump lies."""
-    kind, _, name = stage.partition("@")
-    folder = next(folder for folder, section in RESULTS.items() if section == KINDS[kind])
-    return folder / (f"{name}.zarr" if kind == "dump" else name)
 
 
 def remove_begun(begun: Iterable[Work], *, yes: bool) -> None:
@@ -170,7 +163,7 @@ def cached(paths: list[Path], content: Mapping[str, Any]) -> set[Path]:
     outs = {
         Path(out["path"]): str(out["md5"])
         for name in stages
-        if name.partition("@")[0] in KINDS
+        if kind_of(name) in KINDS
         for out in stages[name].get("outs") or ()
     }
     named = {path: home(path) for path in paths}
@@ -188,7 +181,3 @@ def home(path: Path) -> Path:
     """Where a result lay before `evaluate --tidy` moved it."""
     is_moved = path.is_relative_to(REMOVED)
     return Path("data") / path.relative_to(REMOVED) if is_moved else path
-
-
-if __name__ == "__main__":
-    clean()

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.shared.options import json_option, print_json
+from stages.shared.options import debug_option, json_option, print_json
 from stages.shared.tables import shown
-from stages.store.common import store_options
 
 if TYPE_CHECKING:
     from pipeline.tools.compare_runs import Comparison
@@ -38,7 +37,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     "(`record.json:entry.*`); repeatable.",
 )
 @json_option
-@store_options
+@debug_option
 def compare(
     first: Path, second: Path, tolerance: float, ignore: tuple[str, ...], as_json: bool
 ) -> None:
@@ -75,7 +74,3 @@ def report(first: Path, second: Path, result: "Comparison") -> None:
     count = len({difference.path for difference in result.differences})
     verdict = f"{count:,} differ" if count else "all equal"
     click.echo(f"\n{first} and {second}: {result.compared:,} files compared, {verdict}")
-
-
-if __name__ == "__main__":
-    compare()

@@ -31,7 +31,3 @@ def completion(shell: str) -> None:
     complete = found(main, {}, "decant", _VARIABLE)
     code = complete.source_template % complete.source_vars()
     click.echo("\n".join((*_WHERE[shell], code.strip())))
-
-
-if __name__ == "__main__":
-    completion()

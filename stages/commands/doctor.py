@@ -47,7 +47,3 @@ def show(found: "list[Finding]") -> None:
         click.echo(f"\n{counts['problem']} to be mended, {counts['warning']} to know of")
     else:
         click.echo("\nAll is well")
-
-
-if __name__ == "__main__":
-    doctor()

@@ -81,7 +81,3 @@ def _follow(
     finally:
         for _, logger in loggers:
             logger.close()
-
-
-if __name__ == "__main__":
-    follow()

@@ -42,7 +42,3 @@ def gate(
         console.print("no floors are set (evaluation.floors)")
     else:
         console.print(f"{count} networks reach their floors")
-
-
-if __name__ == "__main__":
-    gate()

@@ -59,7 +59,3 @@ def import_teacher(
         )
     console.print("To use it, give a teacher of params.yaml these lines:")
     console.print(imported.entry)
-
-
-if __name__ == "__main__":
-    import_teacher()

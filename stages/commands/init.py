@@ -11,7 +11,7 @@ import click
 from pipeline.core.errors import DecantError
 from stages.commands.use import MODELINE, PROFILES, SCHEMA, find_profile
 from stages.shared.completion import profiles
-from stages.shared.options import console, guarded
+from stages.shared.options import console, debug_option
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a project is made of; tests, benchmarks and kept results stay behind.
@@ -51,14 +51,14 @@ that you want to keep.
     shell_complete=profiles,
     help="The profile that becomes params.yaml.",
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def init(name: Path, profile: str, debug: bool) -> None:
+@debug_option
+def init(name: Path, profile: str) -> None:
     """Make a project in the new folder NAME: this version's code, under git and DVC.
 
     The project has its own copy of the code, which its commands then run: another version of Decant
     changes nothing in it.
     """
-    guarded(lambda: make_project(name, profile), debug=debug)
+    make_project(name, profile)
 
 
 def make_project(folder: Path, profile: str) -> None:
@@ -128,7 +128,3 @@ def _git(folder: Path, *arguments: str, check: bool = True) -> int:
     if check and done.returncode:
         raise DecantError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.returncode
-
-
-if __name__ == "__main__":
-    init()

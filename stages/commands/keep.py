@@ -34,7 +34,3 @@ def keep(
     folders = {"teachers": teachers, "baselines": baselines, "students": students}
     count, all_of_them = keep_networks(content, prepared, folders, features, folder, console.print)
     console.print(f"{count} of {all_of_them} networks -> {folder}")
-
-
-if __name__ == "__main__":
-    keep()

@@ -73,7 +73,3 @@ def plan(
         click.echo(json.dumps(made.to_json(), indent=1))
     else:
         show(made, list_stages=list_stages)
-
-
-if __name__ == "__main__":
-    plan()

@@ -22,7 +22,7 @@ from pipeline.training.params import TrainingParams
 from stages.dvc.clone import Clone, stages_of, store_stage
 from stages.dvc.lock import Lock
 from stages.dvc.upstream import has_remote, lacking
-from stages.shared.stage_names import KINDS
+from stages.shared.stage_names import KINDS, kind_of
 
 PARAMS = Path("params.yaml")
 # The waves' names, and the kinds of stages in those that run without DVC.
@@ -74,7 +74,7 @@ def waves_of(content: Mapping[str, Any]) -> list[list[str]]:
     clone.lost |= _lost(clone)
     fetched, stale = clone.wanted()
     waves = [list(_commands(content, stale, kinds)) for kinds in WAVES.values()]
-    alone = [stage for stage in stale if stage.partition("@")[0] in KINDS]
+    alone = [stage for stage in stale if kind_of(stage) in KINDS]
     if first := [*(name for name in ("check", "prepare") if name in stale), *_read(clone, alone)]:
         waves[0] = [f"decant repro {' '.join(first)}"]
     if fetched or stale:

@@ -42,7 +42,3 @@ def repro(
     if jobs is not None:
         os.environ[JOBS_VARIABLE] = str(jobs)  # for the stages, too
     rebuild(params_path, arguments, yes=yes, dry=dry)
-
-
-if __name__ == "__main__":
-    repro()

@@ -36,7 +36,3 @@ def status(
         show(stages, deep=deep, list_stages=list_stages)
     if exit_code and not all(stage.state in ("done", "elsewhere") for stage in stages):
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    status()

@@ -55,7 +55,3 @@ def find_profile(name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise ValueError(unknown("profile", name, profile_names()))
-
-
-if __name__ == "__main__":
-    use()

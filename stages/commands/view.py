@@ -11,9 +11,8 @@ from rich.style import Style
 from rich.text import Text
 
 from pipeline.core.files import PREPARED
-from stages.shared.options import path_option
+from stages.shared.options import debug_option, path_option
 from stages.shared.tables import shown
-from stages.store.common import store_options
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,7 +51,7 @@ _BAR = 20  # columns of a certain class
 )
 @path_option("--prepared", PREPARED, "Prepared data set that STORE belongs to.")
 @path_option("--out", None, "PNG file to write.  [default: draw in the terminal]")
-@store_options
+@debug_option
 def view(
     store: str,
     view: int,
@@ -144,7 +143,3 @@ def _words(example: "Example", names: Sequence[str]) -> Iterator[str]:
 def _bar(likely: "Likely") -> str:
     bar = "#" * round(_BAR * likely.probability)
     return f"  {likely.probability:6.1%} {bar:<{_BAR}} {likely.name}"
-
-
-if __name__ == "__main__":
-    view()

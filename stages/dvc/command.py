@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+FAILED = 255  # DVC's code for whatever fails
+
 
 def run_dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a DVC command and keep what it says to itself."""
@@ -27,8 +29,9 @@ def call_dvc(*arguments: str) -> int:
 
 
 def call_module(module: str, *arguments: str) -> int:
-    """Run a module as a program, whose output goes to the terminal; returns its exit code."""
-    return subprocess.run(_command(module, *arguments), check=False, env=_environment()).returncode
+    """Run a module as a program, whose output goes to the terminal; returns its exit code, for 255 1."""
+    code = subprocess.run(_command(module, *arguments), check=False, env=_environment()).returncode
+    return 1 if code == FAILED else code
 
 
 def answer_of(module: str, *arguments: str) -> Any:

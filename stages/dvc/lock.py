@@ -195,14 +195,18 @@ def folder_digest(files: Mapping[str, str]) -> str:
 def digest_of(path: Path) -> str | None:
     """DVC's digest of a file, or of a folder without its caches of compiled code; None if absent."""
     if path.is_file():
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        return md5_of(path)
     if not path.is_dir():
         return None
     files = {
-        file.relative_to(path).as_posix(): hashlib.md5(
-            file.read_bytes(), usedforsecurity=False
-        ).hexdigest()
+        file.relative_to(path).as_posix(): md5_of(file)
         for file in path.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
     return folder_digest(files)
+
+
+def md5_of(path: Path) -> str:
+    """DVC's digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -5,7 +5,6 @@ and DVC takes a cached file that looks untouched for a good one.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from pipeline.store.format.layout import GROUPS
 from pipeline.tools.pin import pin_of
 from pipeline.tools.verify import Problem, verify_store
 from stages.dvc.command import run_dvc
+from stages.dvc.lock import md5_of
 from stages.dvc.upstream import cache_folder
 from stages.shared.tables import shown
 
@@ -74,11 +74,11 @@ def drop(store: Path, problems: Iterable[Problem], cache: Path) -> Iterator[Path
     contents: dict[int, set[str]] = {}
     for path in damaged:
         if path.is_file():
-            contents.setdefault(path.stat().st_size, set()).add(md5(path))
+            contents.setdefault(path.stat().st_size, set()).add(md5_of(path))
     for path in sorted(cache.glob("files/md5/??/*")) if contents else []:
         known = contents.get(path.stat().st_size, ())
         # A cached file is named after its content: one that is not is damaged.
-        if known and path.parent.name + path.name != (digest := md5(path)) and digest in known:
+        if known and path.parent.name + path.name != (digest := md5_of(path)) and digest in known:
             path.unlink()
             yield path
     for path in damaged:
@@ -141,9 +141,3 @@ def link_missing(
         if (path.is_symlink() or path.is_file()) and wanted(inside) and not os.path.lexists(other):
             other.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, other, follow_symlinks=False)
-
-
-def md5(path: Path) -> str:
-    """DVC's digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -9,6 +9,7 @@ from pipeline.store.format.errors import StoreError
 from pipeline.store.format.version import partial_error, version_error
 from stages.dvc.lock import Lock
 from stages.dvc.upstream import is_pinned
+from stages.shared.stage_names import kind_of
 
 
 def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> list[str]:
@@ -40,7 +41,7 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
             name.startswith("train_teacher@")
             or not targets
             or "evaluate" in targets
-            or {name, name.partition("@")[0]} & set(targets)
+            or {name, kind_of(name)} & set(targets)
         )
         and path.exists()
         and lock.state(name) == "done"

@@ -38,6 +38,7 @@ from stages.dvc.lock import digest_of
 from stages.dvc.repo import commit
 from stages.shared.options import console, guarded, load_params
 from stages.shared.progress import ProgressDisplay
+from stages.shared.stage_names import result_of
 from stages.shared.tables import bytes_text, shown
 
 PARAMS = Path("params.yaml")
@@ -85,16 +86,10 @@ def jobs_of(
         else:
             make = partial(hard_label_job, kind, name, content, data)
         with mistakes_as(f"{kind} {name}", failures):
-            jobs[folder_of(stage)] = make()
+            jobs[result_of(stage)] = make()
     for failure in failures:
         console.print(shown(failure))
     return jobs, failures
-
-
-def folder_of(stage: str) -> Path:
-    """The folder that a stage publishes."""
-    kind, _, name = stage.partition("@")
-    return Path("data", f"{kind.removeprefix('train_')}s", name)
 
 
 def costs_of(content: Mapping[str, Any], data: ImageData) -> dict[str, StageCost]:
@@ -183,7 +178,7 @@ def record(stages: Sequence[str]) -> None:
     data = load_dataset(PREPARED, content)
     jobs, _ = jobs_of(stages, content, data)
     published, failures = publish_finished(jobs, data, load_machine(content))
-    if names := [stage for stage in stages if folder_of(stage) in published]:
+    if names := [stage for stage in stages if result_of(stage) in published]:
         commit_unchanged(names, before)
     if failures:
         raise DecantError("\n".join(failures))

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.core.files import in_git
 from pipeline.store.format.address import PINNED
 from stages.dvc.command import run_dvc
-from stages.dvc.lock import Lock, cache_of, read_listing
+from stages.dvc.lock import Lock, cache_of, listing_of
 from stages.shared.stage_names import entries, stage_names
 
 
@@ -45,16 +45,12 @@ def in_caches(results: Mapping[Path, str]) -> set[Path]:
 
 def is_whole(objects: Path, md5: str) -> bool:
     """Whether a cache's folder of objects has a result, with all files of a folder."""
-    place = objects / md5[:2] / md5[2:]
-    if not place.is_file():
-        return False
     if not md5.endswith(".dir"):
-        return True
-    try:
-        digests = {str(file["md5"]) for file in read_listing(place)}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return False  # damaged, as if it were not there; DVC fetches it anew
-    return all((objects / digest[:2] / digest[2:]).exists() for digest in digests)
+        return (objects / md5[:2] / md5[2:]).is_file()
+    files = listing_of(objects, md5)
+    return files is not None and all(
+        (objects / digest[:2] / digest[2:]).exists() for digest in files.values()
+    )
 
 
 def has_remote() -> bool:

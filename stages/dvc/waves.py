@@ -13,6 +13,7 @@ from stages.dvc.clone import Clone, needs
 from stages.dvc.command import answer_of, call_dvc, call_module
 from stages.dvc.lock import Lock, digest_of
 from stages.shared.options import console, load_params
+from stages.shared.stage_names import kind_of
 
 PARAMS = Path("params.yaml")
 TRAININGS = ("train_teacher", "train_baseline", "train_student")
@@ -68,11 +69,6 @@ def independent(stages: Sequence[str], failed: Set[str]) -> list[str]:
         if any(need in out for need, _ in needs(stage, params)):
             out.add(stage)
     return [stage for stage in stages if stage not in out]
-
-
-def kind_of(stage: str) -> str:
-    """The part of a stage's name before the @."""
-    return stage.partition("@")[0]
 
 
 def tell_wave(wave: Sequence[str], later: Sequence[str]) -> None:

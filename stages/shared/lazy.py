@@ -13,9 +13,9 @@ from stages.shared.nearest import nearest
 
 
 class LazyGroup(click.Group):
-    """Commands named by `lazy`: name -> (module, attribute, one line of help)."""
+    """Commands named by `lazy`: name -> (module that has it as a function, one line of help)."""
 
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str, str]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
 
@@ -33,8 +33,8 @@ class LazyGroup(click.Group):
         """Import a command; None where there is none of that name."""
         if cmd_name not in self.lazy:
             return None
-        module, attribute, _ = self.lazy[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(self.lazy[cmd_name][0])
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
         """Complete a command's name, or an option of the group, without importing any command."""
         items = [
             CompletionItem(name, help=text)
-            for name, (_, _, text) in self.lazy.items()
+            for name, (_, text) in self.lazy.items()
             if name.startswith(incomplete)
         ]
         return items + click.Command.shell_complete(self, ctx, incomplete)
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in self.lazy.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
 
 
 def run_code_of(project: Path) -> None:

@@ -27,13 +27,8 @@ def load_params(path: Path) -> dict[str, Any]:
 
 
 def stage_options(function: F) -> F:
-    """Options of every command: the parameter file and --debug; turns mistakes into messages.
-
-    A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
-    and ends with exit code 1, or 75 where another process is at the same work; Ctrl-C ends with 130.
-    """
-
-    @click.option(
+    """Options of most commands: the parameter file, and those of `debug_option`."""
+    params = click.option(
         "--params",
         "params_path",
         type=click.Path(path_type=Path),
@@ -41,6 +36,16 @@ def stage_options(function: F) -> F:
         show_default=True,
         help="The parameter file.",
     )
+    return params(debug_option(function))
+
+
+def debug_option(function: F) -> F:
+    """The option --debug of every command; turns mistakes into messages.
+
+    A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
+    and ends with exit code 1, or 75 where another process is at the same work; Ctrl-C ends with 130.
+    """
+
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapper(*args: Any, debug: bool, **kwargs: Any) -> Any:

@@ -1,7 +1,10 @@
 """The stages of a parameter file by name. A shell waits for them: nothing that takes long is imported."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from pipeline.core.files import STORES
 
 # The kind of stage that goes through a section of params.yaml, and the section of each kind.
 SECTIONS = {
@@ -17,6 +20,17 @@ def entries(params: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The entries of a section; none where there is no such section."""
     value = params.get(section)
     return value if isinstance(value, dict) else {}
+
+
+def kind_of(stage: str) -> str:
+    """The part of a stage's name before the @."""
+    return stage.partition("@")[0]
+
+
+def result_of(stage: str) -> Path:
+    """Where the result of a training or a dump lies."""
+    kind, _, name = stage.partition("@")
+    return STORES / f"{name}.zarr" if kind == "dump" else Path("data", KINDS[kind], name)
 
 
 def stage_names(params: Mapping[str, Any]) -> list[str]:

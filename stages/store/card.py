@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from stages.shared.options import path_option
-from stages.store.common import store_argument, store_options
+from stages.shared.options import debug_option, path_option
+from stages.store.common import store_argument
 
 
 @click.command()
@@ -24,7 +24,7 @@ from stages.store.common import store_argument, store_options
     help="Where the store is to be shared.",
 )
 @path_option("--out", None, "File to write, README.md say.  [default: print the card]")
-@store_options
+@debug_option
 def card(store: Path, licence: str, repository: str, out: Path | None) -> None:
     """Write the README of STORE for a model hub: teacher, data, views, codec and its error, digests.
 
@@ -39,7 +39,3 @@ def card(store: Path, licence: str, repository: str, out: Path | None) -> None:
         out.write_text(text, encoding="utf-8")
         click.echo(f"-> {out}")
     click.echo(f"\nTo share it (nothing has been sent):\n{upload}", err=out is None)
-
-
-if __name__ == "__main__":
-    card()

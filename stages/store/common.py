@@ -1,6 +1,5 @@
 """What the store commands share: options, how a store is named, and how facts are printed."""
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ import click
 from pipeline.core.files import PREPARED, STORES
 from stages.shared.completion import store_names, stores
 from stages.shared.nearest import nearest
-from stages.shared.options import guarded, load_params, path_option
+from stages.shared.options import load_params, path_option
 from stages.shared.tables import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,17 +54,6 @@ def find_store(path: Path) -> Path:
     if bare and near and not named.exists() and not path.exists():
         raise click.BadParameter(f"no store {str(path)!r}; did you mean {near}?")
     return named if bare and (named.exists() or not path.exists()) else path
-
-
-def store_options(function: F) -> F:
-    """Every store command's option --debug; turns mistakes into messages (exit code 1)."""
-
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(function)
-    def wrapper(*args: Any, debug: bool, **kwargs: Any) -> Any:
-        return guarded(functools.partial(function, *args, **kwargs), debug=debug)
-
-    return wrapper  # type: ignore[return-value]
 
 
 def print_facts(rows: Sequence[tuple[str, str]]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from stages.shared.options import json_option, print_json
+from stages.shared.options import debug_option, json_option, print_json
 from stages.shared.tables import print_table, shown
-from stages.store.common import store_argument, store_options
+from stages.store.common import store_argument
 
 _WIDTH = 26  # of a fact in the table
 
@@ -25,7 +25,7 @@ _WIDTH = 26  # of a fact in the table
     help="Compare the logits of this many views of each group, evenly spread.",
 )
 @json_option
-@store_options
+@debug_option
 def diff(first: Path, second: Path, views: int, as_json: bool) -> None:
     """Show how the store SECOND differs from FIRST: exit code 0 where nothing does, else 1.
 
@@ -88,7 +88,3 @@ def fact_text(value: Any) -> str:
         return "-"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
-
-
-if __name__ == "__main__":
-    diff()

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from pipeline.views.params import GROUPS
+from stages.shared.options import debug_option
 from stages.shared.tables import bytes_text, shown
-from stages.store.common import store_argument, store_options
+from stages.store.common import store_argument
 
 
 @click.command()
@@ -29,7 +30,7 @@ from stages.store.common import store_argument, store_options
     multiple=True,
     help="Export this group alone; repeat for more.  [default: all that are there]",
 )
-@store_options
+@debug_option
 def export(store: Path, form: str, out: Path, groups: tuple[str, ...]) -> None:
     """Write the logits, features and plans of STORE as files of plain arrays, one a view.
 
@@ -41,7 +42,3 @@ def export(store: Path, form: str, out: Path, groups: tuple[str, ...]) -> None:
     size = bytes_text(sum(path.stat().st_size for path in written))
     click.echo(f"{shown(str(store))}: {', '.join(exported)} -> {len(written)} files, {size}")
     click.echo(f"in {out}")
-
-
-if __name__ == "__main__":
-    export()

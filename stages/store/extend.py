@@ -114,7 +114,3 @@ def readers(content: dict[str, Any], name: str, groups: list[str]) -> list[str]:
     if wrong := [key for key, student in students.items() if not isinstance(student, dict)]:
         raise ParamsError([f"students.{key}: expected a mapping" for key in wrong])
     return [key for key, student in students.items() if student.get("store") in paths]
-
-
-if __name__ == "__main__":
-    extend()

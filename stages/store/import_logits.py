@@ -7,8 +7,8 @@ import click
 
 from pipeline.core.files import PREPARED
 from stages.shared.normalising import given_normalisation, normalisation_options
-from stages.shared.options import path_option
-from stages.store.common import params_beside, params_option, store_options
+from stages.shared.options import debug_option, path_option
+from stages.store.common import params_beside, params_option
 
 
 @click.command("import-logits")
@@ -33,7 +33,7 @@ from stages.store.common import params_beside, params_option, store_options
 @normalisation_options
 @click.option("--lossy", is_flag=True, help="The logits are worse than float16 of a float32 pass.")
 @params_option
-@store_options
+@debug_option
 def import_logits(
     files: tuple[Path, ...], out: Path, prepared: Path, params: Path | None, **stated: Any
 ) -> None:
@@ -49,7 +49,3 @@ def import_logits(
     stated["normalisation"] = given_normalisation(stated.pop("mean"), stated.pop("std"))
     groups = import_store(files, out, prepared, params_beside(params, prepared), stated)
     click.echo(f"{', '.join(groups)} -> {out}")
-
-
-if __name__ == "__main__":
-    import_logits()

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from pipeline.core.files import STORES
-from stages.shared.options import json_option, path_option, print_json
+from stages.shared.options import debug_option, json_option, path_option, print_json
 from stages.shared.tables import print_table, shown
-from stages.store.common import print_facts, store_argument, store_options
+from stages.store.common import print_facts, store_argument
 from stages.store.facts import group_table, line, origin
 
 _SHOWN_PROBLEMS = 3
@@ -16,7 +16,7 @@ _SHOWN_PROBLEMS = 3
 @click.command()
 @store_argument("store")
 @json_option
-@store_options
+@debug_option
 def info(store: Path, as_json: bool) -> None:
     """Show what STORE holds: teacher, data set, views, codec and what it costs, size, fingerprints.
 
@@ -47,8 +47,8 @@ def info(store: Path, as_json: bool) -> None:
 @click.command("ls")
 @path_option("--stores", STORES, "Folder of the stores.")
 @json_option
-@store_options
-def list_stores(stores: Path, as_json: bool) -> None:
+@debug_option
+def ls(stores: Path, as_json: bool) -> None:
     """List all stores of the workspace."""
     from pipeline.tools.describe import inspect_stores
 
@@ -60,7 +60,3 @@ def list_stores(stores: Path, as_json: bool) -> None:
     else:
         header = ("Store", "Data set", "Codec", "Top-1", "Plain", "Mixed", "Size", "State")
         print_table(header, [line(facts, bool(stale)) for facts, stale in found], labels=3)
-
-
-if __name__ == "__main__":
-    info()

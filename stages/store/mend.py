@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from stages.shared.options import debug_option
 from stages.shared.tables import shown
-from stages.store.common import store_argument, store_options
+from stages.store.common import store_argument
 
 
 @click.command()
 @store_argument("store")
-@store_options
+@debug_option
 def mend(store: Path) -> None:
     """Drop the damaged files of STORE, from DVC's cache too, and fetch them and missing ones anew.
 
@@ -33,7 +34,3 @@ def mend(store: Path) -> None:
         err=True,
     )
     sys.exit(1)
-
-
-if __name__ == "__main__":
-    mend()

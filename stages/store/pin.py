@@ -42,7 +42,3 @@ def pin(name: str, url: str, params_path: Path) -> None:
     console.print(
         f"For your teammates: git add --force {folder} && git add {VERSIONS / folder.name} {params_path}"
     )
-
-
-if __name__ == "__main__":
-    pin()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.core.files import PREPARED
-from stages.shared.options import json_option, path_option, print_json
+from stages.shared.options import debug_option, json_option, path_option, print_json
 from stages.shared.progress import ProgressDisplay
 from stages.shared.tables import bytes_text, print_table, shown
-from stages.store.common import params_beside, params_option, store_argument, store_options
+from stages.store.common import params_beside, params_option, store_argument
 
 if TYPE_CHECKING:
     from pipeline.tools.recompute import Recomputed
@@ -51,7 +51,7 @@ HEADER = ("Group", "Rows", "Largest", "Mean", "Tolerance", "Top-1 changed", "Fea
 @path_option("--prepared", PREPARED, "Prepared data set, for --teacher.")
 @params_option
 @json_option
-@store_options
+@debug_option
 def verify(
     store: Path,
     deep: bool,
@@ -142,7 +142,3 @@ def recomputed_row(group: "Recomputed") -> tuple[str, ...]:
         "-" if features is None else f"{features:.3g}",
         "good" if group.good else "BAD",
     )
-
-
-if __name__ == "__main__":
-    verify()

@@ -24,8 +24,8 @@ ROWS = {match[0].replace("\\|", "|"): match[1:] for match in ROW.findall(PAGE)}
 def commands():
     """Name -> command, of all that can be run."""
     for prefix, group in (("", COMMANDS), ("store ", STORE_COMMANDS)):
-        for name, (module, attribute, text) in group.items():
-            command = getattr(importlib.import_module(module), attribute)
+        for name, (module, text) in group.items():
+            command = getattr(importlib.import_module(module), name.replace("-", "_"))
             if not isinstance(command, click.Group):
                 yield f"{prefix}{name}", command, text
 
