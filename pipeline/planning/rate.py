@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.core.errors import DecantError
 from pipeline.dump.ready import ready
 from pipeline.hard_labels.epochs import DrawnEpochs, hard_label_loss
 from pipeline.models.registry import build
@@ -49,9 +50,12 @@ def measure(
 ) -> Rate:
     """Measure a network on random images for `seconds` in training, and as long in forward passes.
 
-    Both are in the precision of `training`.
+    Both are in the precision of `training`. Raises DecantError for a network whose operations cannot be
+    counted here.
     """
     flops = network_cost(network_name, num_classes, image_size).forward_flops
+    if not flops:
+        raise DecantError(f"{network_name} does not run on a CPU, where operations are counted: measure another")
     with torch.random.fork_rng():
         trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
         trained = _training_rate(trainer, seconds)

@@ -7,10 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from training_samples import PARAMS
 from workspaces import ROOT, Workspace, digits_params, yaml
 
+from pipeline.core.errors import DecantError
 from pipeline.models.registry import NetworkError, build, check_image_size
+from pipeline.planning.rate import measure
 from pipeline.training.cost import network_cost
+from pipeline.views.params import Augmentation
 
 PATH = "own.networks.mine:Mine"
 NETWORK = """
@@ -166,6 +170,8 @@ def test_the_operations_of_one_that_does_not_run_here_are_not_counted(own):
     name, plain = own((f"return {OUTPUT}", "raise RuntimeError('no CUDA')")), own()
     cost, counted = network_cost(name, 10, 16), network_cost(plain, 10, 16)
     assert cost == replace(counted, forward_flops=0)
+    with pytest.raises(DecantError, match="does not run on a CPU"):
+        measure(name, PARAMS, Augmentation(pad=0, flip=False), 10, 16, torch.device("cpu"))
     with pytest.raises(NetworkError, match="cannot be built"):
         network_cost(own(("super().__init__()", "super().__init__(1)")), 10, 16)
 
