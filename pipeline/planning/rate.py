@@ -55,7 +55,9 @@ def measure(
     """
     flops = network_cost(network_name, num_classes, image_size).forward_flops
     if not flops:
-        raise DecantError(f"{network_name} does not run on a CPU, where operations are counted: measure another")
+        raise DecantError(
+            f"{network_name} does not run on a CPU, where operations are counted: measure another"
+        )
     with torch.random.fork_rng():
         trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
         trained = _training_rate(trainer, seconds)
