@@ -40,11 +40,11 @@ def signature(name: str) -> list[Parameter]:
     Raises as `pipeline.core.names.load`.
     """
     if name not in LOSSES:
-        function = names.load(name, LOSSES, "loss")
+        own = names.load(name, LOSSES, "loss")
         try:  # with annotations that are text, as after `from __future__ import annotations`
-            found = inspect.signature(function, eval_str=True)
+            found = inspect.signature(own, eval_str=True)
         except Exception:  # of names that only type checkers import
-            found = inspect.signature(function)
+            found = inspect.signature(own)
         return list(found.parameters.values())
     module, _, function = LOSSES[name].partition(":")
     (arguments,) = (
