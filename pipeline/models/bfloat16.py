@@ -27,15 +27,18 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def fast_bfloat16(device: torch.device) -> AbstractContextManager[Any]:
+def fast_bfloat16(device: torch.device, *, asked: bool) -> AbstractContextManager[Any]:
     """In it, convolutions and linear layers in bfloat16 take hardly longer than in float32.
 
     Those that autocast, or their input, asks to be computed in bfloat16. On a device with instructions it
     changes nothing. Without, inputs and weights are rounded to bfloat16, the layer is computed in float32
     and its output rounded; autograd does the same with the gradients. The numbers are those of the
     instructions but for the order of the sums.
+
+    Args:
+        asked: whether anything is computed in bfloat16; if not, nothing changes.
     """
-    return nullcontext() if has_bfloat16(device) else _Rounding()
+    return nullcontext() if not asked or has_bfloat16(device) else _Rounding()
 
 
 class _Rounding(TorchFunctionMode):

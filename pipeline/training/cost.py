@@ -48,6 +48,7 @@ def network_cost(name: str, num_classes: int, image_size: int) -> NetworkCost:
 
 
 def _cost(network: Network, image_size: int | None) -> NetworkCost:
+    """What a network costs; without an image size its operations are not counted."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         if image_size is not None:
             network.eval()(torch.zeros(1, 3, image_size, image_size))

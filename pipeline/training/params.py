@@ -1,4 +1,4 @@
-"""Parameters of training: the section `training`, its schedule, and where a value comes from."""
+"""Parameters of training: the section `training` and its schedule."""
 
 import math
 from typing import Annotated, Literal

@@ -223,9 +223,10 @@ class Trainer:
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and features of a batch in train mode, f4; on several ranks of the parts of all."""
+        lower = self.params.precision == "bfloat16"
         with (
-            _autocast(self.device, self.params.precision),
-            fast_bfloat16(self.device),
+            _autocast(self.device, lower),
+            fast_bfloat16(self.device, asked=lower),
             self._counters.paused(),
             self.ranks.drawing_apart(self.device),
         ):
@@ -282,11 +283,9 @@ class Trainer:
         self.curves = Curves(**json.loads(metadata["curves"]))
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
+def _autocast(device: torch.device, lower: bool) -> torch.autocast:
     # A recorded step would hold on to weights that autocast has cast and cached.
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
-    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

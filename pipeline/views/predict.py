@@ -49,7 +49,7 @@ def predict(
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         images = images_of(torch.arange(start, stop, device=device))
-        with fast_bfloat16(device):
+        with fast_bfloat16(device, asked=dtype == torch.bfloat16):
             outputs = network.forward_features(images.to(dtype))
         for output, whole in zip(outputs, (logits, features), strict=True):
             whole[start:stop].copy_(output.float(), non_blocking=True)

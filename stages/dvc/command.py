@@ -29,7 +29,7 @@ def call_dvc(*arguments: str) -> int:
 
 
 def call_module(module: str, *arguments: str) -> int:
-    """Run a module as a program, whose output goes to the terminal; returns its exit code, for 255 1."""
+    """Run a module as a program, whose output goes to the terminal; returns its exit code (1 for DVC's)."""
     code = subprocess.run(_command(module, *arguments), check=False, env=_environment()).returncode
     return 1 if code == FAILED else code
 

@@ -14,6 +14,7 @@ from stages.dvc.command import answer_of, call_dvc, call_module
 from stages.dvc.lock import Lock, digest_of
 from stages.shared.options import console, load_params
 from stages.shared.stage_names import kind_of
+from stages.shared.tables import listed
 
 PARAMS = Path("params.yaml")
 TRAININGS = ("train_teacher", "train_baseline", "train_student")
@@ -53,6 +54,7 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
                 code = failure
                 failed |= set(wave).intersection(lacking_stages(goals))
     if code:
+        console.print(f"Not made: {listed(lacking_stages(goals))}")
         sys.exit(code)
 
 

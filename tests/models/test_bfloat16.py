@@ -54,7 +54,7 @@ def test_sums_of_rounded_numbers_are_rounded_once(name, asked_by, without):
     if asked_by == "autocast":
         layer, inputs = layer.float(), inputs.float()
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=asked_by == "autocast")
-    with fast_bfloat16(CPU), autocast:
+    with fast_bfloat16(CPU, asked=True), autocast:
         found = answers(layer, inputs, gradient)
     assert found[0].dtype == torch.bfloat16
     for ours, theirs in zip(found, exact, strict=True):
@@ -67,7 +67,7 @@ def test_sums_of_rounded_numbers_are_rounded_once(name, asked_by, without):
 def test_inputs_and_weights_are_rounded_first(without):
     layer = nn.Conv2d(3, 4, 3)
     images = torch.randn(2, 3, 8, 8)
-    with fast_bfloat16(CPU), torch.autocast("cpu", torch.bfloat16):
+    with fast_bfloat16(CPU, asked=True), torch.autocast("cpu", torch.bfloat16):
         found = layer(images)
         named = torch.conv2d(input=images, weight=layer.weight, bias=layer.bias)
     layer.load_state_dict({k: v.bfloat16() for k, v in layer.state_dict().items()})
@@ -78,16 +78,20 @@ def test_inputs_and_weights_are_rounded_first(without):
 def test_what_nobody_asks_to_be_rounded_stays_as_it_is(without):
     layer, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
     expected = layer(images)
-    with fast_bfloat16(CPU):
+    with fast_bfloat16(CPU, asked=True):
         assert torch.equal(layer(images), expected)
         with torch.autocast("cpu", torch.bfloat16), torch.autocast("cpu", enabled=False):
             assert torch.equal(layer(images), expected)
 
 
+def test_where_nothing_asks_nothing_is_looked_at(without):
+    assert isinstance(fast_bfloat16(CPU, asked=False), nullcontext)
+
+
 def test_devices_with_instructions_are_left_to_them(monkeypatch):
     assert has_bfloat16(torch.device("cuda"))
     monkeypatch.setattr("pipeline.models.bfloat16.has_bfloat16", lambda device: True)
-    assert isinstance(fast_bfloat16(CPU), nullcontext)
+    assert isinstance(fast_bfloat16(CPU, asked=True), nullcontext)
 
 
 @pytest.mark.skipif(

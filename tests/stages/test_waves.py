@@ -149,6 +149,7 @@ def test_later_waves_make_what_reads_nothing_of_a_failure(project):
     done = project.decant("repro", check=False)
     assert done.returncode == 1
     assert f"error: baseline {name} #0: the loss became" in done.stderr
+    assert f"Not made: train_baseline@{name}, evaluate\n" in done.stdout
     assert project.status() == {f"train_baseline@{name}", "evaluate"}
     assert seed_of(project, "plain") == seed_of(project, "half") == 60
 
