@@ -123,7 +123,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
             **replicate,
         }
         for run in runs
-        if run.kept is not None and run.kept.timing is not None
+        if run.kept is not None and run.kept.timing is not None and not run.is_imported
         for replicate in run.kept.timing.replicates
     ]
     columns = [*NETWORK, *COST_TEXTS, *COST_NUMBERS]

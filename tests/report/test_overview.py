@@ -217,6 +217,13 @@ def test_networks_that_share_a_name_have_rows_of_their_own():
     assert list(dict.fromkeys(shown)) == names
 
 
+def test_imported_weights_took_no_training():
+    content = load_yaml(ROOT / "profiles" / "cifar100-resnet56-resnet20.yaml")
+    runs = made_up(content | {"students": {}})
+    assert [run.name for run in runs if run.is_imported] == ["resnet56"]
+    assert [row[0].text for row in cost_table(runs).rows] == ["resnet20", "resnet20-60"]
+
+
 def test_which_networks_are_meant_is_said_in_few_words(runs):
     assert names_text(["baselines.small"], runs) == "baselines.small"
     assert names_text(["students.s-kd", "students.s-r"], runs) == "all 2 students"
