@@ -178,10 +178,12 @@ def add_accuracy(
         "Top-1 accuracy of every network: mean, sample deviation (line) and each replicate (ticks). "
         f"Circle: no mixup; diamond: a part of the images mixed; square: all. {setting}",
     )
+    curves = curve_frame(runs)
+    paler = "Paler: fewer views, or another recipe. " if curves["paleness"].any() else ""
     report.pictures(
-        curve_charts(curve_frame(runs)),
+        curve_charts(curves),
         "Accuracy over training: mean over the replicates, and their range (shaded). Solid: no mixup; "
-        f"dashed: a part of the images mixed; dotted: all. {setting}",
+        f"dashed: a part of the images mixed; dotted: all. {paler}{setting}",
     )
     add_losses(report, runs, setting)
     report.table(calibration_table(networks, setting))

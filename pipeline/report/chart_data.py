@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from pipeline.evaluation.configurations import hard_label_runs, in_words, told_apart
+from pipeline.evaluation.configurations import Configuration, hard_label_runs, in_words, told_apart
 from pipeline.evaluation.numbers import deviation, mean, percent
 from pipeline.evaluation.runs import Run
 from pipeline.evaluation.vscores import SPLITS, VScores
@@ -42,15 +44,35 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def labelled(runs: Sequence[Run]) -> dict[str, list[tuple[Run, str]]]:
-    """The runs of each group, and what each is called: with its name where others there are called alike."""
-    labels = {id(run): _label(run, in_words(run, key.variant)) for run, key, _ in told_apart(runs)}
+class Labelled(NamedTuple):
+    """A run in a chart: what it is called there, and how pale its line is (0 to 0.7; 1 would be white)."""
+
+    run: Run
+    label: str
+    paleness: float
+
+
+def labelled(runs: Sequence[Run]) -> dict[str, list[Labelled]]:
+    """The runs of each group, labels with their names where others there are called alike."""
+    keys = {id(run): key for run, key, _ in told_apart(runs)}
     by_group = {}
     for group, members in grouped(runs).items():
-        own = [labels[id(run)] for run in members]
+        of_group = [keys[id(run)] for run in members]
+        own = [
+            _label(run, in_words(run, key.variant))
+            for run, key in zip(members, of_group, strict=True)
+        ]
         longer = [f"{label} ({run.name})" for run, label in zip(members, own, strict=True)]
-        by_group[group] = list(zip(members, distinct(own, longer), strict=True))
+        facts = zip(members, distinct(own, longer), _paleness(of_group), strict=True)
+        by_group[group] = [Labelled(*fact) for fact in facts]
     return by_group
+
+
+def _paleness(keys: Sequence[Configuration]) -> list[float]:
+    """The fewer views a network was limited to, the paler; and those of an unusual recipe are paler."""
+    levels = [(key.variant, -inf if key.views is None else -key.views) for key in keys]
+    known = sorted(set(levels))
+    return [0.7 * known.index(level) / max(len(known) - 1, 1) for level in levels]
 
 
 def _label(run: Run, words: str) -> str:
@@ -68,7 +90,7 @@ def accuracy_frame(runs: Sequence[Run]) -> DataFrame:
     """
     rows = []
     for group, members in labelled(runs).items():
-        for run, label in members:
+        for run, label, _ in members:
             facts = (group, f"{run.section}/{run.name}", label, run.loss or HARD_LABELS, run.share)
             values = [100 * value for value in run.top1_accuracies]
             summary = (*_middle_and_ends(values), percent(run.top1_accuracies))
@@ -94,12 +116,6 @@ def accuracy_curve(run: Run) -> tuple[list[int], NDArray[np.float64]]:
     return np.asarray(curves[0]["epoch"])[seen].astype(int).tolist(), accuracies[:, seen]
 
 
-def paleness(run: Run, others: Sequence[Run]) -> float:
-    """How pale a curve is, in [0, 1): the fewer views a student was limited to among others, the paler."""
-    limits = sorted({other.views for other in others if other.views is not None})
-    return 0.0 if run.views is None else 0.7 * (1 - limits.index(run.views) / len(limits))
-
-
 def curve_frame(runs: Sequence[Run]) -> DataFrame:
     """Top-1 accuracies in percent over training, a row a network and evaluated epoch.
 
@@ -109,10 +125,9 @@ def curve_frame(runs: Sequence[Run]) -> DataFrame:
     curves = {id(run): accuracy_curve(run) for run in runs}
     rows = []
     for group, members in labelled([run for run in runs if curves[id(run)][0]]).items():
-        others = [run for run, _ in members]
-        for run, label in members:
+        for run, label, paleness in members:
             names = (group, f"{run.section}/{run.name}", label, run.network)
-            style = (run.loss or HARD_LABELS, run.share, run.mixup_alpha, paleness(run, others))
+            style = (run.loss or HARD_LABELS, run.share, run.mixup_alpha, paleness)
             epochs, accuracies = curves[id(run)]
             summaries = (100 * f(accuracies, axis=0) for f in (np.mean, np.min, np.max))
             rows += [(*names, *style, *row) for row in zip(epochs, *summaries, strict=True)]

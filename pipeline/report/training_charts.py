@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.evaluation.configurations import usual_first
 from pipeline.evaluation.paired import accuracies, difference
 from pipeline.evaluation.runs import Run
-from pipeline.report.chart_data import labelled, paleness
+from pipeline.report.chart_data import Labelled, labelled
 from pipeline.report.charts import LINES_PER_PANEL, ROWS_PER_PAGE, page_names
 from pipeline.report.render import ROWS, Chart, by_order, in_order, specify
 from pipeline.report.theme import (
@@ -39,13 +39,13 @@ def loss_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """
     rows, panel = [], 0
     for group, named in labelled(runs).items():
-        members = [run for run, _ in named]
-        for start in range(0, len(members), LINES_PER_PANEL):
-            number = f"{start // LINES_PER_PANEL + 1}/{-(-len(members) // LINES_PER_PANEL)}"
-            title = group if len(members) <= LINES_PER_PANEL else f"{group} ({number})"
-            for run, label in named[start : start + LINES_PER_PANEL]:
-                facts = (label, _colour(run, members), _dash(run))
-                rows += [(panel, title, name, *facts, *point) for name, point in _points(run)]
+        networks = list(dict.fromkeys(line.run.network for line in named))
+        for start in range(0, len(named), LINES_PER_PANEL):
+            number = f"{start // LINES_PER_PANEL + 1}/{-(-len(named) // LINES_PER_PANEL)}"
+            title = group if len(named) <= LINES_PER_PANEL else f"{group} ({number})"
+            for line in named[start : start + LINES_PER_PANEL]:
+                facts = (line.label, _colour(line, networks), _dash(line.run))
+                rows += [(panel, title, name, *facts, *point) for name, point in _points(line.run)]
             panel += 1
     return pd.DataFrame(rows, columns=LOSSES)
 
@@ -63,10 +63,10 @@ def _points(run: Run) -> list[tuple[str, tuple[int, float]]]:
     return points
 
 
-def _colour(run: Run, members: Sequence[Run]) -> str:
-    if run.loss is not None:
-        return paler(method_colour(run.loss), paleness(run, members))
-    return class_colour(list(dict.fromkeys(m.network for m in members)).index(run.network))
+def _colour(line: Labelled, networks: Sequence[str]) -> str:
+    run = line.run
+    own = method_colour(run.loss) if run.loss else class_colour(networks.index(run.network))
+    return paler(own, line.paleness)
 
 
 def _dash(run: Run) -> tuple[float, ...]:
@@ -137,7 +137,7 @@ def difference_frame(
     numbers, rows = {id(run): number for number, run in enumerate(runs)}, []
     candidates = usual_first(runs)
     for group, members in labelled(runs).items():
-        for run, label in members:
+        for run, label, _ in members:
             reference = next((one for one in candidates if _is_plain_kd(one, run)), None)
             if reference is None or reference is run:
                 continue

@@ -189,7 +189,7 @@ def test_rows_say_what_is_not_usual_and_those_that_would_be_called_alike_have_th
         sample_run("baselines", "resnet8", (0.7,), name="again"),
         sample_run("baselines", "resnet20", (0.6,), name="other"),
     ]
-    assert [label for _, label in labelled(runs)["Baselines"]] == [
+    assert [line.label for line in labelled(runs)["Baselines"]] == [
         "resnet8, precision bfloat16",
         "resnet8 (usual)",
         "resnet8 (again)",

@@ -3,13 +3,16 @@
 import csv
 from dataclasses import replace
 
+from page_samples import ROOT, made_up
 from report_samples import KD, RESCALED, gather, sample_run, teacher_facts
 
+from pipeline.core.params import load_yaml
 from pipeline.evaluation.comparison import comparisons
 from pipeline.evaluation.runs import Run, describe
-from pipeline.report.chart_data import paleness
+from pipeline.report.chart_data import curve_frame, labelled
 from pipeline.report.comparison import view_table
 from pipeline.report.tables import to_csv
+from pipeline.report.training_charts import loss_frame
 
 
 def student(views: int | None, percent: float, *, method=KD, teacher="big", share=0.0) -> Run:
@@ -84,7 +87,25 @@ def test_names_say_how_many_views():
 
 def test_curves_of_fewer_views_are_paler():
     runs = [student(1, 60.0), student(None, 70.0), student(4, 68.0)]
-    assert [paleness(run, runs) for run in runs] == [0.7, 0.0, 0.35]
+    (lines,) = labelled(runs).values()
+    assert [line.paleness for line in lines] == [0.7, 0.0, 0.35]
+
+
+def test_curves_of_another_recipe_are_paler():
+    own = {"training": {"epochs": 2}}
+    facts = teacher_facts("big", "resnet56")
+    short = sample_run("students", "resnet20", (0.6,), teacher=facts, method=KD, **own)
+    for runs in ([student(None, 70.0), short], [short]):
+        (lines,) = labelled(runs).values()
+        assert [line.paleness for line in lines] == [0.0, 0.7][: len(runs)]
+
+
+def test_networks_trained_for_other_lengths_have_other_lines():
+    content = load_yaml(ROOT / "profiles" / "cifar100-resnet56-resnet20.yaml")
+    runs = made_up(content | {"teachers": {}, "students": {}})
+    assert [run.epochs for run in runs] == [240, 60]
+    assert loss_frame(runs).groupby("network")["colour"].first().nunique() == 2
+    assert curve_frame(runs).groupby("network")["paleness"].first().to_list() == [0.0, 0.7]
 
 
 def test_comparisons_are_with_students_of_all_views():
