@@ -57,19 +57,15 @@ def labelled(runs: Sequence[Run]) -> dict[str, list[Labelled]]:
     keys = {id(run): key for run, key, _ in told_apart(runs)}
     by_group = {}
     for group, members in grouped(runs).items():
-        of_group = [keys[id(run)] for run in members]
-        own = [
-            _label(run, in_words(run, key.variant))
-            for run, key in zip(members, of_group, strict=True)
-        ]
+        own = [_label(run, in_words(run, keys[id(run)].variant)) for run in members]
         longer = [f"{label} ({run.name})" for run, label in zip(members, own, strict=True)]
-        facts = zip(members, distinct(own, longer), _paleness(of_group), strict=True)
-        by_group[group] = [Labelled(*fact) for fact in facts]
+        pale = _paleness([keys[id(run)] for run in members])
+        by_group[group] = list(map(Labelled, members, distinct(own, longer), pale))
     return by_group
 
 
 def _paleness(keys: Sequence[Configuration]) -> list[float]:
-    """The fewer views a network was limited to, the paler; and those of an unusual recipe are paler."""
+    """Of each network of a group: the fewer views the paler, and paler if its recipe is unusual (`variant`)."""
     levels = [(key.variant, -inf if key.views is None else -key.views) for key in keys]
     known = sorted(set(levels))
     return [0.7 * known.index(level) / max(len(known) - 1, 1) for level in levels]
