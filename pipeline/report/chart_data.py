@@ -65,7 +65,7 @@ def labelled(runs: Sequence[Run]) -> dict[str, list[Labelled]]:
 
 
 def _paleness(keys: Sequence[Configuration]) -> list[float]:
-    """Of each network of a group: the fewer views the paler, and paler if its recipe is unusual (`variant`)."""
+    """Of each network of a group: the fewer views the paler, and paler of an unusual recipe (`variant`)."""
     levels = [(key.variant, -inf if key.views is None else -key.views) for key in keys]
     known = sorted(set(levels))
     return [0.7 * known.index(level) / max(len(known) - 1, 1) for level in levels]
