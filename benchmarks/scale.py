@@ -5,7 +5,7 @@ processor that is free. Speed-ups depend on the shares of the work alone; for ho
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -14,19 +14,28 @@ from rich.table import Table
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import load_yaml, section
+from pipeline.dump.params import DumpParams
 from pipeline.planning.cost import Costs, StageCost, count_images
+from pipeline.views.params import GROUPS
 
 PAPER = Path(__file__).parents[1] / "profiles" / "cifar100-paper.yaml"
 WAVES = (("train_teacher", "train_baseline"), ("dump",), ("train_student",))
 
 
-def tasks(stages: Sequence[StageCost], kinds: Sequence[str], parts: int) -> Iterator[float]:
-    """The operations of each task of a wave: a replicate, or a part of a dump."""
+def tasks(stages: Sequence[StageCost], views: Mapping[str, int]) -> Iterator[float]:
+    """The operations of each task of a wave: a replicate, a view of a dump, or its clean images."""
     for stage in stages:
         if stage.kind == "dump":
-            yield from [stage.flops / parts] * parts
-        elif stage.kind in kinds:
+            count = views[stage.name.partition("@")[2]]
+            yield from [stage.view_flops / count] * count
+            yield stage.forward_flops
+        else:
             yield from [stage.flops / stage.replicates] * stage.replicates
+
+
+def count_views(dump: DumpParams) -> int:
+    """Views of all groups of a dump."""
+    return sum(params.views for group in GROUPS if (params := dump.group(group)))
 
 
 def makespan(costs: Sequence[float], processors: int) -> float:
@@ -40,15 +49,16 @@ def makespan(costs: Sequence[float], processors: int) -> float:
 @click.command()
 @click.option("--rate", default=1e13, show_default=True, help="FLOP/s of one processor.")
 @click.option("--profile", type=click.Path(path_type=Path, exists=True), default=PAPER)
-@click.option("--parts", default=80, show_default=True, help="Parts of a dump: its views.")
 @click.argument("processors", nargs=-1, type=click.IntRange(min=1))
-def main(rate: float, profile: Path, parts: int, processors: tuple[int, ...]) -> None:
+def main(rate: float, profile: Path, processors: tuple[int, ...]) -> None:
     """Print what each wave takes on 1, 8, 64, 256 PROCESSORS."""
     content = load_yaml(profile)
     counts = count_images(section(content, DatasetParams, "dataset"), Path())
     stages = list(Costs(content, counts).stages())
     table = Table("processors", *(", ".join(kinds) for kinds in WAVES), "hours", "speed-up", "busy")
-    waves = [list(tasks([s for s in stages if s.kind in kinds], kinds, parts)) for kinds in WAVES]
+    dumps = section(content, dict[str, DumpParams], "dumps")
+    views = {name: count_views(dump) for name, dump in dumps.items()}
+    waves = [list(tasks([s for s in stages if s.kind in kinds], views)) for kinds in WAVES]
     whole = sum(map(sum, waves))
     for count in processors or (1, 8, 64, 256):
         spans = [makespan(costs, count) for costs in waves]

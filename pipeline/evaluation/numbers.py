@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 MISSING = "–"  # noqa: RUF001 (an en dash is what a reader expects in an empty cell)
 
@@ -37,12 +38,16 @@ def percent(values: Sequence[float], digits: int = 2) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with a fixed count of digits; never `-0.00`.
+    """A number with a fixed count of digits, halves away from zero; never `-0.00`.
 
-    Equal numbers are printed equally, however they were summed: 25.595 and 25.594999999999999 would be
-    25.60 and 25.59.
+    Halves are frequent: the mean of two accuracies on 10,000 images is one in every other case. They are
+    rounded as decimals, for 56.475 and 56.485 lie beside themselves in binary and would both be 56.48.
+    Equal numbers are printed equally, however they were summed (25.594999999999999 is 25.595).
     """
-    text = f"{round(value, 9):.{digits}f}"
+    if not math.isfinite(value):
+        return f"{value:f}"
+    exact = Decimal(repr(round(float(value), 9)))
+    text = f"{exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):f}"
     return text.removeprefix("-") if not float(text) else text
 
 

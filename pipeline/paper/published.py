@@ -3,7 +3,7 @@
 Choi, Jeon, Shukla, Turaga, "Understanding the Role of Mixup in Knowledge Distillation: An Empirical
 Study", WACV 2023, supplementary material, tables 1-3 (`table*.csv`). The tables publish different
 numbers for some shared cells, so a number belongs to a table and a cell. `best_known.csv` holds the
-strongest published logit methods on the pairs of table 3.
+strongest published methods on the pairs of table 3: those on logits, and CRD.
 """
 
 import csv

@@ -23,6 +23,7 @@ from pipeline.evaluation.params import VScoreParams
 from pipeline.hard_labels.params import BaselineParams, TeacherParams
 from pipeline.models.catalogue import MODELS
 from pipeline.raw import imagefolder
+from pipeline.results.samples import TRAIN_SAMPLE_IMAGES
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import CRC_BYTES, Codec
 from pipeline.store.format.errors import StoreError
@@ -185,7 +186,7 @@ class Costs:
             yield self._dump(name, dump)
         for name, student in self.students.items():
             yield self._trained("train_student", name, student)
-        yield StageCost(name="evaluate", kind="evaluate")
+        yield StageCost(name="evaluate", kind="evaluate", out_bytes=self._features())
 
     def network(self, name: str) -> NetworkCost:
         """A network of this data set."""
@@ -205,17 +206,15 @@ class Costs:
         training = self.training(entry.training)
         imported = isinstance(entry, TeacherParams) and entry.weights is not None
         epochs = 0 if imported else training.epochs
-        part = self.feature_classes / counts.classes
-        kept = round(part * counts.train) + round(part * counts.test)
-        # Evaluations during training, one more of the finished network, and the V-score classes.
+        sample = min(TRAIN_SAMPLE_IMAGES, counts.train)
+        # Evaluations during training, one more of the finished network, and the sample of training images.
         evaluations = math.ceil(epochs / training.evaluate_every) + 1
         teacher, live, teacher_precision = None, 0, StageCost.teacher_precision
         if isinstance(entry, StudentParams):
             teacher, teacher_precision = self._teacher(entry)
             if teacher is not None:
                 live = epochs * counts.train * self.network(teacher).forward_flops
-        logits = 4 * counts.test * counts.classes
-        features = kept * (2 * network.feature_dim + 4)
+        logits = 4 * counts.test * counts.classes + sample * (4 * counts.classes + 4)
         return StageCost(
             name=f"{kind}@{name}",
             kind=kind,
@@ -224,11 +223,23 @@ class Costs:
             replicates=entry.replicates,
             training_flops=TRAINING_PASSES * epochs * counts.train * network.forward_flops,
             precision=training.precision if epochs else StageCost.precision,
-            forward_flops=(evaluations * counts.test + kept) * network.forward_flops,
+            forward_flops=(evaluations * counts.test + sample) * network.forward_flops,
             live_teacher_flops=live,
             teacher_precision=teacher_precision,
-            out_bytes=entry.replicates * (network.state_bytes + logits + features),
+            out_bytes=entry.replicates * (network.state_bytes + logits),
         )
+
+    def _features(self) -> int:
+        """Bytes of the penultimate features of the V-score classes, f2, and labels, i4, of all networks."""
+        part = self.feature_classes / self.counts.classes
+        images = round(part * self.counts.train) + round(part * self.counts.test)
+        entries: list[TeacherParams | BaselineParams | StudentParams]
+        entries = [*self.teachers.values(), *self.baselines.values(), *self.students.values()]
+        row_bytes = (
+            entry.replicates * (2 * self.network(entry.network).feature_dim + 4)
+            for entry in entries
+        )
+        return images * sum(row_bytes)
 
     def _teacher(self, student: StudentParams) -> tuple[str | None, Precision]:
         """A student's teacher and the precision of its store; of a pinned one as the manifest says.

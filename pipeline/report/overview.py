@@ -100,7 +100,7 @@ def _saved(saved: Savings) -> Fact:
     if saved.seconds is not None and saved.avoided > 0:
         note += (
             f"; at the rates that teachers were trained at they are {fixed(saved.seconds / 3600, 1)} hours "
-            "(an upper bound: a pass alone is faster)"
+            "(an upper bound: a pass alone is faster, and other programs may have slowed these trainings)"
         )
     return Fact("Teacher passes avoided", millions(saved.avoided), note)
 

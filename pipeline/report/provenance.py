@@ -133,7 +133,7 @@ def weights_table(runs: Sequence[Run]) -> Table:
     return _table(
         "weights",
         "Seeds and weights",
-        "A row a replicate; sha256 of the file of weights.",
+        "A row a replicate; sha256 over the weights' names, shapes and values, not of a file.",
         ("Name", "Section", "Seed", "sha256"),
         rows,
         labels=4,

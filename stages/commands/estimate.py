@@ -240,8 +240,9 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
 
 
 def used_precisions(stages: Sequence[StageCost]) -> list[Precision]:
-    """What something is computed in: float32, as tests are, and what entries ask for."""
-    return ["float32", *sorted({stage.precision for stage in stages} - {"float32"})]
+    """What something is computed in: float32, as tests are, and what entries and stores ask for."""
+    asked = {precision for s in stages for precision in (s.precision, s.teacher_precision)}
+    return ["float32", *sorted(asked - {"float32"})]
 
 
 def measured_rates(

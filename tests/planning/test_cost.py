@@ -227,17 +227,15 @@ def test_a_students_operations_are_counted_image_by_image(content):
         if epoch % 2 == 0 or epoch == 5:
             forward += 359 * own
     forward += 359 * own  # the finished network's logits
-    # The profile's groups name eight of the ten classes.
-    kept = round(0.8 * 1438) + round(0.8 * 359)
-    forward += kept * own
+    forward += 1438 * own  # the sample of training images: all, where there are no 2,000
     assert (found.training_flops, found.live_teacher_flops) == (training, live)
     assert found.forward_flops == forward
     assert found.replicates == 2
     assert found.flops == 2 * (training + forward)
     assert (found.network, found.teacher) == ("resnet8", "resnet20")
-    logits = 359 * 10 * 4
+    logits = 359 * 10 * 4 + 1438 * (10 * 4 + 4)
     state = network_cost("resnet8", 10, 16).state_bytes
-    assert found.out_bytes == 2 * (state + logits + kept * (64 * 2 + 4))
+    assert found.out_bytes == 2 * (state + logits)
 
 
 def test_a_dump_sees_every_view_and_the_clean_images_once(content):

@@ -19,7 +19,14 @@ from pipeline.core.params import load_yaml, section
 from pipeline.planning.cost import Costs, StageCost, count_images
 from pipeline.planning.rate import Rate
 from stages.commands import estimate
-from stages.commands.estimate import PlannedStage, make_plan, seconds_of, timed, totals
+from stages.commands.estimate import (
+    PlannedStage,
+    make_plan,
+    seconds_of,
+    timed,
+    totals,
+    used_precisions,
+)
 from stages.commands.plan import plan
 from stages.commands.plan_tables import bytes_text, flops_text, hours_text
 from stages.dvc.clone_plan import hours_of
@@ -271,6 +278,21 @@ def test_each_entry_is_reckoned_in_its_own_precision(folder, monkeypatch):
         name = stage.cost.name
         teacher = [s[name].teacher_seconds for s in (even, slow)]
         assert teacher[1] == pytest.approx(8 * teacher[0])
+
+
+def test_a_pinned_store_alone_may_be_in_bfloat16():
+    student = StageCost(
+        name="train_student@kd",
+        kind="train_student",
+        network="resnet8",
+        teacher="resnet20",
+        live_teacher_flops=10**12,
+        teacher_precision="bfloat16",
+    )
+    assert used_precisions([student]) == ["float32", "bfloat16"]
+    rates = {("", precision): Rate(1e12, 1e12) for precision in used_precisions([student])}
+    (planned,) = timed([student], ["to do"], rates)
+    assert planned.teacher_seconds == 1
 
 
 def test_a_shared_precision_may_be_overridden_back(folder, monkeypatch):

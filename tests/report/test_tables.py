@@ -45,8 +45,9 @@ def test_numbers_are_printed_with_what_is_known():
     assert percent([0.98765]) == "98.77"
     assert spread([], 2) == MISSING
     assert fixed(-0.001, 2) == "0.00"
-    assert percent((0.2546, 0.2573)) == spread((100 * 0.2546, 100 * 0.2573), 2) == "25.59 ± 0.19"
-    assert fixed(25.595000000000002, 2) == fixed(25.594999999999995, 2)
+    assert percent((0.2546, 0.2573)) == spread((100 * 0.2546, 100 * 0.2573), 2) == "25.60 ± 0.19"
+    assert fixed(25.595000000000002, 2) == fixed(25.594999999999995, 2) == "25.60"
+    assert [fixed(mean, 2) for mean in (56.475, 56.485, -0.005)] == ["56.48", "56.49", "-0.01"]
     assert signed(0.256) == "+0.26"
     assert signed(-0.256) == "-0.26"
     assert signed(-0.001) == "0.00"
