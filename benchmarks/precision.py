@@ -57,7 +57,7 @@ class School:
         """A network of a seed; its weights and the order of images follow from that."""
         data = self.data
         bank = ImageBank(data.train.images, data.mean, data.std, AUGMENTATION, self.device)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(name, len(data.class_names))
         params = TrainingParams(

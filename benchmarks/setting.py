@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from pipeline.core.dataset import ImageData, Images, Labels, Split, fingerprint
+from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.files import WorkFolder
-from pipeline.raw.load import DatasetError, DatasetParams, load_raw
+from pipeline.raw.load import DatasetError, load_raw
 from pipeline.store.format.manifest import Header, TeacherInfo, describe_dataset
 from pipeline.store.read import Store, open_store
 from pipeline.store.write.writers import GroupWriter

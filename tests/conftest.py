@@ -72,7 +72,7 @@ def tiny_network() -> Callable[..., Network]:
     """Builder of a tiny network, the same one for the same seed."""
 
     def build(num_classes: int = 10, seed: int = 0) -> Network:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return TinyNetwork(num_classes)
 

@@ -96,7 +96,7 @@ EVERYTHING = {
 def small_params():
     """The digits profile with one teacher, few epochs and few views."""
     content = yaml.load(ROOT / "profiles" / "digits.yaml")
-    content["machine"]["threads"] = 1
+    content["machine"].update(device="cpu", threads=1)
     content["training"]["epochs"] = 2
     content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
     content["baselines"] = {"alone": {"network": "resnet8", "seed": 1, "replicates": 1}}

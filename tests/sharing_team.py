@@ -15,7 +15,7 @@ STORE = "data/stores/resnet8.zarr"
 def tiny_params():
     """A fifth of the digits, one teacher, one epoch and two views of each kind."""
     content = yaml.load(ROOT / "profiles" / "digits.yaml")
-    content["machine"]["threads"] = 1
+    content["machine"].update(device="cpu", threads=1)
     content["dataset"]["subset_fraction"] = 0.2
     content["training"]["epochs"] = 1
     content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}

@@ -33,7 +33,7 @@ CLOSE = 1e-4
 
 
 def resnet(classes: int, seed: int):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build("resnet8", classes)
 
@@ -148,12 +148,17 @@ def test_what_cannot_be_recorded_is_run_as_it_is(setup):
 def test_a_recording_that_fails_in_the_middle_breaks_nothing(setup, monkeypatch):
     """Where warming up has found nothing: the recording itself is given up."""
     told = []
+    beside = setup.trainer(**options())
+    steps = beside.steps(beside.stage(0))
+    next(steps)
     monkeypatch.setattr("pipeline.training.graphs.WARM_UP_STEPS", 0)
     refused = setup.trainer(**{**options(), "loss": hasty_loss}, warn=told.append)
     eager = setup.trainer(**{**options(), "loss": hasty_loss}, graph=False)
     for trainer in (refused, eager):
         fit(trainer, setup.test)
     assert len(told) == 1
+    assert len(list(steps)) == 4  # replays of another network, before anything else is recorded
+    assert beside.player.records
     assert_close_states(refused, eager)
     monkeypatch.undo()
     after = setup.trainer(**options())

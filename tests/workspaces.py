@@ -22,7 +22,7 @@ def profiles():
 
 def digits_params():
     content = yaml.load(ROOT / "profiles" / "digits.yaml")
-    content["machine"].update(threads=1, workers=1)
+    content["machine"].update(device="cpu", threads=1, workers=1)
     content["training"]["epochs"] = 1
     content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
     views = {"views": 2, "draw": "random"}

@@ -58,7 +58,7 @@ def measure(
         raise DecantError(
             f"{network_name} does not run on a CPU, where operations are counted: measure another"
         )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         trainer = _trainer(network_name, training, augmentation, num_classes, image_size, device)
         trained = _training_rate(trainer, seconds)
         forward = _forward_rate(trainer, seconds)

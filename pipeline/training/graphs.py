@@ -72,6 +72,7 @@ class CudaRecorder:
                     body()
             except RuntimeError:
                 self._give_up_pool()
+                self._record_nothing()
                 raise
             finally:
                 torch.cuda.set_stream(current)  # a failed recording leaves its own stream set
@@ -86,6 +87,20 @@ class CudaRecorder:
         """
         with suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+
+    def _record_nothing(self) -> None:
+        """Record an empty step, so that other graphs can be replayed after a recording that failed.
+
+        Before 2.12 torch takes the generator for part of the failed one until another ends, and refuses
+        replays and random numbers meanwhile (pytorch #176752).
+        """
+        with (
+            suppress(RuntimeError),
+            torch.cuda.graph(
+                torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local"
+            ),
+        ):
+            torch.zeros(1, device=self.device)
 
     def _warm_up(self, body: Callable[[], None], restore: Callable[[], None]) -> None:
         """Call it a few times on the recording stream, so that libraries initialise themselves.

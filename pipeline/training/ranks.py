@@ -49,7 +49,8 @@ class Ranks:
     """The processes that train one network, as one of them sees them; by default it is alone.
 
     All methods but `part` and `sizes` have to be called by all ranks in the same order; alone they do
-    nothing. They raise RanksError where another rank was lost.
+    nothing. They raise RanksError where another rank was lost; on GPUs NCCL may end the process first, with
+    a message of its own.
 
     Attributes:
         number: of this process, from 0.

@@ -36,7 +36,7 @@ yaml = YAML(typ="safe")
 
 def params(**changes):
     content = yaml.load(ROOT / "profiles" / "digits.yaml")
-    content["machine"]["threads"] = 1
+    content["machine"].update(device="cpu", threads=1)
     content["training"]["epochs"] = 1
     content["teachers"] = {"resnet8": {"network": "resnet8", "seed": 0}}
     views = {"views": VIEWS, "draw": "stratified", "features": True}
