@@ -118,6 +118,39 @@ def test_a_failed_write_leaves_the_old_file(
     assert content(tmp_path) == {"file": b"old"}
 
 
+def test_two_writers_of_one_file_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes the same file, and is interrupted, just before ours is renamed."""
+    path, real = tmp_path / "params.yaml", os.replace
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def replace(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            durable_write(path, b"the other one's")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    durable_write(path, b"ours")
+    assert content(tmp_path) == {"params.yaml": b"ours"}
+
+
+def test_what_a_killed_writer_left_is_removed_from_a_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *_: None)  # the process is killed
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    with WorkFolder(tmp_path, "key") as work:
+        durable_write(work.path / "replicate-0/checkpoint", b"half")
+    monkeypatch.undo()
+    assert len(list(tmp_path.rglob(".tmp-*-checkpoint"))) == 1
+    with WorkFolder(tmp_path, "key") as work:
+        assert content(work.path).keys() == {"lock"}
+
+
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
