@@ -157,6 +157,7 @@ class WorkFolder:
         staging = self.path / _STAGING
         new, old = staging / "new" / target.name, staging / "old" / target.name
         with _explained(f"cannot publish {target}"):
+            _bring_back(old, target)  # after a kill between the two renames
             _remove(staging)
             for name, source in sorted(files.items()):
                 _link(source, new / _checked(name))
@@ -232,15 +233,18 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _swap(new: Path, target: Path, old: Path) -> None:
-    replaced = os.path.lexists(target)
-    if replaced:
-        os.rename(target, old)
     try:
+        if os.path.lexists(target):
+            os.rename(target, old)
         os.rename(new, target)
-    except OSError:
-        if replaced:
-            os.rename(old, target)
+    except BaseException:  # Ctrl-C too
+        _bring_back(old, target)
         raise
+
+
+def _bring_back(old: Path, target: Path) -> None:
+    if os.path.lexists(old) and not os.path.lexists(target):
+        os.rename(old, target)
 
 
 def _remove(folder: Path) -> None:

@@ -477,6 +477,49 @@ def test_a_refused_second_rename_brings_the_old_one_back(
     assert content(tmp_path / "out") == OLD
 
 
+def between_the_renames(patch: pytest.MonkeyPatch, folder: Path, then: Callable) -> None:
+    """Publish NEW over OLD; Ctrl-C comes between the two renames, and `then` is each later rename."""
+    real, calls = os.rename, []
+
+    def rename(*args: Path) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        (real if len(calls) == 1 else then)(*args)
+
+    with WorkFolder(folder / ".work", "key") as work:
+        work.publish(written(work.path / "old", OLD), folder / "out")
+        sources = written(work.path / "new", NEW)
+        patch.setattr(os, "rename", rename)
+        with pytest.raises((KeyboardInterrupt, Killed)):
+            work.publish(sources, folder / "out")
+
+
+def test_ctrl_c_between_the_renames_brings_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between_the_renames(monkeypatch, tmp_path, os.rename)
+    assert content(tmp_path / "out") == OLD
+
+
+def test_a_refusal_after_a_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        between_the_renames(patch, tmp_path, killed)
+    assert not (tmp_path / "out").exists()
+    with WorkFolder(tmp_path / ".work", "key") as work, pytest.MonkeyPatch.context() as patch:
+        sources = written(work.path / "new", NEW)
+        patch.setattr(os, "link", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            work.publish(sources, tmp_path / "out")
+    assert content(tmp_path / "out") == OLD
+
+
 def test_publishing_needs_the_lock(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         WorkFolder(tmp_path, "key").publish({}, tmp_path / "out")
