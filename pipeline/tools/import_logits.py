@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder, work_key
+from pipeline.store.format.errors import StoreError
 from pipeline.store.format.manifest import DatasetInfo, describe_dataset
 from pipeline.tools.importing import (
     Given,
@@ -72,6 +73,11 @@ def write(
                 header = make_header(members, stated, out.stem, prepared)
                 files |= import_group(work.path / "store", members, header)
             work.publish(files, out)
+        except (
+            StoreError
+        ) as error:  # its path and its advice are of the work folder, which goes now
+            what = f"the files do not make a store ({error.path}: {error.what})"
+            raise DecantError(f"{out}: {what}") from error
         finally:
             work.remove()
     with contextlib.suppress(OSError):  # unless another import is under way

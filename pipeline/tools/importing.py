@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pipeline.core.normalisation import Normalisation
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import (
+    MAX_WIDTH,
     TOLERANCE,
     DatasetInfo,
     Header,
@@ -246,9 +247,15 @@ def read_outputs(
 
 
 def feature_width(file: NpzReader, prefix: str) -> int | None:
-    """Width of a file's features; None where it has none."""
-    shape = file.shape(f"{prefix}features") if f"{prefix}features" in file.names else None
-    return shape[1] if shape is not None and len(shape) == 2 else None
+    """Width of a file's features; None where it has none. Raises NpzError for one that no store has."""
+    name = f"{prefix}features"
+    shape = file.shape(name) if name in file.names else ()
+    if len(shape) != 2:
+        return None
+    if not 1 <= shape[1] <= MAX_WIDTH:
+        what = f"{name} has {shape[1]:,} numbers a row, a store holds 1 to {MAX_WIDTH:,}"
+        raise NpzError(f"{file.path}: {what}: leave them out")
+    return shape[1]
 
 
 def _halves_or_floats(file: NpzReader, name: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -31,7 +31,9 @@ from store_samples import (
 
 from pipeline.core.dataset import ImageData, Split, fingerprint, save_prepared
 from pipeline.core.files import WorkFolder
+from pipeline.store.format import manifest_text
 from pipeline.store.read import open_store
+from pipeline.tools import npz
 from pipeline.tools.describe import describe_store
 from pipeline.tools.npz import NpzError, NpzReader, npz_bytes
 from pipeline.tools.verify import verify_store
@@ -390,6 +392,7 @@ LIES = {
     "number as key": member("logits", npy_header((3,)).replace(b"'descr'", b"1234567")),
     "cut": member("logits", npy_header((3, 4)) + b"\0" * 48)[:-30],
     "flipped": member("logits", npy_header((3, 4)) + b"\1" * 48).replace(b"\1" * 48, b"\2" * 48),
+    "cut off": member("logits", npy_header((3, 4)) + b"\0" * 20),
     "lzma": member("logits", npy_header((3, 4)) + b"\1" * 48, zipfile.ZIP_LZMA),
     "bomb": member("logits", npy_header((2**30,)) + b"\0" * 2**25, zipfile.ZIP_DEFLATED),
 }
@@ -405,6 +408,67 @@ def test_files_that_lie_are_refused_quickly(tmp_path: Path, name: str) -> None:
     assert time.process_time() - started < 1
     assert not Path("executed").exists()
     run("import-logits", path, "--out", tmp_path / "x.zarr", code=1)
+
+
+def one_array(path: Path, name: str, shape: tuple, data: bytes) -> Path:
+    path.write_bytes(member(name, npy_header(shape, "<f2") + data, zipfile.ZIP_DEFLATED))
+    return path
+
+
+def test_an_array_is_as_large_as_it_says(tmp_path: Path) -> None:
+    path = one_array(tmp_path / "x.npz", "logits", (2**40, 4), b"\0" * 8)
+    with NpzReader(path) as file, pytest.raises(NpzError, match="logits is cut off"):
+        file.read("logits", (2**40, 4), "f")
+
+
+def test_an_array_is_not_much_larger_than_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(npz, "MAX_RATIO", 500)
+    for count in (2**18, 2**21):
+        one_array(tmp_path / f"{count}.npz", "logits", (count,), bytes(2 * count))
+    with NpzReader(tmp_path / f"{2**18}.npz") as file:
+        assert not file.read("logits", (2**18,), "f").any()
+    large = pytest.raises(NpzError, match="holds 4,194,304 bytes of numbers out of 4,")
+    with NpzReader(tmp_path / f"{2**21}.npz") as file, large:
+        file.read("logits", (2**21,), "f")
+
+
+def test_an_array_that_memory_has_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(npz.npy, "read_array", no_room)
+    path = one_array(tmp_path / "x.npz", "logits", (4,), bytes(8))
+    with NpzReader(path) as file, pytest.raises(NpzError, match="logits is more than this machine"):
+        file.read("logits", (4,), "f")
+
+
+@pytest.mark.parametrize("width", [0, 2**20 + 1, 2**33])
+def test_features_of_no_store_s_width_are_refused_unread(tmp_path: Path, width: int) -> None:
+    prepare(tmp_path / "prepared")
+    (path,) = bare_files(tmp_path / "files", "plain", 1)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("features.npy", npy_header((IMAGES, width), "<f2"))
+    where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared", "--pad", 2)
+    text = run("import-logits", path, *where, code=1)
+    assert f"{path}: features has {width:,} numbers a row" in text
+    assert not (tmp_path / "x.zarr").exists()
+    assert not list(tmp_path.glob(".importing/*"))
+
+
+def test_a_refusal_by_the_store_names_no_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(exported(tmp_path).glob("plain*"))
+    monkeypatch.setattr(manifest_text, "MAX_ARRAY_BYTES", 100)
+    text = run("import-logits", *files, "--out", tmp_path / "x.zarr", code=1)
+    assert f"{tmp_path / 'x.zarr'}: the files do not make a store (plain/manifest.json: " in text
+    assert ".importing" not in text
+    assert "decant store mend" not in text
 
 
 def test_reading_arrays_in_either_order(tmp_path: Path) -> None:
