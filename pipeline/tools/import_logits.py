@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.asked_dataset import load_dataset
+from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder, work_key
 from pipeline.store.format.errors import StoreError
-from pipeline.store.format.manifest import DatasetInfo, describe_dataset
+from pipeline.store.format.manifest import describe_dataset
 from pipeline.tools.importing import (
     Given,
     Stated,
+    check_labels,
     check_origin,
     import_group,
     in_order,
@@ -49,19 +51,18 @@ def import_store(
             f"{out}: there is something already; name a new store, or delete that one"
         )
     there = (prepared / "dataset.json").exists()
-    dataset = describe_dataset(load_dataset(prepared, content)) if there else None
+    data = load_dataset(prepared, content) if there else None
     given = [look_at(path) for path in paths]
-    groups = write(given, out, Stated(**stated), dataset)
+    groups = write(given, out, Stated(**stated), data)
     problems = verify_store(out, deep=True)
     assert not problems, problems
     return groups
 
 
-def write(
-    given: list[Given], out: Path, stated: Stated, prepared: DatasetInfo | None
-) -> list[GroupName]:
-    """Write and publish the store; returns its groups."""
+def write(given: list[Given], out: Path, stated: Stated, data: ImageData | None) -> list[GroupName]:
+    """Write and publish the store, of the prepared data set if there is one; returns its groups."""
     check_origin(given)
+    prepared = None if data is None else describe_dataset(data)
     files: dict[str, Path] = {}
     groups: list[GroupName] = sorted({file.group for file in given})
     with WorkFolder(out.parent / _WORK, work_key({"store": out.name})) as work:
@@ -71,6 +72,8 @@ def write(
                 if group == CLEAN and len(members) > 1:
                     raise DecantError(f"{members[1].path}: a second file of the clean images")
                 header = make_header(members, stated, out.stem, prepared)
+                if group == CLEAN and data is not None:
+                    check_labels(members[0].path, data)
                 files |= import_group(work.path / "store", members, header)
             work.publish(files, out)
         except (

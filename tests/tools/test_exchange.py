@@ -289,6 +289,22 @@ def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
     assert "made from another data set" in run("import-logits", *files, *where, code=1)
 
 
+def test_labels_are_those_of_the_prepared_data_set(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "prepared")
+    arrays = {}
+    for split, images in (("train", data.train), ("test", data.test)):
+        arrays[f"{split}_logits"] = np.zeros((len(images.labels), CLASSES), np.float32)
+        arrays[f"{split}_labels"] = images.labels
+    good, wrong = tmp_path / "good.npz", tmp_path / "wrong.npz"
+    np.savez(good, **arrays)
+    np.savez(wrong, **{**arrays, "test_labels": (data.test.labels + 1) % CLASSES})
+    where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared")
+    text = run("import-logits", wrong, *where, code=1)
+    assert f"{wrong}: {TEST_IMAGES} of its test labels are not the prepared data set's" in text
+    assert not (tmp_path / "x.zarr").exists()
+    assert run("import-logits", good, *where).startswith("clean -> ")
+
+
 def test_views_that_are_missing_or_twice_are_refused(tmp_path: Path) -> None:
     files = sorted(exported(tmp_path).glob("plain*"))
     out = ("--out", tmp_path / "x.zarr")
