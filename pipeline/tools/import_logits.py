@@ -9,6 +9,7 @@ from pipeline.core.asked_dataset import load_dataset
 from pipeline.core.dataset import ImageData
 from pipeline.core.errors import DecantError
 from pipeline.core.files import WorkFolder, work_key
+from pipeline.store.format.address import PINNED
 from pipeline.store.format.errors import StoreError
 from pipeline.store.format.manifest import describe_dataset
 from pipeline.tools.importing import (
@@ -21,6 +22,7 @@ from pipeline.tools.importing import (
     look_at,
     make_header,
 )
+from pipeline.tools.pin import pin_of
 from pipeline.tools.verify import verify_store
 from pipeline.views.params import CLEAN, GroupName
 
@@ -49,6 +51,12 @@ def import_store(
     if out.exists():
         raise DecantError(
             f"{out}: there is something already; name a new store, or delete that one"
+        )
+    address, _ = pin_of(out)
+    if address is not None:
+        raise DecantError(
+            f"{out}: this name is pinned to {address}; take another one, or delete {PINNED}.{out.stem} "
+            "from params.yaml first"
         )
     there = (prepared / "dataset.json").exists()
     data = load_dataset(prepared, content) if there else None

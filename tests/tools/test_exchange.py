@@ -350,6 +350,19 @@ def test_import_overwrites_nothing(tmp_path: Path) -> None:
     assert "Usage" in run("import-logits", "--out", tmp_path / "x.zarr", code=2)
 
 
+def test_a_pinned_name_is_not_taken(tmp_path: Path) -> None:
+    files = sorted(exported(tmp_path).glob("plain*"))
+    Path("params.yaml").write_text(
+        "machine: {data_root: raw}\nremote_stores: {theirs: https://host/theirs.zarr}\n"
+    )
+    out = Path("data/stores/theirs.zarr")
+    text = run("import-logits", *files, "--out", out, code=1)
+    assert f"{out}: this name is pinned to https://host/theirs.zarr" in text
+    assert "delete remote_stores.theirs" in text
+    assert not out.parent.exists()
+    run("import-logits", *files, "--out", "data/stores/ours.zarr")
+
+
 def test_numbers_that_no_store_holds_are_refused(tmp_path: Path) -> None:
     prepare(tmp_path / "prepared")
     where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared", "--pad", 2)
