@@ -11,13 +11,15 @@ from urllib.parse import unquote
 from store_samples import tree
 
 STALL = 3.0  # seconds, longer than the tests' clients wait
+CHUNK = 2**16
 
 
 class HttpServer:
     """A folder's files below /stores/NAME, as `files`, which a test may change.
 
     `faults` of a path are used up one by one: a status, "truncated" (breaks off), "stalled" (in the
-    middle) or "silent" (from the start). `requests` counts what was asked for.
+    middle), "silent" (from the start) or ("chunked", so many bytes in all, whatever the length announced).
+    `requests` counts what was asked for, `sent` the bytes in chunks.
     """
 
     def __init__(self, *folders):
@@ -27,6 +29,7 @@ class HttpServer:
             for name, data in tree(folder).items()
         }
         self.faults, self.requests, self.headers = {}, Counter(), {}
+        self.sent = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,6 +68,9 @@ class HttpServer:
         request.send_header("Content-Length", str(len(data)))
         for name, value in self.headers.items():
             request.send_header(name, value)
+        if isinstance(fault, tuple):
+            self.answer_in_chunks(request, fault[1])
+            return
         request.end_headers()
         if fault in ("truncated", "stalled"):
             request.wfile.write(data[: len(data) // 2])
@@ -74,6 +80,17 @@ class HttpServer:
             request.close_connection = True
             return
         request.wfile.write(data)
+
+    def answer_in_chunks(self, request, size):
+        request.close_connection = True
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        with contextlib.suppress(OSError):  # the client has heard enough
+            for start in range(0, size, CHUNK):
+                piece = bytes(min(CHUNK, size - start))
+                request.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.sent += len(piece)
+            request.wfile.write(b"0\r\n\r\n")
 
     def close(self):
         self.server.shutdown()

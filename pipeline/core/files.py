@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -76,15 +77,16 @@ def durable_write(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file, part after part, so that a kill at any instant leaves it complete, absent or as it was.
 
     A temporary file beside it is written, synced and renamed; folders are made as needed. An old
-    file is replaced, never changed: other links to it keep its bytes. Raises StorageError where the
-    file system refuses.
+    file is replaced, never changed: other links to it keep its bytes. Of two writers the last one wins.
+    Raises StorageError where the file system refuses.
     """
-    temporary = path.with_name(TEMPORARY + path.name)
+    # A name of its own: another process may be writing the same file.
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     size = sum(memoryview(part).nbytes for part in parts)
     with _explained(f"cannot write {path} ({size:,} bytes)"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
@@ -111,9 +113,9 @@ class WorkFolder:
     """The folder in which one computation keeps its resumable work; a context manager.
 
     Inside the `with`, `path` exists and belongs to this process alone (flock, which the system
-    drops when the process ends, however it ends). Raises WorkFolderBusyError, naming the holder,
-    where another process has it, also one of another machine, and StorageError where the folder
-    cannot be made or its file system keeps no locks.
+    drops when the process ends, however it ends); what a killed one left half-written is removed.
+    Raises WorkFolderBusyError, naming the holder, where another process has it, also one of another
+    machine, and StorageError where the folder cannot be made or its file system keeps no locks.
     """
 
     def __init__(self, root: Path, key: str) -> None:
@@ -126,6 +128,8 @@ class WorkFolder:
                 self._lock = self._acquire()
             try:
                 sign(self._lock)
+                for leftover in self.path.rglob(TEMPORARY + "*"):
+                    leftover.unlink()
             except BaseException:
                 self.__exit__(None, None, None)
                 raise
@@ -153,6 +157,7 @@ class WorkFolder:
         staging = self.path / _STAGING
         new, old = staging / "new" / target.name, staging / "old" / target.name
         with _explained(f"cannot publish {target}"):
+            _bring_back(old, target)  # after a kill between the two renames
             _remove(staging)
             for name, source in sorted(files.items()):
                 _link(source, new / _checked(name))
@@ -228,15 +233,18 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _swap(new: Path, target: Path, old: Path) -> None:
-    replaced = os.path.lexists(target)
-    if replaced:
-        os.rename(target, old)
     try:
+        if os.path.lexists(target):
+            os.rename(target, old)
         os.rename(new, target)
-    except OSError:
-        if replaced:
-            os.rename(old, target)
+    except BaseException:  # Ctrl-C too
+        _bring_back(old, target)
         raise
+
+
+def _bring_back(old: Path, target: Path) -> None:
+    if os.path.lexists(old) and not os.path.lexists(target):
+        os.rename(old, target)
 
 
 def _remove(folder: Path) -> None:

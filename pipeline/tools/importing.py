@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from pipeline.core.dataset import ImageData
 from pipeline.core.normalisation import Normalisation
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import (
+    MAX_WIDTH,
     TOLERANCE,
     DatasetInfo,
     Header,
@@ -246,9 +248,28 @@ def read_outputs(
 
 
 def feature_width(file: NpzReader, prefix: str) -> int | None:
-    """Width of a file's features; None where it has none."""
-    shape = file.shape(f"{prefix}features") if f"{prefix}features" in file.names else None
-    return shape[1] if shape is not None and len(shape) == 2 else None
+    """Width of a file's features; None where it has none. Raises NpzError for one that no store has."""
+    name = f"{prefix}features"
+    shape = file.shape(name) if name in file.names else ()
+    if len(shape) != 2:
+        return None
+    if not 1 <= shape[1] <= MAX_WIDTH:
+        what = f"{name} has {shape[1]:,} numbers a row, a store holds 1 to {MAX_WIDTH:,}"
+        raise NpzError(f"{file.path}: {what}: leave them out")
+    return shape[1]
+
+
+def check_labels(path: Path, data: ImageData) -> None:
+    """Raises NpzError where the labels of the clean images are not the data set's."""
+    with NpzReader(path) as file:
+        for split, images in zip(SPLITS, (data.train, data.test), strict=True):
+            labels = file.read(f"{split}_labels", images.labels.shape, "iu", "i4")
+            wrong = int((labels != images.labels).sum())
+            if wrong:
+                raise NpzError(
+                    f"{path}: {wrong:,} of its {split} labels are not the prepared data set's: give "
+                    "--prepared of the one that it belongs to, or bring its rows into that one's order"
+                )
 
 
 def _halves_or_floats(file: NpzReader, name: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -1,11 +1,12 @@
 """npz files of numbers: written with the same bytes every time, read without trusting them.
 
 An npz file may come from anyone. numpy reads it, after a look at what its parts claim: nothing is
-unpickled, and no array is read whose header does not state the expected shape, so a small file cannot
-ask for much memory (numpy allocates whatever a header states).
+unpickled, and no array is read whose header does not state the expected shape, or states more numbers than
+the file holds, so a small file cannot ask for much memory (numpy allocates whatever a header states).
 """
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.arrays import UNREADABLE
 from pipeline.core.errors import DecantError
+from pipeline.store.format.manifest_text import MAX_RATIO, SMALL_BYTES
 
 _SUFFIX = ".npy"
 # Of later versions a header may say that it takes gigabytes, and all of them are read; numpy writes
@@ -75,11 +77,15 @@ class NpzReader:
         if stated != shape or kind.kind not in kinds:
             expected = f"{shape} of kind {' or '.join(kinds)}"
             raise self._error(f"{name} is {kind} {stated}, expected {expected}")
+        self._check_size(name, math.prod(shape) * kind.itemsize)
         try:
             with self._zip.open(name + _SUFFIX) as file:
                 array = np.ascontiguousarray(npy.read_array(file, allow_pickle=False))
         except _UNREADABLE as error:
             raise self._error(f"{name} cannot be read ({error})") from error
+        except MemoryError:
+            what = f"{name} is more than this machine's memory has room for; take one with more"
+            raise self._error(what) from None
         if dtype is None:
             return array.reshape(shape)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -87,6 +93,18 @@ class NpzReader:
         if kind.kind != "f" and not np.array_equal(converted, array):
             raise self._error(f"{name} holds numbers that do not fit {np.dtype(dtype).name}")
         return converted
+
+    def _check_size(self, name: str, size: int) -> None:
+        """Numbers are there before memory is allocated, and not compressed beyond what numbers are."""
+        member = self._zip.getinfo(name + _SUFFIX)
+        stored = min(member.compress_size, self.path.stat().st_size)  # the first may lie
+        if size > member.file_size:
+            raise self._error(f"{name} is cut off: {member.file_size:,} bytes, expected {size:,}")
+        if size > SMALL_BYTES and size > MAX_RATIO * stored:
+            raise self._error(
+                f"{name} holds {size:,} bytes of numbers out of {stored:,} bytes of a file; if you trust "
+                "its source, write it anew without compression"
+            )
 
     def text(self, name: str, limit: int = 2**22) -> str:
         """A text that was stored as an array without axes, of at most `limit` bytes."""

@@ -69,7 +69,7 @@ def pin_store(name: str, url: str, params_path: Path) -> Pin:
         )
     if any(path.name not in (METADATA, MANIFEST) for path in target.rglob("*") if path.is_file()):
         raise DecantError(f"{target}: holds views; move it elsewhere or delete it first")
-    text = with_address(params_path.read_bytes().decode("utf-8"), name, address)
+    with_address(_text(params_path), name, address)  # fails now, before anything is fetched
     from pipeline.store.remote.files import fetch_manifests  # needs the extra `remote`
 
     fetched = fetch_manifests(address)
@@ -85,9 +85,15 @@ def pin_store(name: str, url: str, params_path: Path) -> Pin:
         work.publish({path: work.path / "store" / path for path in files}, target)
         work.remove()
     write_versions(target, fetched, versions)
+    # Read again: somebody may have edited it while the server answered.
+    text = with_address(_text(params_path), name, address)
     durable_write(params_path, text.encode("utf-8"))
     manifests = {group: manifest for group, (manifest, _) in fetched.items()}
     return Pin(address, manifests, before != _files_of(versions))
+
+
+def _text(params_path: Path) -> str:
+    return params_path.read_bytes().decode("utf-8")
 
 
 def _files_of(folder: Path) -> dict[str, bytes]:

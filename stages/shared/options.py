@@ -17,6 +17,10 @@ from stages.shared.tables import shown
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: later, the same command may succeed
+_NO_MEMORY = (
+    "end other programs or take a machine with more, and do not use a store or file that asks for so much "
+    "unless you trust its source"
+)
 # Text as it is: paths and errors may hold [brackets] and :colons:.
 console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
@@ -42,8 +46,9 @@ def stage_options(function: F) -> F:
 def debug_option(function: F) -> F:
     """The option --debug of every command; turns mistakes into messages.
 
-    A mistake of the user's (ValueError, or a file that is not there) is printed without a traceback
-    and ends with exit code 1, or 75 where another process is at the same work; Ctrl-C ends with 130.
+    A mistake of the user's (ValueError, or a file that is not there), or too little memory, is printed
+    without a traceback and ends with exit code 1, or 75 where another process is at the same work;
+    Ctrl-C ends with 130.
     """
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -61,6 +66,12 @@ def guarded(call: Callable[[], Any], *, debug: bool) -> Any:
     except KeyboardInterrupt:
         click.echo("interrupted; the same command goes on from where it stopped", err=True)
         sys.exit(130)
+    except MemoryError as error:
+        if debug:
+            raise
+        more = f" ({shown(str(error))})" if str(error) else ""
+        click.echo(f"error: this machine has too little free memory{more}; {_NO_MEMORY}", err=True)
+        sys.exit(1)
     except (ValueError, OSError) as error:
         if debug:
             raise

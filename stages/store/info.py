@@ -30,11 +30,11 @@ def info(store: Path, as_json: bool) -> None:
         return
     click.echo(f"{shown(facts['store'])}: {'complete' if facts['complete'] else 'NOT complete'}")
     for problem in facts["problems"][:_SHOWN_PROBLEMS]:
-        click.echo(f"  {problem}")
+        click.echo(f"  {shown(problem)}")
     if len(facts["problems"]) > _SHOWN_PROBLEMS:
         click.echo(f"  and {len(facts['problems']) - _SHOWN_PROBLEMS} more")
     for error in stale:
-        click.echo(f"  {error}")
+        click.echo(f"  {shown(str(error))}")
     for name in facts["groups_disagree_on"]:
         click.echo(f"  its groups disagree on the {name}; what follows is of the first one")
     click.echo()

@@ -126,7 +126,7 @@ def report_problems(store: Path, problems: Sequence["Problem"]) -> None:
     if len(problems) > _SHOWN_PROBLEMS:
         click.echo(f"  and {len(problems) - _SHOWN_PROBLEMS} more (--json lists all)")
     for hint in dict.fromkeys(problem.hint for problem in problems):
-        click.echo(f"To mend it: {hint}")
+        click.echo(f"To mend it: {shown(hint)}")
 
 
 def recomputed_row(group: "Recomputed") -> tuple[str, ...]:

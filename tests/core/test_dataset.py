@@ -79,8 +79,15 @@ def test_arrays_are_written_as_numpy_would(data, folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "size"), [("test_images.npy", 128 + 4 * 48), ("test_labels.npy", 128 + 4 * 4)]
 )
-def test_a_full_disk_is_told(data, tmp_path, name, size):
-    (tmp_path / f"{TEMPORARY}{name}").symlink_to("/dev/full")
+def test_a_full_disk_is_told(data, tmp_path, monkeypatch, name, size):
+    real = Path.open
+
+    def opened(path, mode="r", **options):
+        if path.name.startswith(TEMPORARY) and path.name.endswith(name):
+            return real(Path("/dev/full"), "wb")
+        return real(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
     told = rf"cannot write .*/{name} \({size} bytes\): the disk is full: free some space"
     with pytest.raises(StorageError, match=told):
         save_prepared(data, tmp_path)

@@ -118,6 +118,39 @@ def test_a_failed_write_leaves_the_old_file(
     assert content(tmp_path) == {"file": b"old"}
 
 
+def test_two_writers_of_one_file_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes the same file, and is interrupted, just before ours is renamed."""
+    path, real = tmp_path / "params.yaml", os.replace
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def replace(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            durable_write(path, b"the other one's")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    durable_write(path, b"ours")
+    assert content(tmp_path) == {"params.yaml": b"ours"}
+
+
+def test_what_a_killed_writer_left_is_removed_from_a_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *_: None)  # the process is killed
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    with WorkFolder(tmp_path, "key") as work:
+        durable_write(work.path / "replicate-0/checkpoint", b"half")
+    monkeypatch.undo()
+    assert len(list(tmp_path.rglob(".tmp-*-checkpoint"))) == 1
+    with WorkFolder(tmp_path, "key") as work:
+        assert content(work.path).keys() == {"lock"}
+
+
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
@@ -441,6 +474,49 @@ def test_a_refused_second_rename_brings_the_old_one_back(
         with pytest.raises(StorageError, match="no permission"):
             work.publish(sources, tmp_path / "out")
     assert len(calls) == 3
+    assert content(tmp_path / "out") == OLD
+
+
+def between_the_renames(patch: pytest.MonkeyPatch, folder: Path, then: Callable) -> None:
+    """Publish NEW over OLD; Ctrl-C comes between the two renames, and `then` is each later rename."""
+    real, calls = os.rename, []
+
+    def rename(*args: Path) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        (real if len(calls) == 1 else then)(*args)
+
+    with WorkFolder(folder / ".work", "key") as work:
+        work.publish(written(work.path / "old", OLD), folder / "out")
+        sources = written(work.path / "new", NEW)
+        patch.setattr(os, "rename", rename)
+        with pytest.raises((KeyboardInterrupt, Killed)):
+            work.publish(sources, folder / "out")
+
+
+def test_ctrl_c_between_the_renames_brings_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between_the_renames(monkeypatch, tmp_path, os.rename)
+    assert content(tmp_path / "out") == OLD
+
+
+def test_a_refusal_after_a_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        between_the_renames(patch, tmp_path, killed)
+    assert not (tmp_path / "out").exists()
+    with WorkFolder(tmp_path / ".work", "key") as work, pytest.MonkeyPatch.context() as patch:
+        sources = written(work.path / "new", NEW)
+        patch.setattr(os, "link", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            work.publish(sources, tmp_path / "out")
     assert content(tmp_path / "out") == OLD
 
 

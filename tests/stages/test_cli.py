@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from stages.cli import COMMANDS, main
+from stages.shared.options import guarded
 
 HEAVY = ("torch", "torchvision", "zarr", "sklearn", "pandas", "altair", "numpy", "dvc")
 
@@ -73,6 +74,23 @@ def test_missing_params_file(tmp_path):
     assert result.output.startswith("error: ")
     assert "no such file" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("text", ["", "Unable to allocate 640. GiB for an array"])
+def test_too_little_memory_is_told(capsys, text):
+    def allocate():
+        raise MemoryError(text)
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(allocate, debug=False)
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: this machine has too little free memory")
+    assert text in told
+    assert "unless you trust its source" in told
+    assert told.count("\n") == 1
+    with pytest.raises(MemoryError):
+        guarded(allocate, debug=True)
 
 
 def test_debug_shows_the_error_itself(tmp_path):

@@ -181,6 +181,16 @@ def test_no_text_of_a_store_moves_the_cursor(tmp_path: Path) -> None:
     assert "\\x1b[2Jevil [bold]x" in text
 
 
+def test_no_name_of_a_store_moves_the_cursor(tmp_path: Path) -> None:
+    path = make_store(tmp_path).rename(tmp_path / "x\x07red.zarr")
+    (path / "plain/flip/c.0.0").unlink()
+    for command in ("verify", "info"):
+        text = run(command, path, code=int(command == "verify")).output
+        assert "To mend it: `dvc pull" in text
+        assert "\x07" not in text
+        assert "x\\x07red" in text
+
+
 def test_a_store_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_store(tmp_path)

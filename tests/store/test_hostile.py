@@ -24,7 +24,7 @@ from pipeline.tools.export import export_store
 from pipeline.tools.verify import verify_store
 
 SECONDS = 5.0
-# What a store of 150 kB may cost: the ratio of bombs that are still read (`_SMALL_BYTES`) is not
+# What a store of 150 kB may cost: the ratio of bombs that are still read (`SMALL_BYTES`) is not
 # reached by any of these, whose files are small.
 MEMORY_BYTES = 2**29
 

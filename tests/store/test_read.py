@@ -93,6 +93,18 @@ def test_a_buffer_is_filled_in_place(store: Path) -> None:
     assert np.array_equal(buffer, outputs("plain", 2, IMAGES, CLASSES))
 
 
+def test_a_view_that_memory_has_no_room_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = open_store(store, groups=["plain"]).group("plain")
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", no_room)
+    size = f"{2 * IMAGES * CLASSES:,} bytes of numbers, more than this machine's memory"
+    with pytest.raises(errors.LimitError, match=f"plain/logits: {size}"):
+        group.logits(1)
+
+
 def test_threads_read_at_the_same_time(store: Path) -> None:
     group = open_plain(store)
     wrong: list[int] = []

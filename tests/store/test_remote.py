@@ -148,6 +148,22 @@ def test_what_is_forbidden_is_not_asked_for_again(server, cache, fault, kind):
     assert server.requests[VIEW] == 1
 
 
+@pytest.mark.parametrize("path", [VIEW, "plain/manifest.json"])
+def test_a_body_of_another_length_than_announced_is_refused(server, cache, path):
+    length = len(server.files[f"/stores/resnet20.zarr/{path}"])
+    for size in (length - 1, length + 1):
+        server.faults[path] = [("chunked", size)] * 10
+        with pytest.raises(errors.WrongSizeError, match=f"announces {length:,} bytes and sends"):
+            view_2(server, cache)
+
+
+def test_a_body_without_an_end_is_not_received(server, cache):
+    server.faults["zarr.json"] = [("chunked", 2**28)]
+    with pytest.raises(errors.WrongSizeError, match="and sends more"):
+        view_2(server, cache)
+    assert server.sent < 2**26
+
+
 def test_an_unknown_host_and_a_closed_port(server, cache):
     for url in ("http://127.0.0.1:9/T.zarr", "http://no-such-host.invalid/T.zarr"):
         with pytest.raises(errors.UnreachableError, match=r"no connection .4 attempts"):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifest_samples import sign
 from remote_servers import http_server
 from store_samples import CLASSES, IMAGES, make_store, outputs
 
 from pipeline.core.errors import DecantError
 from pipeline.core.files import StorageError
 from pipeline.core.machine import Machine
+from pipeline.store.format.errors import DamagedFileError
 from pipeline.store.read import open_store
 from pipeline.store.remote.cache import Cache
 
@@ -113,6 +115,31 @@ def test_a_damaged_file_is_fetched_again(server, tmp_path, damage):
             path.write_bytes(data if damage == "flip" else damage)
     assert read_all(server.url(), folder, MB)
     assert server.requests["plain/logits/c.0.0.0"] == 2
+
+
+def with_wrong_crcs(content):
+    """Have a manifest list the same files under another CRC."""
+    for path, facts in content["files"].items():
+        if path.startswith("logits/c."):
+            facts["crc32c"] ^= 1
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_manifest_with_wrong_crcs_is_told_and_evicts_nothing(server, tmp_path, cached):
+    cache = Cache(tmp_path / "cache", MB)
+    view = "plain/logits/c.0.0.0"
+    wrong = make_store(tmp_path / "other", views=VIEWS)
+    sign(wrong, "plain", with_wrong_crcs)
+    good = open_store(server.url(), groups=["plain"], cache=cache).group("plain")
+    if cached:
+        good.logits(0)
+    with http_server(wrong) as other:
+        group = open_store(other.url(), groups=["plain"], cache=cache).group("plain")
+        with pytest.raises(DamagedFileError, match=rf"{view}: .*manifest"):
+            group.logits(0)
+        assert other.requests[view] == (0 if cached else 1)
+    assert np.array_equal(good.logits(0), outputs("plain", 0, IMAGES, CLASSES))
+    assert server.requests[view] == 1
 
 
 def test_parts_of_killed_processes_go_like_all_else(server, tmp_path):

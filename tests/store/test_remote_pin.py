@@ -101,6 +101,19 @@ def test_the_pin_moves_by_the_command_alone(store, pinned, tmp_path):
         assert moved.url() in Path("params.yaml").read_text()
 
 
+def test_what_is_edited_while_the_server_answers_stays(server):
+    params, answer = Path("params.yaml"), server.answer
+    edited = TEXT + "# Edited.\nmore: {a: 1}\n"
+
+    def answer_late(request):
+        params.write_text(edited)
+        answer(request)
+
+    server.answer = answer_late
+    decant("store", "pin", T, server.url())
+    assert params.read_text() == edited + f"\nremote_stores:\n  resnet20: {server.url()}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -31,7 +31,9 @@ from store_samples import (
 
 from pipeline.core.dataset import ImageData, Split, fingerprint, save_prepared
 from pipeline.core.files import WorkFolder
+from pipeline.store.format import manifest_text
 from pipeline.store.read import open_store
+from pipeline.tools import npz
 from pipeline.tools.describe import describe_store
 from pipeline.tools.npz import NpzError, NpzReader, npz_bytes
 from pipeline.tools.verify import verify_store
@@ -287,6 +289,22 @@ def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
     assert "made from another data set" in run("import-logits", *files, *where, code=1)
 
 
+def test_labels_are_those_of_the_prepared_data_set(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "prepared")
+    arrays = {}
+    for split, images in (("train", data.train), ("test", data.test)):
+        arrays[f"{split}_logits"] = np.zeros((len(images.labels), CLASSES), np.float32)
+        arrays[f"{split}_labels"] = images.labels
+    good, wrong = tmp_path / "good.npz", tmp_path / "wrong.npz"
+    np.savez(good, **arrays)
+    np.savez(wrong, **{**arrays, "test_labels": (data.test.labels + 1) % CLASSES})
+    where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared")
+    text = run("import-logits", wrong, *where, code=1)
+    assert f"{wrong}: {TEST_IMAGES} of its test labels are not the prepared data set's" in text
+    assert not (tmp_path / "x.zarr").exists()
+    assert run("import-logits", good, *where).startswith("clean -> ")
+
+
 def test_views_that_are_missing_or_twice_are_refused(tmp_path: Path) -> None:
     files = sorted(exported(tmp_path).glob("plain*"))
     out = ("--out", tmp_path / "x.zarr")
@@ -330,6 +348,19 @@ def test_import_overwrites_nothing(tmp_path: Path) -> None:
     assert "ends with .zarr" in run("import-logits", *files, "--out", tmp_path / "x", code=1)
     assert tree(path) == before
     assert "Usage" in run("import-logits", "--out", tmp_path / "x.zarr", code=2)
+
+
+def test_a_pinned_name_is_not_taken(tmp_path: Path) -> None:
+    files = sorted(exported(tmp_path).glob("plain*"))
+    Path("params.yaml").write_text(
+        "machine: {data_root: raw}\nremote_stores: {theirs: https://host/theirs.zarr}\n"
+    )
+    out = Path("data/stores/theirs.zarr")
+    text = run("import-logits", *files, "--out", out, code=1)
+    assert f"{out}: this name is pinned to https://host/theirs.zarr" in text
+    assert "delete remote_stores.theirs" in text
+    assert not out.parent.exists()
+    run("import-logits", *files, "--out", "data/stores/ours.zarr")
 
 
 def test_numbers_that_no_store_holds_are_refused(tmp_path: Path) -> None:
@@ -390,6 +421,7 @@ LIES = {
     "number as key": member("logits", npy_header((3,)).replace(b"'descr'", b"1234567")),
     "cut": member("logits", npy_header((3, 4)) + b"\0" * 48)[:-30],
     "flipped": member("logits", npy_header((3, 4)) + b"\1" * 48).replace(b"\1" * 48, b"\2" * 48),
+    "cut off": member("logits", npy_header((3, 4)) + b"\0" * 20),
     "lzma": member("logits", npy_header((3, 4)) + b"\1" * 48, zipfile.ZIP_LZMA),
     "bomb": member("logits", npy_header((2**30,)) + b"\0" * 2**25, zipfile.ZIP_DEFLATED),
 }
@@ -405,6 +437,67 @@ def test_files_that_lie_are_refused_quickly(tmp_path: Path, name: str) -> None:
     assert time.process_time() - started < 1
     assert not Path("executed").exists()
     run("import-logits", path, "--out", tmp_path / "x.zarr", code=1)
+
+
+def one_array(path: Path, name: str, shape: tuple, data: bytes) -> Path:
+    path.write_bytes(member(name, npy_header(shape, "<f2") + data, zipfile.ZIP_DEFLATED))
+    return path
+
+
+def test_an_array_is_as_large_as_it_says(tmp_path: Path) -> None:
+    path = one_array(tmp_path / "x.npz", "logits", (2**40, 4), b"\0" * 8)
+    with NpzReader(path) as file, pytest.raises(NpzError, match="logits is cut off"):
+        file.read("logits", (2**40, 4), "f")
+
+
+def test_an_array_is_not_much_larger_than_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(npz, "MAX_RATIO", 500)
+    for count in (2**18, 2**21):
+        one_array(tmp_path / f"{count}.npz", "logits", (count,), bytes(2 * count))
+    with NpzReader(tmp_path / f"{2**18}.npz") as file:
+        assert not file.read("logits", (2**18,), "f").any()
+    large = pytest.raises(NpzError, match="holds 4,194,304 bytes of numbers out of 4,")
+    with NpzReader(tmp_path / f"{2**21}.npz") as file, large:
+        file.read("logits", (2**21,), "f")
+
+
+def test_an_array_that_memory_has_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(npz.npy, "read_array", no_room)
+    path = one_array(tmp_path / "x.npz", "logits", (4,), bytes(8))
+    with NpzReader(path) as file, pytest.raises(NpzError, match="logits is more than this machine"):
+        file.read("logits", (4,), "f")
+
+
+@pytest.mark.parametrize("width", [0, 2**20 + 1, 2**33])
+def test_features_of_no_store_s_width_are_refused_unread(tmp_path: Path, width: int) -> None:
+    prepare(tmp_path / "prepared")
+    (path,) = bare_files(tmp_path / "files", "plain", 1)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("features.npy", npy_header((IMAGES, width), "<f2"))
+    where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared", "--pad", 2)
+    text = run("import-logits", path, *where, code=1)
+    assert f"{path}: features has {width:,} numbers a row" in text
+    assert not (tmp_path / "x.zarr").exists()
+    assert not list(tmp_path.glob(".importing/*"))
+
+
+def test_a_refusal_by_the_store_names_no_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(exported(tmp_path).glob("plain*"))
+    monkeypatch.setattr(manifest_text, "MAX_ARRAY_BYTES", 100)
+    text = run("import-logits", *files, "--out", tmp_path / "x.zarr", code=1)
+    assert f"{tmp_path / 'x.zarr'}: the files do not make a store (plain/manifest.json: " in text
+    assert ".importing" not in text
+    assert "decant store mend" not in text
 
 
 def test_reading_arrays_in_either_order(tmp_path: Path) -> None:

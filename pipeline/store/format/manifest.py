@@ -37,7 +37,8 @@ TF32_TOLERANCE = 0.1
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
-Width = Annotated[int, Field(ge=1, le=2**20)]
+MAX_WIDTH = 2**20
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # What a training was given: parameters, and at most sections of them, however deep others nest JSON.
 _Value = str | int | float | bool | None

@@ -32,8 +32,8 @@ MAX_ARRAY_BYTES = 2**34  # of one view, or of an array without views
 _MANIFEST = TypeAdapter(Manifest)
 # An array of more than this is not compressed to less than a 1000th, unless somebody means harm:
 # what is small may be, such as features that are zero everywhere.
-_SMALL_BYTES = 2**28
-_MAX_RATIO = 1000
+SMALL_BYTES = 2**28
+MAX_RATIO = 1000
 _MAX_TOP_RATIO = 10_000  # the largest logit of 20,000 classes is that much smaller than all
 
 
@@ -134,7 +134,7 @@ def _check_ratios(manifest: Manifest, store: Place, path: str) -> None:
         name = spec.path
         stored[name] = sum(manifest.files[file].size for file in map(spec.file, spec.indices()))
         size = math.prod(spec.shape) * spec.dtype.itemsize
-        _check_ratio(name, size, stored[name], _MAX_RATIO, store, path)
+        _check_ratio(name, size, stored[name], MAX_RATIO, store, path)
     if manifest.header.codec.top_k is not None:
         rows = manifest.views * dataset.train_images or dataset.train_images + dataset.test_images
         kept = sum(size for name, size in stored.items() if name.endswith("logits"))
@@ -142,7 +142,7 @@ def _check_ratios(manifest: Manifest, store: Place, path: str) -> None:
 
 
 def _check_ratio(name: str, size: int, stored: int, ratio: int, store: Place, path: str) -> None:
-    if size > _SMALL_BYTES and size > ratio * stored:
+    if size > SMALL_BYTES and size > ratio * stored:
         what = f"{name} holds {size:,} bytes of numbers out of {stored:,} bytes of files"
         raise LimitError(store, path, what)
 

@@ -4,6 +4,7 @@ Zarr gets the metadata that the layout demands, never a file's, and of chunks th
 CRC are the manifest's. What would be large is seen to be there, in that size, before it is allocated.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -21,6 +22,7 @@ from pipeline.store.format.address import Place
 from pipeline.store.format.codecs import CRC_BYTES, crc32c, frame_bytes
 from pipeline.store.format.errors import (
     DamagedFileError,
+    LimitError,
     MissingFileError,
     NonFiniteError,
     PlanError,
@@ -64,7 +66,8 @@ class TrustedStore(WrapperStore[Store]):
         """The numbers of an array, at one place of the chunks' leading axis or everywhere.
 
         Shape [N, ...] of one view, [views, N, ...] of a block of a plan; into `out` if given (of that
-        shape, C-contiguous). Raises NonFiniteError for logits or features that are infinite or NaN.
+        shape, C-contiguous). Raises NonFiniteError for logits or features that are infinite or NaN,
+        LimitError where memory has no room for them.
         """
         spec, indices = self._specs[path], list(self._specs[path].indices(lead))
         sync(self._check_sizes(map(spec.file, indices)))
@@ -72,13 +75,21 @@ class TrustedStore(WrapperStore[Store]):
         first, last = places[0][0].start, places[-1][0].stop
         if out is None:
             single = bool(lead) and spec.chunks[0] == 1
-            out = np.empty((*((last - first,) * (not single)), *spec.shape[1:]), spec.dtype)
+            out = self._allocate(spec, (*((last - first,) * (not single)), *spec.shape[1:]))
         assert out.flags.c_contiguous
         whole = out.reshape((last - first, *spec.shape[1:]))
         for index, place in zip(indices, places, strict=True):  # one by one: so much memory at once
             rows = slice(place[0].start - first, place[0].stop - first)
             self._read_chunk(spec, index, place, whole[(rows, *place[1:])])
         return out
+
+    def _allocate(self, spec: ArraySpec, shape: Index) -> NDArray[Any]:
+        try:
+            return np.empty(shape, spec.dtype)
+        except MemoryError:
+            size = math.prod(shape) * spec.dtype.itemsize
+            what = f"{size:,} bytes of numbers, more than this machine's memory has room for"
+            raise self._error(LimitError, spec.path, what) from None
 
     def _read_chunk(
         self, spec: ArraySpec, index: Index, place: tuple[slice, ...], out: NDArray[Any]

@@ -43,7 +43,10 @@ class Cache:
             return False
 
     def read(self, facts: FileFacts) -> bytes | None:
-        """A file's bytes; None where it is not there, or damaged, and then it is removed."""
+        """A file's bytes; None where it is not there, or damaged, and then it is removed.
+
+        Where their sha256 is right, but their CRC is not, the manifest is wrong, and the file stays.
+        """
         path = self._path(facts)
         try:
             data = path.read_bytes()
@@ -51,7 +54,7 @@ class Cache:
             return None
         with contextlib.suppress(OSError):  # another user's, or read only
             os.utime(path)
-        if len(data) == facts.size and _intact(data, facts):
+        if len(data) == facts.size and (intact(data, facts) or _digest(data) == facts.sha256):
             return data
         path.unlink(missing_ok=True)
         return None
@@ -107,8 +110,13 @@ class Cache:
                 total -= size
 
 
-def _intact(data: bytes, facts: FileFacts) -> bool:
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def intact(data: bytes, facts: FileFacts) -> bool:
+    """Whether bytes are the listed ones, as their CRC tells, or, where none is listed, their sha256."""
     if facts.crc32c is None:
-        return hashlib.sha256(data).hexdigest() == facts.sha256
+        return _digest(data) == facts.sha256
     payload, stored = np.frombuffer(data, np.uint8)[:-CRC_BYTES], data[-CRC_BYTES:]
     return crc32c(payload) == facts.crc32c == int.from_bytes(stored, "little")

@@ -26,7 +26,7 @@ from pipeline.store.format.errors import (
 from pipeline.store.format.layout import GROUPS, MANIFEST, METADATA, root_metadata
 from pipeline.store.format.manifest import FileFacts, Manifest
 from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest
-from pipeline.store.remote.cache import Cache
+from pipeline.store.remote.cache import Cache, intact
 from pipeline.store.remote.objects import connect, fetch
 
 _ROUNDS = 3  # between fetching and reading another process may need the room
@@ -88,6 +88,8 @@ class RemoteFiles(ObjectStore[Any]):
             if digest.hexdigest() != facts.sha256:
                 what = "its bytes are not those of the manifest"
                 raise DamagedFileError(self._address, path, what)
+            if not intact(data, facts):  # else it would be fetched again and again
+                raise DamagedFileError(self._address, path, "its CRC is not that of the manifest")
         except _DIFFERENT:
             await self.check_unchanged()
             raise

@@ -28,6 +28,7 @@ FIRST_PAUSE = 0.5  # seconds before the second attempt, twice as many before eac
 CONNECTING = timedelta(seconds=5)
 SILENCE = timedelta(seconds=20)  # no byte for so long: the connection has stalled
 WHOLE = timedelta(minutes=15)  # at most 64 MiB, so less than 75 kB/s is taken for a stall too
+PIECE = 2**20  # bytes that are received at a time, at least
 _KINDS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "https": HTTPStore, "http": HTTPStore}
 _STATUS = re.compile(r"status(?: code)?: (\d{3})")
 _TRANSPORT = {
@@ -70,11 +71,7 @@ async def fetch(client: Any, address: Address, path: str, most: int) -> bytes:
         if attempt:
             await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
         try:
-            found = await client.get_async(path)
-            size = found.meta["size"]
-            if size > most:
-                raise WrongSizeError(address, path, f"{size:,} bytes, at most {most:,} expected")
-            return bytes(await found.bytes_async())
+            return await _body(await client.get_async(path), address, path, most)
         except FileNotFoundError:
             raise MissingFileError(address, path, "missing") from None
         except (PermissionDeniedError, UnauthenticatedError):
@@ -84,6 +81,26 @@ async def fetch(client: Any, address: Address, path: str, most: int) -> bytes:
             if not again:
                 break
     raise failed from None
+
+
+async def _body(answer: Any, address: Address, path: str, most: int) -> bytes:
+    """What is sent, and not a piece more than is announced: the two may differ."""
+    size = answer.meta["size"]
+    if size > most:
+        raise WrongSizeError(address, path, f"{size:,} bytes, at most {most:,} expected")
+    pieces, count = [], 0
+    async for piece in answer.stream(min_chunk_size=PIECE):
+        pieces.append(piece)
+        count += len(piece)
+        if count > size:
+            raise WrongSizeError(
+                address, path, f"the server announces {size:,} bytes and sends more"
+            )
+    if count < size:
+        raise WrongSizeError(
+            address, path, f"the server announces {size:,} bytes and sends {count:,}"
+        )
+    return b"".join(pieces)
 
 
 def _reason(address: Address, path: str, text: str) -> tuple[StoreError, bool]:
