@@ -477,6 +477,34 @@ def test_rows_cannot_be_known_beforehand_but_chosen_again(world: World) -> None:
     assert world.verify(path, "--rows", 60, "--seed", first["seed"]) == first
 
 
+def test_code_that_a_manifest_names_is_not_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any installed function may be named; the user's own parameter file has to name it, too."""
+    marker, params, path = tmp_path / "marker", tmp_path / "params.yaml", tmp_path / "strange.zarr"
+    code = f"from pipeline.models.resnet import resnet8\nopen({str(marker)!r}, 'w').close()\n"
+    (tmp_path / "strange_package.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "strange_package:resnet8"
+    shutil.copytree(world.stores["dense"], path)
+    for group in ("clean", "plain", "mixed"):
+        sign(path, group, lambda manifest: manifest["header"]["teacher"].update(network=name))
+    options = ("--teacher", world.weights, "--prepared", world.folder / "prepared")
+    dataset = {"name": "digits", "image_size": 16, "test_fraction": 0.2}
+    dataset |= {"mean": world.data.mean, "std": world.data.std}
+    content = {"dataset": dataset, "teachers": {"mine": {"network": "resnet8"}}}
+    params.write_text(json.dumps(content))
+    for more in ((), ("--params", params)):
+        text = run("verify", path, *options, *more, code=1).output
+        assert f"names the network '{name}', which is none of Decant's" in text
+        assert "teachers.NAME.network" in text
+        assert not marker.exists()
+    content["teachers"]["mine"]["network"] = name
+    params.write_text(json.dumps(content))
+    assert world.verify(path, "--params", params)["good"] is True
+    assert marker.exists()
+
+
 def test_another_normalisation_is_refused_by_name(world: World, tmp_path: Path) -> None:
     save_prepared(replace(world.data, mean=(0.5, 0.5, 0.5)), tmp_path / "prepared")
     options = ("--teacher", world.weights, "--prepared", tmp_path / "prepared")
