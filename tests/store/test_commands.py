@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -430,10 +431,18 @@ def lying(network: Network, lie) -> Network:
     return liar
 
 
-def one_kept(logits: torch.Tensor) -> torch.Tensor:
-    """The largest logit as it is, all others equal and far off."""
-    top = logits.argmax(dim=1, keepdim=True)
+def kept(count: int, logits: torch.Tensor) -> torch.Tensor:
+    """The largest logits as they are, all others equal and far off."""
+    top = logits.topk(count, dim=1).indices
     return torch.full_like(logits, -9.0).scatter(1, top, logits.gather(1, top))
+
+
+def without_the_largest(logits: torch.Tensor) -> torch.Tensor:
+    """Ranks 2 to 4 as they are; rank 1 shares what is left, which is right in sum."""
+    order = logits.argsort(dim=1, descending=True)
+    others = torch.cat([order[:, :1], order[:, 4:]], dim=1)
+    shared = logits.gather(1, others).logsumexp(dim=1, keepdim=True) - math.log(others.shape[1])
+    return logits.scatter(1, others, shared.expand(others.shape))
 
 
 LIES = {
@@ -441,7 +450,15 @@ LIES = {
     "features": (CODECS["dense"], lambda logits, features: (logits, features + 0.2)),
     "int8": (CODECS["int8"], lambda logits, features: (logits + 0.2, features)),
     "topk": (CODECS["topk"], lambda logits, features: (0 * logits, features)),
-    "topk but one": (CODECS["topk"], lambda logits, features: (one_kept(logits), features)),
+    "topk, the shared logit": (
+        CODECS["topk"],
+        lambda logits, features: (kept(3, logits), features),
+    ),
+    "topk, without the largest": (
+        CODECS["topk"],
+        lambda logits, features: (without_the_largest(logits), features),
+    ),
+    "topk but one": (CODECS["topk"], lambda logits, features: (kept(1, logits), features)),
 }
 
 
