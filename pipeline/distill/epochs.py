@@ -4,7 +4,7 @@ A student with mixup share p takes an image from the store's `mixed` group if it
 round(p * N), and from `plain` otherwise; p = 0 and p = 1 read one group only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -179,10 +179,19 @@ def manifest_digests(store: Store) -> dict[str, str]:
 def teacher_facts(
     store: Store, views: int | None = None, seen: SeenFacts | None = None
 ) -> TeacherFacts:
-    """The teacher and the views of a student, for its record; `views` as in `views_read`."""
+    """The teacher and the views of a student, for its record; `views` as in `views_read`.
+
+    Raises DecantError where the store tells of a mixup whose alpha is no number.
+    """
     manifests = {name: store.group(name).manifest for name in store.groups}
     teacher = next(iter(manifests.values())).header.teacher
     mixup = teacher.training.get("mixup")
+    alpha = mixup.get("alpha") if isinstance(mixup, Mapping) else None
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | None):
+        raise DecantError(
+            f"{store.folder}: states a mixup of its teacher whose alpha is no number (training.mixup.alpha: "
+            f"{str(alpha)[:40]!a}); ask whoever made the store to dump or import it again with one"
+        )
     view_facts = {}
     for name, manifest in manifests.items():
         recipe = manifest.header.recipe
@@ -192,7 +201,7 @@ def teacher_facts(
     return TeacherFacts(
         name=teacher.name,
         network=teacher.network,
-        mixup_alpha=mixup.get("alpha") if isinstance(mixup, dict) else None,
+        mixup_alpha=alpha,
         weights_sha256=teacher.weights_sha256,
         top1_accuracy=teacher.top1_accuracy,
         store=manifest_digests(store),

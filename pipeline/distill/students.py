@@ -1,6 +1,7 @@
 """Entries of `students` as jobs: which loss, and which views of which store."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def student_job(
             f"students.{name}: `rescaled` learns nothing from two classes, whose logits differ by the same "
             "number whenever they are divided by their deviation; take another loss (kd, say)"
         )
+    teacher = teacher_facts(store, params.views)
     return Job(
         kind="student",
         name=name,
@@ -135,5 +137,5 @@ def student_job(
         epochs=epochs,
         loss=loss,
         method=MethodFacts(name=method.name, loss=method.loss, options=method.options),
-        teacher=lambda: teacher_facts(store, params.views, seen()),
+        teacher=lambda: replace(teacher, seen=seen()),
     )

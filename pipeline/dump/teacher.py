@@ -27,9 +27,9 @@ from pipeline.dump.dump import (
 from pipeline.dump.params import DumpParams
 from pipeline.dump.ready import ready
 from pipeline.models.network import Network
-from pipeline.models.registry import build, own_code_sha256
+from pipeline.models.registry import build, check_asked_for, own_code_sha256
 from pipeline.models.weights import load_into, load_weights, weights_digest
-from pipeline.results.record import WEIGHTS, Record, read_record
+from pipeline.results.record import RECORD, WEIGHTS, Record, read_record
 from pipeline.store.format.manifest import Header, header_facts
 from pipeline.store.format.version import write_versions
 from pipeline.views.params import CLEAN, Augmentation, GroupName
@@ -62,6 +62,7 @@ class Dump:
         self.params = section(content, DumpParams, "dumps", name)
         self.augmentation = section(content, Augmentation, "augmentation")
         self.record = read_record(folder)
+        check_asked_for(self.record.network, content, folder / RECORD)  # it may be from a remote
         if self.record.dataset.fingerprint != data.fingerprint:
             raise DecantError(
                 f"{folder} was trained on another data set than the prepared one: `decant prepare` brings "

@@ -257,7 +257,8 @@ def check_record(record: Record, entry: Any, fingerprint: str, where: Path) -> N
             f"{where} was trained on another data set than the prepared one: `decant prepare` brings "
             "that of the parameters, and `decant repro` trains on it"
         )
-    if record.entry != json.loads(json.dumps(entry)):
+    # A record may be from a remote: the code that it names is run only where the entry names it, too.
+    if record.entry != json.loads(json.dumps(entry)) or record.network != entry["network"]:
         raise ResultsError(
             f"{where} was trained with other parameters than its entry has now; run `dvc repro`"
         )

@@ -1,13 +1,15 @@
 """Networks built by name: those of `MODELS`, and the user's own, subclasses of `Network` named by path."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from pipeline.core import names
 from pipeline.core.errors import DecantError, mistake_text
+from pipeline.core.params import section
 from pipeline.models.catalogue import MODELS, canonical_name
 from pipeline.models.network import Network
 
@@ -72,6 +74,24 @@ def _problem(network: object, num_classes: int) -> str | None:
 def own_code_sha256(name: str) -> str | None:
     """Digest (hex) of the code of the user's own network; None for those of `MODELS`. Raises as `build`."""
     return names.own_code_sha256(name, MODELS, "network")
+
+
+def check_asked_for(name: str, content: Mapping[str, Any] | None, source: Path) -> None:
+    """Raise NetworkError for a name in somebody's file that neither `MODELS` nor params.yaml has.
+
+    To be asked before such a network is built: any function that is installed can be named, and is called.
+
+    Args:
+        content: the whole parameter file, whose `teachers` may name the user's own; None: there is none.
+        source: the file or store that holds the name.
+    """
+    teachers = section({"teachers": {}, **(content or {})}, dict[str, dict[str, Any]], "teachers")
+    if name not in MODELS and name not in [entry.get("network") for entry in teachers.values()]:
+        raise NetworkError(
+            f"{source}: names the network {name[:200]!a}, which is none of Decant's and no teacher's in "
+            "params.yaml; code that a file from elsewhere names is not run. If it is your own, write it "
+            "there (teachers.NAME.network), or give the parameter file that has it (--params)"
+        )
 
 
 def examine(name: str, num_classes: int, look: Callable[[Network], T]) -> T:

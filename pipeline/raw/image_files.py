@@ -69,6 +69,8 @@ def read_images(
     with _quiet_pillow():
         for row, path in enumerate(paths):
             try:
+                if path.exists() and not path.is_file():  # a pipe: opened, it waits for ever
+                    raise ValueError("it is a pipe or a device, or a link to one; remove it")
                 with Image.open(path, formats=FORMATS) as image, _quiet_libtiff(image):
                     images[row] = np.asarray(_square(_to_rgb(image), size))
             except Exception as error:  # decoders raise any type over a damaged file

@@ -227,7 +227,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    # A broken link counts as an image, so that reading it reports an error.
+    # A broken link, or one to a pipe, counts as an image, so that reading it reports an error.
     file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
     return file and _visible(entry) and _suffix(entry) in SUFFIXES
 

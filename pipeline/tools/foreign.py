@@ -297,6 +297,9 @@ def _not_an_archive(path: Path) -> str | None:
         # torch never compresses. Refusing compression keeps a small file from unpacking to gigabytes.
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             return "damaged, or not a torch checkpoint (it is compressed; torch does not compress)"
+        # Nor does it store one record under many names: torch would read it as often into memory.
+        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+            return "damaged, or not a torch checkpoint (its records are larger than the file)"
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
         return "a TorchScript program, not weights: save the network's state_dict() with torch.save"

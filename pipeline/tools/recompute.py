@@ -15,9 +15,8 @@ from torch import Tensor
 from pipeline.core.dataset import ImageData
 from pipeline.dump.ready import LOWER
 from pipeline.models.network import Network
-from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import SPLITS
-from pipeline.store.format.lossy import largest_errors
+from pipeline.store.format.lossy import largest_errors, shared_logit
 from pipeline.store.format.manifest import TF32_TOLERANCE, Header, Manifest
 from pipeline.store.read import Store, ViewGroup
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches, clean_epoch
@@ -40,7 +39,8 @@ class Recomputed:
     Attributes:
         group: its name.
         rows: number of rows compared.
-        max_abs_difference, mean_abs_difference: of single logits.
+        max_abs_difference, mean_abs_difference: of single logits; of `topk` from what its definition
+            makes of the teacher's.
         top1_disagreement: fraction of rows whose largest logit is at another class.
         features_max_abs_difference: of single features; None where the group holds none.
         tolerance: the largest difference of a logit that is allowed in any row.
@@ -113,10 +113,11 @@ def _compare(manifest: Manifest, recomputed: list[_Rows], tolerance: float | Non
         allowed = np.full_like(now, tolerance)
     else:
         allowed = _tolerance(header, now, stated) + largest_errors(header.codec, now)
-        # `TOLERANCE` has room for float16's own rounding below 32.
-        allowed += np.where(np.abs(now) < 32, 0, np.abs(now) * 2.0**-11)
+        allowed += _rounding(now)
     apart = np.abs(stored - now)
-    judged = _judged(header.codec, stored)
+    if header.codec.top_k is not None:
+        apart, margins = _of_top(header.codec.top_k, stored, now, allowed)
+        allowed = margins if tolerance is None else allowed
     max_features, features_good = None, True
     features = [rows.features for rows in recomputed if rows.features is not None]
     if features:
@@ -127,12 +128,12 @@ def _compare(manifest: Manifest, recomputed: list[_Rows], tolerance: float | Non
     return Recomputed(
         group=header.group,
         rows=len(stored),
-        max_abs_difference=float(apart[judged].max()),
-        mean_abs_difference=float(apart[judged].mean()),
+        max_abs_difference=float(apart.max()),
+        mean_abs_difference=float(apart.mean()),
         top1_disagreement=float((stored.argmax(axis=1) != now.argmax(axis=1)).mean()),
         features_max_abs_difference=max_features,
         tolerance=float(allowed.max()),
-        good=features_good and bool((apart <= allowed)[judged].all()),
+        good=features_good and bool((apart <= allowed).all()),
     )
 
 
@@ -148,14 +149,33 @@ def _tolerance(header: Header, now: Array, stated: float) -> float:
     return allowed
 
 
-def _judged(codec: Codec, stored: Array) -> NDArray[np.bool_]:
-    """Which logits are compared: all, of `topk` the k largest of a row."""
-    judged = np.ones(stored.shape, bool)
-    if codec.top_k is not None:
-        # Not those above the shared logit: a row that says one thing of all classes has none.
-        others = np.argsort(-stored, axis=1, kind="stable")[:, codec.top_k :]
-        np.put_along_axis(judged, others, False, axis=1)
-    return judged
+def _of_top(k: int, stored: Array, now: Array, allowed: Array) -> tuple[Array, Array]:
+    """How far off `topk` is, and how far each logit may be: both f8 [n, C], the k largest first.
+
+    The other classes hold their shared logit, and none of them may belong among the k.
+    """
+    # Not those above the shared logit: a row that says one thing of all classes has none.
+    order = np.argsort(-stored, axis=1, kind="stable")
+    stored, now, allowed = (
+        np.take_along_axis(numbers, order, axis=1) for numbers in (stored, now, allowed)
+    )
+    others = now[:, k:]
+    shared = shared_logit(others)
+    # It rises with each of the others, so what they may be bounds what it may be.
+    margin = np.maximum(
+        shared_logit(others + allowed[:, k:]) - shared,
+        shared - shared_logit(others - allowed[:, k:]),
+    )
+    margin = np.minimum(margin, allowed.max(axis=1, keepdims=True)) + _rounding(shared)
+    missed = others - stored[:, k - 1 : k] > allowed[:, k:]
+    expected = np.hstack([now[:, :k], np.where(missed, others, shared)])
+    margins = np.hstack([allowed[:, :k], np.where(missed, allowed[:, k:], margin)])
+    return np.abs(stored - expected), margins
+
+
+def _rounding(numbers: Array) -> Array:
+    """Of float16, beyond what `TOLERANCE` has room for: that of numbers below 32."""
+    return np.where(np.abs(numbers) < 32, 0, np.abs(numbers) * 2.0**-11)
 
 
 def _view_rows(

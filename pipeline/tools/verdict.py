@@ -12,7 +12,7 @@ from pipeline.core.errors import DecantError
 from pipeline.core.machine import Machine
 from pipeline.core.progress import Display, counter
 from pipeline.models.network import Network
-from pipeline.models.registry import build
+from pipeline.models.registry import build, check_asked_for
 from pipeline.models.weights import load_into, load_weights, weights_digest
 from pipeline.results.record import RECORD, WEIGHTS, read_record
 from pipeline.store.format.layout import SPLITS
@@ -68,7 +68,8 @@ class Recheck:
     Attributes:
         teacher: a folder of a trained one, or a file of weights.
         prepared: folder of the prepared data set.
-        content: the parameter file that it was made from, if there is one.
+        content: the parameter file that it was made from, if there is one. Of networks that are not
+            Decant's, only those of its teachers are built.
         device: auto, cpu, cuda or cuda:N.
         rows: of each group; `seed` draws them.
         tolerance: the largest difference of a number; None: what the store states, within bounds.
@@ -131,6 +132,7 @@ def compare_rows(
     )
     if CLEAN in facts["groups"]:
         _check_labels(opened, data)
+    check_asked_for(facts["teacher"]["network"], options.content, store)
     path, network = load_teacher(options.teacher, facts["teacher"], data)
     digest, stated = weights_digest(network), facts["teacher"]["weights_sha256"]
     if stated is not None and digest != stated:
@@ -164,7 +166,7 @@ def _check_labels(store: Store, data: ImageData) -> None:
 
 
 def load_teacher(teacher: Path, stated: dict[str, Any], data: ImageData) -> tuple[Path, Network]:
-    """A teacher's file of weights, and its network as a store states it.
+    """A teacher's file of weights, and its network as a store states it, which is built by its name.
 
     Raises ValueError where the weights do not fit, or where a teacher's folder says that it sees
     images under another normalisation than the store says.

@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,18 @@ def test_wrong_array_is_refused(folder, name, array, message):
     np.save(folder / name, array)
     with pytest.raises(DatasetError, match=rf"{name}: .*{message}"):
         load_prepared(folder)
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, 4, 4), (6, 4, 4, 1), (6, 4, 4, 4), (6, 2, 4, 4, 3), (6, 0, 4, 3), (0, 4, 4, 3)]
+)
+def test_images_of_another_shape_are_refused(data, tmp_path, shape):
+    """With facts and a fingerprint that agree with it."""
+    images = Split(np.zeros(shape, np.uint8), data.train.labels[: shape[0]])
+    digest = fingerprint(images, images, data.class_names)
+    save_prepared(replace(data, train=images, test=images, fingerprint=digest), tmp_path)
+    with pytest.raises(DatasetError, match=r"train_images.npy: expected RGB images \[N, H, W, 3\]"):
+        load_prepared(tmp_path)
 
 
 def test_pickled_array_is_never_loaded(folder):

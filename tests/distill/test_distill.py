@@ -195,6 +195,18 @@ def test_rescaled_logits_of_two_classes_teach_nothing(tmp_path):
         student_job("rescaled", content, store, lambda: first_seen(store, []))
 
 
+@pytest.mark.parametrize("alpha", ["1.0", True, [1.0]])
+def test_a_mixup_whose_alpha_is_no_number_is_told_before_any_work(tmp_path, alpha):
+    odd = replace(TEACHER, training={"mixup": {"alpha": alpha}})
+    writer = write_group(tmp_path / "work", "plain", 1, teacher=odd)
+    store = open_store(finished(tmp_path, writer), groups=["plain"])
+    content = load_yaml(ROOT / "profiles" / "digits.yaml")
+    entry = {"store": "a.zarr/plain", "network": "resnet8", "method": "kd", "share": 0, "seed": 1}
+    content["students"] = {"a": {**entry, "replicates": 1}}
+    with pytest.raises(DecantError, match=r"a.zarr: states a mixup .* whose alpha is no number"):
+        student_job("a", content, store, lambda: first_seen(store, []))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_a_view_for_every_image(store, share):
     epochs = StoredEpochs(store, share, replicate=1, seed=9, sampling="image", features=True)

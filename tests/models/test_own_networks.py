@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from report_samples import sample_record
 from training_samples import PARAMS
 from workspaces import ROOT, Workspace, digits_params, yaml
 
 from pipeline.core.errors import DecantError
+from pipeline.dump.teacher import Dump
 from pipeline.models.registry import NetworkError, build, check_image_size
 from pipeline.planning.rate import measure
+from pipeline.results.record import DatasetFacts
 from pipeline.training.cost import network_cost
 from pipeline.views.params import Augmentation
 
@@ -90,6 +93,25 @@ def test_it_teaches_and_learns_and_is_trained_again_where_it_changes(work):
     write(work.folder, 8)
     assert "were trained before" in run(work, "train-teacher", "resnet8")
     assert work.record("data/teachers/resnet8") == teacher
+    verified = run(work, "store", "verify", "resnet8", "--teacher", "data/teachers/resnet8")
+    assert "Recomputed with the teacher" in verified
+
+
+def test_a_record_is_no_reason_to_run_code(digits, tmp_path, monkeypatch):
+    """It may be from a remote: own networks are those that params.yaml names."""
+    dataset, entry = vars(DatasetFacts.of(digits)), {"network": "resnet8"}
+    name = "strange_network:Network"
+    record = sample_record([{"top1_accuracy": 0.9}], network=name, entry=entry, dataset=dataset)
+    content = {**digits_params(), "teachers": {"mine": entry}}
+    content["dumps"]["mine"] = content["dumps"]["resnet8"]
+    folder, marker = tmp_path / "mine", tmp_path / "marker"
+    (tmp_path / "strange_network.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder.mkdir()
+    (folder / "record.json").write_bytes(record.to_json())
+    with pytest.raises(NetworkError, match=f"record.json: names the network '{name}'"):
+        Dump("mine", content, digits, folder)
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import re
 
 import numpy as np
@@ -294,4 +295,23 @@ def test_a_link_to_nothing_is_told_when_it_is_read(tmp_path):
     (tmp_path / "a" / "gone.png").symlink_to("nowhere")
     paths = find_images(tmp_path, 0.2).train.paths
     with pytest.raises(DatasetError, match=r"gone.png cannot be read as an image: No such file"):
+        read_images(paths, 8)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_link_to_a_pipe_is_told_when_it_is_read(tmp_path, monkeypatch):
+    """Opened, it would wait for a writer for ever."""
+    root = tmp_path / "root"
+    make(root, "a/x.png", "b/y.png")
+    os.mkfifo(tmp_path / "pipe")
+    (root / "a" / "linked.png").symlink_to(tmp_path / "pipe")
+    paths = find_images(root, 0.2).train.paths
+    assert root / "a" / "linked.png" in paths
+
+    def opened(path, **options):
+        assert path.is_file(), path
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(Image, "open", opened)
+    with pytest.raises(DatasetError, match=r"linked.png cannot be read as an image: it is a pipe"):
         read_images(paths, 8)

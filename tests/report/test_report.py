@@ -290,6 +290,17 @@ def test_a_network_of_another_data_set_is_refused(project):
         load_runs(entries, {"teachers": root / "teachers"}, "f" * 64)
 
 
+def test_a_record_of_another_network_than_its_entrys_is_refused(project):
+    """The code of a network of one's own is run, and a record may be from a remote."""
+    root, content = project
+    path = root / "teachers" / "big" / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "network": "os:abort"}))
+    result = run(root, content)
+    assert result.exit_code == 1
+    assert "teachers.big" in result.output
+    assert "other parameters" in result.output
+
+
 def test_a_network_of_other_parameters_is_refused(project):
     root, content = project
     content["students"]["big-small-kd"]["seed"] = 7

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -440,10 +441,18 @@ def lying(network: Network, lie) -> Network:
     return liar
 
 
-def one_kept(logits: torch.Tensor) -> torch.Tensor:
-    """The largest logit as it is, all others equal and far off."""
-    top = logits.argmax(dim=1, keepdim=True)
+def kept(count: int, logits: torch.Tensor) -> torch.Tensor:
+    """The largest logits as they are, all others equal and far off."""
+    top = logits.topk(count, dim=1).indices
     return torch.full_like(logits, -9.0).scatter(1, top, logits.gather(1, top))
+
+
+def without_the_largest(logits: torch.Tensor) -> torch.Tensor:
+    """Ranks 2 to 4 as they are; rank 1 shares what is left, which is right in sum."""
+    order = logits.argsort(dim=1, descending=True)
+    others = torch.cat([order[:, :1], order[:, 4:]], dim=1)
+    shared = logits.gather(1, others).logsumexp(dim=1, keepdim=True) - math.log(others.shape[1])
+    return logits.scatter(1, others, shared.expand(others.shape))
 
 
 LIES = {
@@ -451,7 +460,15 @@ LIES = {
     "features": (CODECS["dense"], lambda logits, features: (logits, features + 0.2)),
     "int8": (CODECS["int8"], lambda logits, features: (logits + 0.2, features)),
     "topk": (CODECS["topk"], lambda logits, features: (0 * logits, features)),
-    "topk but one": (CODECS["topk"], lambda logits, features: (one_kept(logits), features)),
+    "topk, the shared logit": (
+        CODECS["topk"],
+        lambda logits, features: (kept(3, logits), features),
+    ),
+    "topk, without the largest": (
+        CODECS["topk"],
+        lambda logits, features: (without_the_largest(logits), features),
+    ),
+    "topk but one": (CODECS["topk"], lambda logits, features: (kept(1, logits), features)),
 }
 
 
@@ -485,6 +502,34 @@ def test_rows_cannot_be_known_beforehand_but_chosen_again(world: World) -> None:
     assert first["seed"] != second["seed"]
     assert first["recomputed"] != second["recomputed"]
     assert world.verify(path, "--rows", 60, "--seed", first["seed"]) == first
+
+
+def test_code_that_a_manifest_names_is_not_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any installed function may be named; the user's own parameter file has to name it, too."""
+    marker, params, path = tmp_path / "marker", tmp_path / "params.yaml", tmp_path / "strange.zarr"
+    code = f"from pipeline.models.resnet import resnet8\nopen({str(marker)!r}, 'w').close()\n"
+    (tmp_path / "strange_package.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "strange_package:resnet8"
+    shutil.copytree(world.stores["dense"], path)
+    for group in ("clean", "plain", "mixed"):
+        sign(path, group, lambda manifest: manifest["header"]["teacher"].update(network=name))
+    options = ("--teacher", world.weights, "--prepared", world.folder / "prepared")
+    dataset = {"name": "digits", "image_size": 16, "test_fraction": 0.2}
+    dataset |= {"mean": world.data.mean, "std": world.data.std}
+    content = {"dataset": dataset, "teachers": {"mine": {"network": "resnet8"}}}
+    params.write_text(json.dumps(content))
+    for more in ((), ("--params", params)):
+        text = run("verify", path, *options, *more, code=1).output
+        assert f"names the network '{name}', which is none of Decant's" in text
+        assert "teachers.NAME.network" in text
+        assert not marker.exists()
+    content["teachers"]["mine"]["network"] = name
+    params.write_text(json.dumps(content))
+    assert world.verify(path, "--params", params)["good"] is True
+    assert marker.exists()
 
 
 def test_another_normalisation_is_refused_by_name(world: World, tmp_path: Path) -> None:

@@ -408,6 +408,21 @@ def test_a_hostile_file_is_refused_unread(
     assert marker.exists()
 
 
+def test_a_record_under_many_names_is_refused(tmp_path: Path, state: State) -> None:
+    """A file of megabytes that would be read as gigabytes."""
+    path = tmp_path / "x.pth"
+    torch.save({"model": state, "large": torch.zeros(10**6)}, path)
+    assert read(path).key == "model"
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+        other = copy.copy(largest)
+        other.filename = f"{largest.filename}0"
+        archive.filelist.append(other)
+        archive.comment = b"x"  # so that the directory is written again
+    with pytest.raises(CheckpointError, match=r"x\.pth: .*its records are larger than the file"):
+        read(path)
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_hostile_bare_pickle_is_refused(tmp_path: Path, protocol: int) -> None:
     path, marker = tmp_path / "x.pth", tmp_path / "marker"

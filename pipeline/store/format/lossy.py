@@ -165,10 +165,17 @@ def _to_top(logits: Half, k: int) -> dict[str, NDArray[Any]]:
     exact = logits.astype(np.float64)
     order = np.argsort(-exact, axis=1, kind="stable")  # of equal logits the first class goes first
     top, others = order[:, :k], np.take_along_axis(exact, order[:, k:], axis=1)
-    highest = others[:, :1]
-    rest = highest[:, 0] + np.log(np.exp(others - highest).mean(axis=1))
     kept = np.take_along_axis(logits, top, axis=1)
-    return {"": kept, "_classes": top, "_rest": rest}
+    return {"": kept, "_classes": top, "_rest": shared_logit(others)[:, 0]}
+
+
+def shared_logit(others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `topk` gives each of the other classes for their logits f8 [N, C - k]: f8 [N, 1]."""
+    highest = others.max(axis=1, keepdims=True)
+    shared: NDArray[np.float64] = highest + np.log(
+        np.exp(others - highest).mean(axis=1, keepdims=True)
+    )
+    return shared
 
 
 def _spread(block: Mapping[str, NDArray[Any]], out: Half) -> None:
