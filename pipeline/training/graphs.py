@@ -89,18 +89,16 @@ class CudaRecorder:
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
     def _record_nothing(self) -> None:
-        """Record an empty step, so that other graphs can be replayed after a recording that failed.
+        """Record a graph of nothing, so that other graphs can be replayed after a recording that failed.
 
         Before 2.12 torch takes the generator for part of the failed one until another ends, and refuses
         replays and random numbers meanwhile (pytorch #176752).
         """
-        with (
-            suppress(RuntimeError),
-            torch.cuda.graph(
-                torch.cuda.CUDAGraph(), stream=self._stream, capture_error_mode="thread_local"
-            ),
-        ):
-            torch.zeros(1, device=self.device)
+        nothing = torch.cuda.CUDAGraph()
+        with warnings.catch_warnings(), suppress(RuntimeError):
+            warnings.simplefilter("ignore")  # torch warns that the graph is empty
+            with torch.cuda.graph(nothing, stream=self._stream, capture_error_mode="thread_local"):
+                pass
 
     def _warm_up(self, body: Callable[[], None], restore: Callable[[], None]) -> None:
         """Call it a few times on the recording stream, so that libraries initialise themselves.

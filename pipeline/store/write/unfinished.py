@@ -8,6 +8,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ class UnfinishedGroup(ABC):
 
     def _claim(self) -> None:
         """Make the folder ours: no leftovers of a kill, and no work of another header in it."""
-        for leftover in self._root.rglob(TEMPORARY + "*"):
+        leftovers = (self.folder.glob(TEMPORARY + "*"), self._root.rglob(TEMPORARY + "*"))
+        for leftover in chain(*leftovers):
             leftover.unlink()
         header = self.folder / f".{self.header.group}-header.json"  # in the work folder alone
         raw = canonical_json(header_facts(self.header))
