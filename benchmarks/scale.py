@@ -16,7 +16,6 @@ from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.params import load_yaml, section
 from pipeline.dump.params import DumpParams
 from pipeline.planning.cost import Costs, StageCost, count_images
-from pipeline.views.params import GROUPS
 
 PAPER = Path(__file__).parents[1] / "profiles" / "cifar100-paper.yaml"
 WAVES = (("train_teacher", "train_baseline"), ("dump",), ("train_student",))
@@ -31,11 +30,6 @@ def tasks(stages: Sequence[StageCost], views: Mapping[str, int]) -> Iterator[flo
             yield stage.forward_flops
         else:
             yield from [stage.flops / stage.replicates] * stage.replicates
-
-
-def count_views(dump: DumpParams) -> int:
-    """Views of all groups of a dump."""
-    return sum(params.views for group in GROUPS if (params := dump.group(group)))
 
 
 def makespan(costs: Sequence[float], processors: int) -> float:
@@ -57,7 +51,7 @@ def main(rate: float, profile: Path, processors: tuple[int, ...]) -> None:
     stages = list(Costs(content, counts).stages())
     table = Table("processors", *(", ".join(kinds) for kinds in WAVES), "hours", "speed-up", "busy")
     dumps = section(content, dict[str, DumpParams], "dumps")
-    views = {name: count_views(dump) for name, dump in dumps.items()}
+    views = {name: dump.view_count for name, dump in dumps.items()}
     waves = [list(tasks([s for s in stages if s.kind in kinds], views)) for kinds in WAVES]
     whole = sum(map(sum, waves))
     for count in processors or (1, 8, 64, 256):

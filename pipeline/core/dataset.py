@@ -169,8 +169,8 @@ def _read_split(folder: Path, name: str, facts: Mapping[str, Any]) -> Split:
     images = _read_array(folder / f"{name}_images.npy", "|u1", (count, *shape))
     labels = _read_array(folder / f"{name}_labels.npy", "<i4", (count,))
     if images.ndim != 4 or images.shape[3] != 3 or images.size == 0:
-        found = f"found {images.shape}"
-        raise damaged(folder / f"{name}_images.npy", f"expected RGB images [N, H, W, 3], {found}")
+        what = f"expected RGB images [N, H, W, 3], found {images.shape}"
+        raise damaged(folder / f"{name}_images.npy", what)
     if not 0 <= labels.min() <= labels.max() < len(facts["class_names"]):
         raise damaged(folder / f"{name}_labels.npy", "holds labels that have no class name")
     return Split(images=images, labels=labels.astype(np.int32))

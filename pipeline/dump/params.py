@@ -48,6 +48,11 @@ class DumpParams:
         description="what the logits of views are computed in; on a GPU float32 is TF32",
     )
 
+    @property
+    def view_count(self) -> int:
+        """Views of all groups together."""
+        return sum(params.views for params in (self.plain, self.mixed) if params is not None)
+
     def group(self, name: Group) -> PlainViews | MixedViews | None:
         """The parameters of one group, None where it is not dumped."""
         return self.plain if name == "plain" else self.mixed

@@ -41,7 +41,7 @@ def fixed(value: float, digits: int) -> str:
     """A number with a fixed count of digits, halves away from zero; never `-0.00`.
 
     Halves are frequent: the mean of two accuracies on 10,000 images is one in every other case. They are
-    rounded as decimals, for 56.475 and 56.485 lie beside themselves in binary and would both be 56.48.
+    rounded as decimals: the binary numbers nearest to 56.475 and 56.485 would both be 56.48.
     Equal numbers are printed equally, however they were summed (25.594999999999999 is 25.595).
     """
     if not math.isfinite(value):

@@ -260,13 +260,12 @@ class Costs:
     def _dump(self, name: str, dump: DumpParams) -> StageCost:
         network = self.network(self.teachers[name].network)
         sizes = store_bytes(dump, network.feature_dim, self.counts)
-        views = sum(params.views for group in GROUPS if (params := dump.group(group)))
         clean = self.counts.train + self.counts.test
         return StageCost(
             name=f"dump@{name}",
             kind="dump",
             network=self.teachers[name].network,
-            view_flops=views * self.counts.train * network.forward_flops,
+            view_flops=dump.view_count * self.counts.train * network.forward_flops,
             precision=dump.precision,
             forward_flops=clean * network.forward_flops,
             out_bytes=sum(sizes.values()),

@@ -175,7 +175,6 @@ def test_a_kill_at_any_file_operation_leaves_no_trace(
                 dump(folder, after)
         resumed = dump(folder, after)
         assert published(resumed) == expected, step
-        assert not list(folder.rglob(".tmp-*")), step
 
 
 def test_at_most_the_view_in_flight_is_lost(
@@ -232,14 +231,6 @@ def test_a_kill_while_views_become_fewer_forbids_no_return(tmp_path: Path) -> No
             kill_at(patch, step)
             dump(folder, 2)
         assert published(dump(folder, 3)) == expected, step
-
-
-def test_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
-    write_group(tmp_path, "plain")
-    leftover = tmp_path / "plain/logits/.tmp-c.7.0.0"
-    leftover.write_bytes(b"half a view")
-    make_writer(tmp_path, group="plain")
-    assert not leftover.exists()
 
 
 def test_published_files_are_replaced_and_never_changed(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from pipeline.core.files import TEMPORARY, canonical_json, write_changed
+from pipeline.core.files import canonical_json, write_changed
 from pipeline.store.format.codecs import CRC_BYTES
 from pipeline.store.format.errors import (
     IncompleteStoreError,
@@ -127,10 +126,7 @@ class UnfinishedGroup(ABC):
         """Names of all that is written in one go: views or splits."""
 
     def _claim(self) -> None:
-        """Make the folder ours: no leftovers of a kill, and no work of another header in it."""
-        leftovers = (self.folder.glob(TEMPORARY + "*"), self._root.rglob(TEMPORARY + "*"))
-        for leftover in chain(*leftovers):
-            leftover.unlink()
+        """Make the folder ours: no work of another header is in it."""
         header = self.folder / f".{self.header.group}-header.json"  # in the work folder alone
         raw = canonical_json(header_facts(self.header))
         if header.exists() and header.read_bytes() != raw:
