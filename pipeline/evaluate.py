@@ -66,8 +66,8 @@ from pipeline.report.tsne import compared_networks, file_names, tsne_panels
 from pipeline.report.vscores import short_vscore_table, vscore_frame, vscore_table
 
 INTRODUCTION = (
-    "Teachers are trained on the labels. What each says of its training images is stored once, and "
-    "students learn from the store, by one method each. Baselines have the students' "
+    "Teachers are trained on the labels, or imported. What each says of its training images is stored "
+    "once, and students learn from the store, by one method each. Baselines have the students' "
     "architectures and no teacher: what a student has to beat."
 )
 
@@ -225,7 +225,8 @@ def add_features(
             report.pictures(
                 vscore_charts(vscore_bars(vscores, normalised=normalised), name),
                 f"V-scores of the {kind} features: of networks trained on hard labels, without and with "
-                f"mixup; lines: one sample deviation over networks of that kind.{left_out} {setting}",
+                "mixup (imported ones: without); lines: one sample deviation over networks of that "
+                f"kind.{left_out} {setting}",
             )
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "completion": ("stages.commands.completion", "Make a shell complete commands and names."),
     "check": ("stages.check", "Validate all of params.yaml at once."),
     "prepare": ("stages.prepare", "Decode, split and resize the data set."),
-    "train-teacher": ("stages.train_teacher", "Train a teacher."),
+    "train-teacher": ("stages.train_teacher", "Train teachers."),
     "train-baseline": ("stages.train_baseline", "Train networks on hard labels."),
     "dump": ("stages.dump", "Dump a teacher's logits and features into its store."),
     "train-student": ("stages.train_student", "Train students from a store."),

@@ -224,9 +224,9 @@ def later_table(results: Results, loss: str, setting: str) -> Table | None:
         title=f"Beyond the study: {loss}",
         caption=caption(
             setting,
-            f"Hyper-parameters: {options_text(settings)}; mixup alpha {ALPHA:g}. Published: the "
-            "method's own paper, without mixup; some papers report the best test epoch, worth 0.3 points "
-            "on average over the last one. All shares are shown, none is picked.",
+            f"Hyper-parameters: {options_text(settings)}; mixup alpha {ALPHA:g}. Published: of KD the "
+            "study's table 3, else the method's own paper, without mixup; some papers report the best test "
+            "epoch, worth 0.3 points on average over the last one. All shares are shown, none is picked.",
         ),
         header=(
             *("Teacher", "Student", *(["By"] if several else []), "KD"),

@@ -198,6 +198,6 @@ def caption(setting: str, rules: str) -> str:
     """Caption of a table of measured beside published numbers."""
     return (
         f"{setting} Top-1 accuracy in percent, last epoch, mean ± sample deviation over seeds (given one "
-        f"teacher and its views); small: the published number of this cell, and measured minus "
-        f"published. {rules}"
+        "teacher and its views); small or in brackets: the published number of this cell, and measured "
+        f"minus published. {rules}"
     )

@@ -31,7 +31,8 @@ def accuracy_table(runs: pd.DataFrame, caption: str) -> Table:
         title="Accuracy of every network",
         caption=f"{caption} Mean ± sample deviation over the replicates (seeds), last epoch. Top-1, "
         "top-5, agreement (with the teacher's predictions) and ECE in percent, NLL in nats, both on "
-        "the scale that the method trains. Differences within the deviation say nothing.",
+        "the scale that the method trains. Whether a difference is more than chance its interval says, not "
+        "the deviations.",
         header=(
             *("Name", "Kind", "Network", "Trained with", "Teacher", "Mixed", "Runs"),
             *("Top-1", "Top-5", "Agreement", "NLL", "ECE"),
@@ -77,7 +78,8 @@ def calibration_table(runs: pd.DataFrame, caption: str) -> Table:
         "percent; mean ± sample deviation over the replicates. Logits are on the scale that the method "
         "trains: rescaled ones divided by their deviation, standardised ones shifted and scaled, all "
         "others as they are. Fitted: divided by the temperature that minimises the NLL of a fixed "
-        "sample of training images (none where all of them are right).",
+        "sample of training images (none where all of them are right); a network that fits these images "
+        "better than others gets too low a temperature, and fitted scores on test images may be worse.",
         header=(
             *("Name", "Trained with", "Scale", "NLL", "ECE", "KL"),
             *("Temperature", "Fitted NLL", "Fitted ECE", "Fitted KL"),
@@ -99,7 +101,7 @@ def short_table(runs: pd.DataFrame, caption: str) -> Table:
         name="accuracy",
         title="Accuracy of every network",
         caption=f"{caption} Top-1, agreement with the teacher and ECE in percent, NLL in nats: mean ± "
-        "sample deviation over the runs. Differences within the deviation say nothing.",
+        "sample deviation over the runs.",
         header=("Kind", "Name", "Runs", "Top-1", "Agreement", "NLL", "ECE"),
         rows=text_rows(
             runs["section"].map(KINDS),

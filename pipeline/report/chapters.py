@@ -52,7 +52,8 @@ def add_differences(
         difference_charts(difference_frame(runs, frame, networks)),
         "Top-1 accuracy of students minus that of KD (no mixup, same teacher, network and recipe), "
         "seed by seed: dots; their mean: tick; its 95 % t interval: line, cut at the edge where seeds are "
-        f"few. An interval across zero shows no difference. {setting}",
+        "few. An interval across zero shows no difference; that of two seeds may be short by chance. "
+        f"{setting}",
     )
 
 

@@ -44,8 +44,8 @@ def view_table(results: Results, setting: str) -> Table | None:
         name="views",
         title="How many views are enough",
         caption=f"{setting} Top-1 accuracy in percent, mean ± sample deviation over seeds; difference: "
-        "from the student that reads all views of the store. As many views as epochs is online "
-        "distillation.",
+        "from the student that reads all views of the store. As many views as epochs, drawn at random, "
+        "are online distillation.",
         header=("Pair", "Student by", "Views", "Top-1", "Difference"),
         rows=tuple(
             cells(

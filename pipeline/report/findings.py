@@ -90,4 +90,6 @@ def verdict(value: Difference) -> str:
     if value.is_shown is None:
         return "with one run no deviation is known"
     text = f"95 % interval of the difference {interval_text(value)}"
-    return f"{text}, without zero" if value.is_shown else f"{text}: no difference shown"
+    if not value.is_shown:
+        return f"{text}: no difference shown"
+    return f"{text}, without zero{' (two seeds may agree by chance)' * (min(value.runs) == 2)}"

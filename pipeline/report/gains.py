@@ -73,7 +73,7 @@ def gains(frame: pd.DataFrame, networks: pd.DataFrame) -> Gains | None:
     caption = (
         f"Top-1 of students minus that of their baseline, percentage points, {which}: mean "
         "(dot) and 95 % interval (line, cut at the edge; none with one run). One that crosses zero shows no "
-        "difference."
+        "difference; that of two runs may be short by chance."
     )
     return Gains(rows, place(0.0), caption)
 

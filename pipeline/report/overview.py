@@ -97,11 +97,6 @@ def _saved(saved: Savings) -> Fact:
         f"images through a teacher: {millions(saved.used)} would have gone through it in training, "
         f"{millions(saved.stored)} did for the views that were read"
     )
-    if saved.seconds is not None and saved.avoided > 0:
-        note += (
-            f"; at the rates that teachers were trained at they are {fixed(saved.seconds / 3600, 1)} hours "
-            "(an upper bound: a pass alone is faster, and other programs may have slowed these trainings)"
-        )
     return Fact("Teacher passes avoided", millions(saved.avoided), note)
 
 

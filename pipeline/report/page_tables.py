@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from pipeline.evaluation.numbers import MISSING, fixed, printed, signed
-from pipeline.evaluation.paired import Difference, above_alone
+from pipeline.evaluation.paired import KIND, Difference, above_alone
 from pipeline.report.tables import Cell, Table
 
 SCORES = ("Top-1", "Top-5", "Agreement", "NLL", "ECE")
@@ -36,8 +36,9 @@ def shown_accuracies(
     place = table.header.index("Top-1") + 1
     note = (
         " Above baseline: in percentage points of top-1, from the same architecture trained on the labels "
-        "by the same recipe, without mixup; small: the 95 % t interval, of paired differences where seeds "
-        "are shared (none with one run). Bold: the best mean among the networks of an architecture."
+        "by the same recipe, without mixup; small or in brackets: the 95 % t interval, of paired differences "
+        "where seeds are shared (none with one run; of two it may be short by chance). Bold: the best mean "
+        "among the networks of an architecture and recipe."
     )
     if "Published" in columns:
         note += " Published: the number of the study's table, and ours minus it."
@@ -69,17 +70,17 @@ def _published_cell(number: tuple[str, float] | None, top1: float) -> Cell:
 
 
 def _marked(table: Table, networks: pd.DataFrame) -> list[list[Cell]]:
-    """The rows with the best of each architecture in bold: as printed, and only among rivals."""
+    """The rows with the best of each architecture and recipe in bold: as printed, and only among rivals."""
     rows = [list(row) for row in table.rows]
-    architectures = networks["network"].tolist()
+    kinds = networks.groupby(KIND, dropna=False).ngroup().tolist()
     for name in SCORES:
         column, sign = table.header.index(name), -1 if name in LOWER_IS_BETTER else 1
         values = [_value(row[column].text) for row in rows]
-        for architecture in dict.fromkeys(architectures):
+        for kind in set(kinds):
             rivals = [
                 (sign * value, place)
-                for place, (value, own) in enumerate(zip(values, architectures, strict=True))
-                if own == architecture and value is not None
+                for place, (value, own) in enumerate(zip(values, kinds, strict=True))
+                if own == kind and value is not None
             ]
             best = max((value for value, _ in rivals), default=None)
             for value, place in rivals if len(rivals) > 1 else ():

@@ -72,7 +72,8 @@ def recipes_table(runs: Sequence[Run]) -> Table:
     return _table(
         "recipes",
         "Recipes",
-        "Optimiser: SGD. Schedules are described in docs/parameters.md.",
+        "Optimiser: SGD. Of a schedule only its own options count: factor and milestones of step, warmup of "
+        "one_cycle (docs/parameters.md).",
         ("Networks", "Recipe", "Which"),
         rows,
         labels=3,

@@ -19,7 +19,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.argument("stages", nargs=-1, metavar="STAGE...", shell_complete=complete_stages)
+@click.argument("stages", nargs=-1, metavar="[STAGE]...", shell_complete=complete_stages)
 @click.option("--tensorboard", type=_folder, help="Write event files below this folder.")
 @click.option("--wandb", metavar="PROJECT", help="Log to this project of Weights & Biases.")
 @click.option("--mlflow", metavar="URI", help="Log to this MLflow server or database.")

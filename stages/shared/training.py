@@ -28,7 +28,7 @@ def training_options(kind: str) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=entries(f"{kind}s"))
+        @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=entries(f"{kind}s"))
         @click.option(
             "--all", "everything", is_flag=True, help=f"All {kind}s, as many at a time as fit."
         )

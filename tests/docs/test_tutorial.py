@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 BLOCKS = blocks(read_page("docs/tutorial.md"))
 NUMBER = re.compile(r"[0-9a-f]{12,}|[-+]?\d[\d.,]*")
+BAR = re.compile(r"(?<=%) +#*")
 PICTURE = re.compile(r"^[ .:\-=+*#%@]*$")
 
 
@@ -78,10 +79,10 @@ class Walk:
 
 
 def shape(line):
-    """A line without its numbers; of a picture in letters only that it is one."""
+    """A line without its numbers and their bars; of a picture in letters only that it is one."""
     if PICTURE.match(line):
         return ""
-    return " ".join(NUMBER.sub("#", line.replace("Mixed", "mixed")).split())
+    return " ".join(NUMBER.sub("#", BAR.sub(" ", line.replace("Mixed", "mixed"))).split())
 
 
 def assert_shown(shown, printed, command):
