@@ -40,7 +40,6 @@ from pipeline.views.predict import clean_bank, predict_clean
 
 TEACHER, STUDENT = "resnet20", "resnet8"
 PRECISIONS: tuple[Precision, Precision] = ("float32", LOWER)
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class School:
 
     def answers(self, network: Network) -> NDArray[np.float32]:
         """The logits f4 [N, C] of the test images."""
-        return predict_clean(network, self._test_bank(), EVALUATION_BATCH)[0]
+        return predict_clean(network, self._test_bank())[0]
 
     def _test_bank(self) -> ImageBank:
         data = self.data

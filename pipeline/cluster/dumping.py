@@ -13,6 +13,7 @@ from pipeline.core.machine import Machine
 from pipeline.dump.dump import Count, Outputs
 from pipeline.dump.params import Precision
 from pipeline.models.network import Network
+from pipeline.models.registry import own_code_sha256
 from pipeline.models.weights import weights_digest
 from pipeline.store.format.manifest import Header
 
@@ -45,6 +46,7 @@ class ClusterAnswers:
         self.asked = Asked(
             key=uuid.uuid4().hex,
             network=name,
+            own_network=own_code_sha256(name),
             weights_sha256=weights_digest(network),
             precision=precision,
             header=header,

@@ -17,7 +17,7 @@ from pipeline.dump.dump import LocalAnswers, Outputs
 from pipeline.dump.params import Precision
 from pipeline.dump.ready import ready
 from pipeline.models.network import Network
-from pipeline.models.registry import build
+from pipeline.models.registry import build, own_code_sha256
 from pipeline.models.weights import weights_digest
 from pipeline.store.format.manifest import Header
 from pipeline.views.predict import place
@@ -47,11 +47,13 @@ class Answered:
 class Asked:
     """A group of a dump, as all its parts are told of it.
 
-    `key` tells it from all others; `weights_sha256` is the digest of the teacher's weights.
+    `key` tells it from all others; `weights_sha256` is the digest of the teacher's weights, `own_network`
+    that of the user's code, if the network is the user's own.
     """
 
     key: str
     network: str
+    own_network: str | None
     weights_sha256: str
     precision: Precision
     header: Header
@@ -120,6 +122,11 @@ class _Group:
 
     @cached_property
     def _network(self) -> Network:
+        if own_code_sha256(self.asked.network) != self.asked.own_network:
+            raise DecantError(
+                f"the code of {self.asked.network} here is not the head's: install the same package on both; "
+                "files below own/ that git ignores are not sent"
+            )
         network = build(self.asked.network, len(self._data.class_names))
         network.load_state_dict(dict(self._weights))
         if weights_digest(network) != self.asked.weights_sha256:

@@ -10,7 +10,9 @@ from pipeline.cluster.stores import received_job
 from pipeline.cluster.tasks import Fetch, Note
 from pipeline.cluster.worker import Send, Site, check_data, scratch_folder, streamed
 from pipeline.core.dataset import ImageData
+from pipeline.core.errors import DecantError
 from pipeline.core.files import durable_write
+from pipeline.core.notes import METRICS
 from pipeline.results.record import RECORD
 from pipeline.store.remote.cache import Cache
 from pipeline.training.jobs import Replicate
@@ -18,10 +20,13 @@ from pipeline.training.outs import CHECKPOINT
 from pipeline.training.replicates import training_function
 from pipeline.training.together import MOST_AT_ONCE
 
+# What is sent while a replicate is trained. The lines of a checkpoint's epoch come after it.
+GROWING = (METRICS, CHECKPOINT)
+
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file of a replicate, by the replicate's place in the order: a checkpoint, or a result."""
+    """A file of a replicate, by the replicate's place in the order: one of `GROWING`, or a result."""
 
     index: int
     name: str
@@ -38,10 +43,14 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Replicates to be trained, with jobs as `sent_job` has them; `begun`: the checkpoints, by place."""
+    """Replicates to be trained, with jobs as `sent_job` has them.
+
+    `facts`: what each depends on, as the head has it; `begun`: the files of those that were begun, by place.
+    """
 
     replicates: tuple[Replicate, ...]
-    begun: Mapping[int, bytes] = field(repr=False)
+    facts: tuple[Mapping[str, Any], ...]
+    begun: Mapping[int, Mapping[str, bytes]] = field(repr=False)
     site: Site
     graph: bool
 
@@ -50,7 +59,7 @@ def train_share(fetch: Fetch, order: Order, data: ImageData) -> Iterator[Any]:
     """Train an order's replicates; yields Tick, Note, NewFile, Done, Beat and Fault."""
     with scratch_folder() as folder:
         share = _Share(fetch, order, data, folder)
-        yield from streamed(share.train, share.new_checkpoints)
+        yield from streamed(share.train, share.new_files)
 
 
 class _Share:
@@ -60,7 +69,7 @@ class _Share:
         self.replicates = [
             replace(r, work=work) for r, work in zip(order.replicates, works, strict=True)
         ]
-        self.sent: dict[int, int] = {}  # when the checkpoint that was sent last was written
+        self.sent: dict[Path, int] = {}  # when what was sent last of a file was written
 
     def train(self, send: Send) -> None:
         """Train all replicates, and send what they leave."""
@@ -72,10 +81,12 @@ class _Share:
             replace(r, job=received_job(r.job, self.fetch, cache)) for r in self.replicates
         ]
         for index, replicate in enumerate(replicates):
+            _check_same(replicate, order.facts[index], self.data)
             replicate.folder.mkdir(parents=True)
-            if index in order.begun:
-                durable_write(replicate.folder / CHECKPOINT, order.begun[index])
-                self.sent[index] = self._checkpoint(index).stat().st_mtime_ns
+            for name, content in order.begun.get(index, {}).items():
+                path = replicate.folder / name
+                durable_write(path, content)
+                self.sent[path] = path.stat().st_mtime_ns
         train = training_function(
             replicates, self.data, device, lambda text: send(Note(text)), graph=order.graph
         )
@@ -88,15 +99,15 @@ class _Share:
         at_once = 1 if device.type == "cpu" else machine.streams(MOST_AT_ONCE)
         train(range(len(replicates)), send, ended, at_once)
 
-    def new_checkpoints(self) -> Iterator[NewFile]:
-        """The checkpoints that were written since this was called last."""
-        for index in range(len(self.replicates)):
-            path = self._checkpoint(index)
-            with contextlib.suppress(FileNotFoundError):  # none yet, or no longer
-                written = path.stat().st_mtime_ns
-                if self.sent.get(index) != written:
-                    self.sent[index] = written
-                    yield NewFile(index, CHECKPOINT, path.read_bytes())
+    def new_files(self) -> Iterator[NewFile]:
+        """Those of `GROWING` that were written since this was called last."""
+        for index, replicate in enumerate(self.replicates):
+            for path in (replicate.folder / name for name in GROWING):
+                with contextlib.suppress(FileNotFoundError):  # none yet, or no longer
+                    written = path.stat().st_mtime_ns
+                    if self.sent.get(path) != written:
+                        self.sent[path] = written
+                        yield NewFile(index, path.name, path.read_bytes())
 
     def _left(self, index: int) -> Iterator[NewFile]:
         """The files of a replicate that has ended, its record last: with it, it counts as trained."""
@@ -110,5 +121,15 @@ class _Share:
         ours, theirs = self.replicates[index].folder, self.order.replicates[index].folder
         return text.replace(str(ours), str(theirs))
 
-    def _checkpoint(self, index: int) -> Path:
-        return self.replicates[index].folder / CHECKPOINT
+
+def _check_same(replicate: Replicate, facts: Mapping[str, Any], data: ImageData) -> None:
+    """Raise DecantError where what is to be trained here is not what the head's results will be filed under.
+
+    The user's own code may come from an installed package, which is not sent.
+    """
+    ours = replicate.job.key_facts(data)
+    if others := [name for name in facts if ours[name] != facts[name]]:
+        raise DecantError(
+            f"{replicate.label}: not the head's here: {', '.join(others)}. Install the same packages on "
+            "both; files below own/ that git ignores are not sent"
+        )

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from pipeline.cluster.share import Done, NewFile, Order, train_share
+from pipeline.cluster.share import GROWING, Done, NewFile, Order, train_share
 from pipeline.cluster.stores import sent_job
 from pipeline.cluster.tasks import Engine, Follower
 from pipeline.cluster.worker import Site
 from pipeline.core.dataset import ImageData
 from pipeline.core.files import durable_write
 from pipeline.core.machine import Machine
+from pipeline.core.notes import METRICS
 from pipeline.core.progress import Display, Report, Tick
 from pipeline.training.jobs import Replicate
 from pipeline.training.outs import CHECKPOINT
@@ -49,7 +50,9 @@ def train_on(
     size = max(1, min(most, math.ceil(len(replicates) / max(1, engine.places()))))
     indices = range(len(replicates))
     shares = [
-        _Share({i: replicates[i] for i in indices[at : at + size]}, order, images, display, ended)
+        _Share(
+            {i: replicates[i] for i in indices[at : at + size]}, order, data, images, display, ended
+        )
         for at in indices[::size]
     ]
     Follower(engine, display.tell).run(shares)
@@ -82,11 +85,12 @@ class _Share:
         self,
         left: dict[int, Replicate],
         order: Callable[..., Order],
+        data: ImageData,
         images: Any,
         display: Display,
         ended: Ended,
     ) -> None:
-        self.left, self.order, self.images = left, order, images
+        self.left, self.order, self.data, self.images = left, order, data, images
         self.report: Report = display.show
         self.ended = ended
 
@@ -97,20 +101,24 @@ class _Share:
         return first.label + (f" and {len(others)} more" if others else "")
 
     def start(self, engine: Engine) -> Any:
-        """Send out what is left of it, with the checkpoints that are here."""
+        """Send out what is left of it, with what is here of those that were begun."""
         self.sent = list(self.left)
-        replicates = tuple(replace(r, job=sent_job(r.job)) for r in self.left.values())
-        checkpoints = [replicate.folder / CHECKPOINT for replicate in replicates]
-        begun = {n: path.read_bytes() for n, path in enumerate(checkpoints) if path.exists()}
-        return engine.start(
-            train_share, self.order(replicates=replicates, begun=begun), self.images
+        replicates = self.left.values()
+        order = self.order(
+            replicates=tuple(replace(r, job=sent_job(r.job)) for r in replicates),
+            facts=tuple(r.job.key_facts(self.data) for r in replicates),
+            begun={
+                n: _growing(r) for n, r in enumerate(replicates) if (r.folder / CHECKPOINT).exists()
+            },
         )
+        return engine.start(train_share, order, self.images)
 
     def take(self, message: Any) -> bool:
         """Keep a file, show progress, or note that a replicate has ended."""
         match message:
             case NewFile(number, name, data):
                 durable_write(self.left[self.sent[number]].folder / name, data)
+                return name != METRICS  # which spares no work
             case Done(number, failure):
                 index = self.sent[number]
                 replicate = self.left.pop(index)
@@ -123,3 +131,9 @@ class _Share:
             case _:
                 raise AssertionError(message)
         return True
+
+
+def _growing(replicate: Replicate) -> dict[str, bytes]:
+    """The files of a training that goes on: its checkpoint, and what is known of its epochs."""
+    paths = [replicate.folder / name for name in GROWING]
+    return {path.name: path.read_bytes() for path in paths if path.exists()}

@@ -1,6 +1,7 @@
 """What the work of both kinds has in common on a worker: checks, a folder, and how messages get out."""
 
-import getpass
+import contextlib
+import os
 import queue
 import socket
 import tempfile
@@ -21,7 +22,7 @@ from pipeline.compute import ROOMS, code_digest, pick_device, set_up, versions
 from pipeline.core.dataset import ImageData, fingerprint
 from pipeline.core.dataset_facts import DatasetError
 from pipeline.core.errors import DecantError, is_mistake, mistake_text
-from pipeline.core.files import WorkFolder, WorkFolderBusyError
+from pipeline.core.files import StorageError, WorkFolder, WorkFolderBusyError, work_folders
 from pipeline.core.machine import Machine
 
 POLL_SECONDS = 0.25
@@ -151,22 +152,16 @@ def scratch_folder() -> Iterator[Path]:
 
     Raises StorageError where there is no room for one.
     """
-    root = Path(tempfile.gettempdir(), f"decant-{getpass.getuser()}")
-    for old in root.glob("*"):
-        _remove_abandoned(root, old.name)
+    root = Path(tempfile.gettempdir(), f"decant-{os.getuid()}")
+    with contextlib.suppress(StorageError):  # what cannot be removed is no reason to end a task
+        for old in work_folders(root):
+            with contextlib.suppress(WorkFolderBusyError), WorkFolder(root, old.name) as folder:
+                folder.remove()
     with WorkFolder(root, uuid.uuid4().hex) as folder:
         try:
             yield folder.path
         finally:
             folder.remove()
-
-
-def _remove_abandoned(root: Path, name: str) -> None:
-    try:
-        with WorkFolder(root, name) as folder:
-            folder.remove()
-    except WorkFolderBusyError:
-        pass
 
 
 def counted(total: int, send: Send, message: Callable[[int], Any]) -> Callable[[int], None]:

@@ -28,6 +28,7 @@ from pipeline.core.locks import Holder, check_kept, lock, one_machine_mount, sig
 TEMPORARY = ".tmp-"
 LOCK = "lock"
 _STAGING = "publish"
+_REMOVED = ".removed-"  # in the name of a folder that is being deleted, and is nobody's
 
 
 class PublishError(DecantError):
@@ -141,10 +142,10 @@ class WorkFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._lock is not None, "left twice"
-        sign_off(self._lock)
-        os.close(self._lock)
-        self._lock = None
+        if self._lock is not None:  # else removed
+            sign_off(self._lock)
+            os.close(self._lock)
+            self._lock = None
 
     def publish(self, files: Mapping[str, Path], target: Path) -> None:
         """Make the folder `target` hold exactly `files` (path inside it -> finished file).
@@ -170,19 +171,27 @@ class WorkFolder:
             _remove(staging)
 
     def remove(self) -> None:
-        """Delete the folder and all work in it."""
+        """Delete the folder and all work in it; nothing else may be done with it afterwards."""
         assert self._lock is not None, "remove inside the `with`"
         with _explained(f"cannot remove {self.path}"):
             # Out of the way first: who opens the folder meanwhile is to find it whole, or not at all.
-            aside = self.path.with_name(f"{self.path.name}.removed-{os.getpid()}")
+            aside = self.path.with_name(f"{self.path.name}{_REMOVED}{secrets.token_hex(4)}")
             os.rename(self.path, aside)
+            self.__exit__(None, None, None)  # NFS keeps, renamed, what is deleted while it is open
             _remove(aside)
 
     def _acquire(self) -> int | None:
         """Open and lock; None where the lock file was removed meanwhile and has to be made anew."""
-        self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / LOCK
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except (FileNotFoundError, FileExistsError):
+            in_the_way = os.path.lexists(self.path) and not self.path.is_dir()
+            links = (place for place in (path, *path.parents) if place.is_symlink())
+            if in_the_way or not all(link.exists() for link in links):
+                raise
+            return None  # removed between the two calls, or inside the first
         try:
             lock(handle)
             if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
@@ -247,9 +256,25 @@ def _bring_back(old: Path, target: Path) -> None:
         os.rename(old, target)
 
 
+def work_folders(root: Path) -> list[Path]:
+    """The folders in a root, by name; what is left of one whose removal was killed is removed.
+
+    Raises StorageError where it cannot be.
+    """
+    folders = []
+    for folder in sorted(root.glob("*")):
+        if _REMOVED in folder.name:
+            with _explained(f"cannot remove {folder}"):
+                _remove(folder)
+        elif folder.is_dir():
+            folders.append(folder)
+    return folders
+
+
 def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it, too
+            shutil.rmtree(folder)
 
 
 def _sync_folder(folder: Path) -> None:

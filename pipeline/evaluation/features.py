@@ -28,8 +28,6 @@ from pipeline.results.record import ResultsError
 from pipeline.views.batches import ImageBank
 from pipeline.views.predict import clean_bank, place, predict_clean
 
-PREDICT_BATCH = 500
-
 
 @dataclass(frozen=True)
 class ClassFeatures:
@@ -114,9 +112,7 @@ class FeatureCache:
             _bank(split, tuple(self.classes), self._channels(run), self.device)
             for split in (self.data.train, self.data.test)
         )
-        train, test = (
-            predict_clean(network, bank, PREDICT_BATCH)[1].astype(np.float16) for bank in banks
-        )
+        train, test = (predict_clean(network, bank)[1].astype(np.float16) for bank in banks)
         train_labels, test_labels = (
             split.labels[class_rows(split.labels, self.classes)]
             for split in (self.data.train, self.data.test)

@@ -26,7 +26,6 @@ from pipeline.tools.foreign import read_foreign
 from pipeline.views.predict import clean_bank, place, predict_clean
 
 IMPORTED = Path("data/imported")
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def measure(
     place(network, device)
     bank = clean_bank(data.test.images, data.mean, data.std, device)
     count = counter(display, f"{name} on the {data.evaluated_on} set", bank.count)
-    logits, _ = predict_clean(network, bank, _BATCH, count)
+    logits, _ = predict_clean(network, bank, on_batch=count)
     return top1_accuracy(logits, data.test.labels)
 
 

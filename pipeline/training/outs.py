@@ -44,7 +44,6 @@ from pipeline.training.jobs import Job, Replicate, replicates_of
 from pipeline.training.trainer import Curves, TestSet
 from pipeline.views.predict import clean_bank, predict_clean
 
-PREDICT_BATCH = 500
 CHECKPOINT = "state.safetensors"
 
 
@@ -64,7 +63,7 @@ def write_replicate(
     folder, device = replicate.folder, test.bank.device
     durable_write(folder / TIMING, canonical_json(timing))
     _write_train_sample(folder, network, data, device, on_batch)
-    logits, _ = predict_clean(network, test.bank, PREDICT_BATCH, on_batch)
+    logits, _ = predict_clean(network, test.bank, on_batch=on_batch)
     save_weights(network, folder / WEIGHTS)
     durable_write(folder / CURVES, curves.to_csv().encode("ascii"))
     durable_write(folder / TEST_LOGITS, _npy(logits))
@@ -90,7 +89,7 @@ def _write_train_sample(
 ) -> None:
     rows = sample_rows(data.train.labels)
     bank = clean_bank(data.train.images[rows], data.mean, data.std, device)
-    logits, _ = predict_clean(network, bank, PREDICT_BATCH, on_batch)
+    logits, _ = predict_clean(network, bank, on_batch=on_batch)
     save_train_sample(folder / TRAIN_SAMPLE, TrainSample(logits, data.train.labels[rows]))
 
 

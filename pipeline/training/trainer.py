@@ -52,8 +52,6 @@ from pipeline.views.batches import (
 from pipeline.views.plans import epoch_order
 from pipeline.views.predict import place, predict_clean
 
-EVALUATION_BATCH = 500
-
 # (student logits [B, C], student features [B, D], batch, progress in epochs []) -> scalar, nats
 LossFunction = Callable[[Tensor, Tensor, Batch, Tensor], Tensor]
 
@@ -105,7 +103,7 @@ class TestSet:
 
     def evaluate(self, network: Network) -> tuple[float, float]:
         """Top-1 accuracy (fraction) and negative log-likelihood (nats, mean over the images)."""
-        logits, _ = predict_clean(network, self.bank, EVALUATION_BATCH)
+        logits, _ = predict_clean(network, self.bank)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError(
                 "the network's logits on the test set are not finite; lower training.learning_rate"

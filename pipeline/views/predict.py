@@ -12,6 +12,9 @@ from pipeline.models.network import Network
 from pipeline.views.batches import EpochData, ImageBank, ViewBatches
 from pipeline.views.params import Augmentation
 
+# What is computed at once where nobody says how many images: as many pixels as 500 of CIFAR have.
+_MOST_IMAGES, _MOST_PIXELS = 500, 500 * 32 * 32
+
 
 def place(network: Network, device: torch.device) -> Network:
     """Move a network to a device, and its convolutions to channels-last memory; returns the network."""
@@ -86,11 +89,17 @@ def clean_bank(
 def predict_clean(
     network: Network,
     bank: ImageBank,
-    batch_size: int,
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] = lambda images: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits f4 [N, C] and features f4 [N, D] of a bank's images, unaugmented."""
+    """Logits f4 [N, C] and features f4 [N, D] of a bank's images, unaugmented.
+
+    Args:
+        batch_size: None: 500, and fewer of images larger than 32 x 32, whose activations take more memory.
+    """
     places = bank.clean_places
+    if batch_size is None:
+        batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS // (bank.height * bank.width)))
 
     def images_of(rows: Tensor) -> Tensor:
         return bank.normalise(bank.cut(places.index_select(0, rows)))

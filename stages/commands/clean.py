@@ -19,6 +19,7 @@ from pipeline.core.files import (
     WorkFolder,
     WorkFolderBusyError,
     in_git,
+    work_folders,
 )
 from pipeline.store.format.address import PINNED
 from stages.commands.status_text import progress_lines
@@ -66,10 +67,11 @@ def remove_work() -> tuple[int, int, list[Work]]:
     Returns the bytes freed, how many folders are in use, and those of which something is not.
     """
     freed, busy = 0, 0
+    folders = work_folders(WORK)
     unfinished = {work.folder: work for work in unfinished_work()}
     begun = []
-    for folder in sorted(WORK.glob("*")):
-        if folder == REMOVED or not folder.is_dir():
+    for folder in folders:
+        if folder == REMOVED:
             continue
         try:
             with WorkFolder(WORK, folder.name) as work:

@@ -133,3 +133,14 @@ def test_damaged_weights_are_refused(network, few_digits, tmp_path, monkeypatch)
     monkeypatch.setattr(Here, "start", altered)
     with pytest.raises(WorkerError, match="the teacher's weights were damaged on their way"):
         Away(network, "plain", PARAMS, few_digits, tmp_path / "away", Here())
+
+
+def test_another_network_of_that_name_is_refused(network, few_digits, tmp_path, monkeypatch):
+    start = Here.start
+
+    def altered(self, work, asked, *others):
+        return start(self, work, replace(asked, own_network="0" * 64), *others)
+
+    monkeypatch.setattr(Here, "start", altered)
+    with pytest.raises(WorkerError, match=r"the code of .* here is not the head's"):
+        Away(network, "plain", PARAMS, few_digits, tmp_path / "away", Here())

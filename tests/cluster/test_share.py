@@ -17,11 +17,13 @@ from pipeline.cluster.share import Done, NewFile
 from pipeline.cluster.stores import SentStore
 from pipeline.cluster.training import train_on
 from pipeline.core.machine import Machine
+from pipeline.core.notes import METRICS, read_epochs
 from pipeline.core.progress import Tick
 from pipeline.distill.epochs import StoreViews
 from pipeline.hard_labels.epochs import HardLabels, hard_label_loss
 from pipeline.store.format.errors import DamagedFileError
 from pipeline.store.remote.cache import Cache
+from pipeline.training import jobs
 from pipeline.training.jobs import Job, Replicate
 from pipeline.training.outs import CHECKPOINT
 from pipeline.training.processes import WorkerError
@@ -152,7 +154,7 @@ def is_checkpoint(message):
 
 def slowly(monkeypatch):
     """Workers wait until each checkpoint is seen: an epoch of a tiny network takes less than a look."""
-    real, save = share_module._Share.new_checkpoints, Trainer.save
+    real, save = share_module._Share.new_files, Trainer.save
     seen = threading.Semaphore(0)
 
     def saved(self, path):
@@ -162,21 +164,25 @@ def slowly(monkeypatch):
     def new(self):
         for message in real(self):
             yield message
-            seen.release()
+            if is_checkpoint(message):
+                seen.release()
 
     monkeypatch.setattr(Trainer, "save", saved)
-    monkeypatch.setattr(share_module._Share, "new_checkpoints", new)
+    monkeypatch.setattr(share_module._Share, "new_files", new)
 
 
 def test_a_lost_worker_costs_an_epoch_at_most(store, few_digits, tmp_path, machine, monkeypatch):
     home = at_home(student(store), few_digits, tmp_path / "home")
     slowly(monkeypatch)
-    checkpoints = []
+    checkpoints, metrics = [], tmp_path / "away" / "replicate-0" / METRICS
+    at_the_loss = []
 
     def lost(number, message):
         if is_checkpoint(message):
             checkpoints.append((number, message.index))
-        return number == 0 and len(checkpoints) == 2
+        if is_lost := number == 0 and len(checkpoints) == 2:
+            at_the_loss.append(read_epochs(metrics))
+        return is_lost
 
     engine = Here(lost)
     told, ends = away(student(store), few_digits, tmp_path / "away", machine, engine)
@@ -190,6 +196,10 @@ def test_a_lost_worker_costs_an_epoch_at_most(store, few_digits, tmp_path, machi
     assert min(tick.done for tick in later if tick.job == "student s #0") > 2 * 320
     assert sum(number == 2 for number, _ in checkpoints) == 2, "two epochs were left"
     assert not list((tmp_path / "away").rglob(CHECKPOINT))
+    # The head sees epochs as they end, and a line keeps its time when the work goes on elsewhere.
+    assert len(at_the_loss[0]) == 1
+    assert read_epochs(metrics)[:1] == at_the_loss[0]
+    assert len(read_epochs(metrics)) == 4
 
 
 @pytest.mark.slow
@@ -257,6 +267,20 @@ def test_a_worker_of_another_version_refuses(
     with pytest.raises(WorkerError, match=message):
         away(teacher(few_digits), few_digits, tmp_path / "a", machine, Here())
     assert seen
+
+
+def test_a_worker_with_another_network_of_that_name_refuses(
+    few_digits, tmp_path, machine, monkeypatch
+):
+    start = Here.start
+
+    def altered(self, work, order, data):
+        monkeypatch.setattr(jobs, "own_code_sha256", lambda name: "0" * 64)
+        return start(self, work, order, data)
+
+    monkeypatch.setattr(Here, "start", altered)
+    with pytest.raises(WorkerError, match="teacher s #0: not the head's here: own_network"):
+        away(teacher(few_digits), few_digits, tmp_path / "a", machine, Here())
 
 
 def test_damaged_images_are_refused(few_digits, tmp_path, machine):
@@ -332,9 +356,9 @@ def test_a_place_that_cannot_be_looked_at_is_no_reason_to_end(store, tmp_path):
 def test_a_record_is_the_last_of_a_replicate_s_files(few_digits, tmp_path, machine):
     engine = Here()
     away(teacher(few_digits, replicates=1), few_digits, tmp_path / "a", machine, engine)
-    names = [m.name for m in engine.messages if isinstance(m, NewFile) and m.name != CHECKPOINT]
+    names = [m.name for m in engine.messages if isinstance(m, NewFile)]
     assert names[-1] == "record.json"
-    assert len(names) == 7
+    assert len({*names} - {CHECKPOINT}) == 7
     kinds = [type(m) for m in engine.messages if isinstance(m, NewFile | Done | Tick)]
     assert kinds[-1] is Done
     assert json.loads((tmp_path / "a/replicate-0/record.json").read_text())["replicate"] == 0

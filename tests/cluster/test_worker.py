@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from pipeline.cluster import worker
 from pipeline.cluster.tasks import Beat, Fault
 from pipeline.cluster.worker import scratch_folder, streamed
 from pipeline.compute import pick_device, work_device
+from pipeline.core import files
 from pipeline.core.errors import DecantError
+from pipeline.core.files import StorageError
 from pipeline.core.machine import Machine
 from pipeline.core.params import ParamsError
 
@@ -93,6 +96,40 @@ def test_folders_of_killed_workers_are_removed(monkeypatch, tmp_path):
             assert ours.exists()
             assert other != ours
     assert list(left.parent.iterdir()) == []
+
+
+def test_what_another_process_is_removing_is_no_reason_to_end(monkeypatch, tmp_path):
+    monkeypatch.setattr(worker.tempfile, "gettempdir", lambda: str(tmp_path))
+    with scratch_folder() as ours:
+        root = ours.parent
+    for name in ("left", "other.removed-1"):
+        (root / name).mkdir(parents=True)
+        (root / name / "file").write_bytes(b"x")
+
+    def refused(folder):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(files, "_remove", refused)
+        with suppress(StorageError), scratch_folder() as ours:
+            assert ours.is_dir(), "a place is found although nothing can be removed"
+            assert (root / "left").exists()
+    with scratch_folder() as ours:
+        assert [path.name for path in root.iterdir()] == [ours.name]
+
+
+def test_a_user_without_a_name_has_a_folder(monkeypatch, tmp_path):
+    """As in a container that is run under a number."""
+    monkeypatch.setattr(worker.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def nobody(number):
+        raise KeyError("uid not found")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with scratch_folder() as ours:
+        assert ours.is_dir()
 
 
 def test_with_a_cluster_the_device_is_declared():

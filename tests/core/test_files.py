@@ -21,6 +21,7 @@ from pipeline.core.files import (
     WorkFolderBusyError,
     canonical_json,
     durable_write,
+    work_folders,
     work_key,
 )
 from pipeline.core.locks import Holder
@@ -300,6 +301,101 @@ def test_a_folder_removed_while_it_is_locked_is_tried_again(
     with WorkFolder(tmp_path, "key") as work:
         assert len(calls) == 2
         assert f'"pid": {os.getpid()},' in (work.path / "lock").read_text()
+
+
+def test_a_folder_removed_while_its_lock_is_made_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.open, []
+
+    def opened(path: Path, *arguments: int) -> int:
+        calls.append(path)
+        if (
+            len(calls) == 1
+        ):  # somebody cleans up between our making the folder and our opening the lock
+            os.rename(tmp_path / "key", tmp_path / "key.removed-1")
+        return real(path, *arguments)
+
+    monkeypatch.setattr(publish.os, "open", opened)
+    with WorkFolder(tmp_path, "key") as work:
+        assert work.path.is_dir()
+        assert calls[:2] == [work.path / "lock"] * 2
+
+
+@pytest.mark.parametrize(
+    "what", ["a link to nothing", "a pipe", "a lock that is a link to nothing"]
+)
+def test_what_is_no_folder_is_explained(tmp_path: Path, what: str) -> None:
+    key = tmp_path / "key"
+    if what == "a pipe":
+        os.mkfifo(key)
+    elif what == "a link to nothing":
+        key.symlink_to(tmp_path / "nothing")
+    else:
+        key.mkdir()
+        (key / "lock").symlink_to(tmp_path / "nothing" / "lock")
+    with (
+        pytest.raises(StorageError, match="cannot use the work folder"),
+        WorkFolder(tmp_path, "key"),
+    ):
+        pass
+
+
+def test_removing_leaves_nothing_where_open_files_keep_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does it: a file that is deleted while it is open is renamed, and its folder is not empty."""
+    real = os.unlink
+
+    def unlink(path: str, *, dir_fd: int) -> None:
+        facts = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        if any(os.path.samestat(facts, other) for other in open_files()):
+            os.rename(path, ".nfs1", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with WorkFolder(tmp_path, "key") as work:
+        (work.path / "file").write_bytes(b"x")
+        work.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def open_files() -> Iterator[os.stat_result]:
+    for handle in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            yield os.fstat(int(handle))
+
+
+def test_a_removal_that_was_killed_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "key.removed-1" / "inside").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    assert work_folders(tmp_path) == [tmp_path / "other"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]
+    assert work_folders(tmp_path / "none") == []
+
+
+REMOVE = """
+import sys
+from pathlib import Path
+from pipeline.core.files import WorkFolder, WorkFolderBusyError, work_folders
+for _ in range(150):
+    for old in [*work_folders(Path(sys.argv[1])), Path(sys.argv[1], "key")]:
+        try:
+            with WorkFolder(old.parent, old.name) as work:
+                work.remove()
+        except WorkFolderBusyError:
+            pass
+"""
+
+
+def test_processes_that_make_and_remove_the_same_folders_do_not_collide(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen([sys.executable, "-c", REMOVE, tmp_path], cwd=ROOT, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[1].decode() for process in started] == [""] * 3
 
 
 def test_publishing_makes_the_target_exactly_the_files(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_clean_images_against_one_at_a_time(network, few_digits, batch_size, pad
     np.testing.assert_allclose(features, expected_features, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("size", "at_once"), [(16, 500), (32, 500), (64, 125), (100, 51)])
+def test_of_larger_images_fewer_are_computed_at_once(tiny_network, size, at_once):
+    images, batches = np.zeros((600, size, size, 3), np.uint8), []
+    bank = clean_bank(images, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), CPU)
+    predict_clean(tiny_network(10), bank, on_batch=batches.append)
+    assert max(batches) == at_once
+    assert sum(batches) == 600
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_left_as_it_was(network, few_digits, training):
     network.train(training)
