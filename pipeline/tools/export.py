@@ -12,6 +12,7 @@ the column `image`, and the same arrays as columns (logits and features as lists
 facts in their schema's metadata.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DecantError
-from pipeline.core.files import canonical_json, durable_write
+from pipeline.core.files import TEMPORARY, canonical_json, durable_write
 from pipeline.store.format.layout import SPLITS
 from pipeline.store.format.manifest import Manifest, header_facts
 from pipeline.store.read import CleanGroup, Store, ViewGroup
@@ -107,9 +108,15 @@ def export_files(
 ) -> tuple[list[str], list[Path]]:
     """Write groups of a store (none named: all that are there) as files of plain arrays.
 
-    Returns the groups, and the files. Raises ValueError where `out` is not an empty or absent folder.
+    Returns the groups, and the files. Raises ValueError where `out` is not an empty or absent folder. What is
+    there is a whole export: an interrupted one leaves nothing in its place.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = out.absolute()
+    if out == Path.cwd() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise DecantError(f"{out}: there is something already; name a new folder")
     opened = open_all(store, groups)
-    return list(opened.groups), export_store(opened, form, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out.parent) as folder:
+        files = export_store(opened, form, Path(folder, out.name))
+        Path(folder, out.name).replace(out)
+    return list(opened.groups), [out / file.name for file in files]

@@ -3,6 +3,7 @@
 That is work of which no result lies in its place, and results of entries that are gone.
 """
 
+import filecmp
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +22,12 @@ from pipeline.core.files import (
     in_git,
     work_folders,
 )
+from pipeline.results.record import RECORD, WEIGHTS
 from pipeline.store.format.address import PINNED
+from pipeline.store.format.layout import MANIFEST
 from stages.commands.status_text import progress_lines
 from stages.dvc.lock import Lock
-from stages.dvc.running import Work, find_work
+from stages.dvc.running import Work, find_work, own_bytes
 from stages.dvc.upstream import in_caches
 from stages.shared.options import console, load_params, stage_options
 from stages.shared.stage_names import KINDS, kind_of, result_of
@@ -92,9 +95,34 @@ def unfinished_work() -> Iterator[Work]:
         stage
         for work in works
         for stage in work.note.stages
-        if work.has_begun or not result_of(stage).exists()
+        if work.has_begun or not all(map(is_published, finished_files(work)))
     }
     return (work for work in works if stages & set(work.note.stages))
+
+
+def finished_files(work: Work) -> Iterator[tuple[Path, list[Path]]]:
+    """A file of each part of a work folder that is finished, and where it is published."""
+    names = []
+    if work.done or (work.folder / work.note.group / MANIFEST).exists():
+        names.append(f"{work.note.group}/{MANIFEST}")
+    for record in work.folder.glob(f"*/{RECORD}"):
+        names.append(f"{record.parent.name}/{WEIGHTS}")
+    for name in names:
+        yield work.folder / name, [result_of(stage) / name for stage in work.note.stages]
+
+
+def is_published(finished: tuple[Path, list[Path]]) -> bool:
+    """Whether a finished file is in its place, or was: publishing and DVC's cache link or copy it.
+
+    A result in its place says little: it may be of older parameters.
+    """
+    file, copies = finished
+    if not file.exists():
+        return False
+    is_linked = file.stat().st_nlink > 1
+    return is_linked or any(
+        copy.is_file() and filecmp.cmp(file, copy, shallow=False) for copy in copies
+    )
 
 
 def remove_begun(begun: Iterable[Work], *, yes: bool) -> None:
@@ -117,12 +145,6 @@ def allowed(title: str, lines: Iterable[str], *, yes: bool) -> bool:
         console.print("Left alone: `decant clean --yes` removes it")
         return False
     return yes or click.confirm("Remove it?")
-
-
-def own_bytes(folder: Path) -> int:
-    """Bytes that removing a folder frees: files that lie elsewhere too (hard links) free nothing."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sum(path.stat().st_size for path in files if path.stat().st_nlink == 1)
 
 
 def leftovers(content: Mapping[str, Any]) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """What a parameter file will cost on a machine: stages, hours, disk, and what the cache saves."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from pipeline.compute import describe_device, pick_device, set_up
+from pipeline.core.dataset_facts import DatasetError, damaged, read_facts
 from pipeline.core.dataset_params import DatasetParams
-from pipeline.core.files import STORES
-from pipeline.core.machine import load_machine
+from pipeline.core.files import PREPARED, STORES, WORK
+from pipeline.core.machine import Machine, load_machine
 from pipeline.core.params import load_yaml, section
 from pipeline.dump.params import Precision
 from pipeline.planning.checker import check_all
@@ -20,6 +21,7 @@ from pipeline.planning.rate import Rate, measure
 from pipeline.training.params import TrainingParams
 from pipeline.views.params import Augmentation
 from stages.dvc.lock import DONE, Lock, State
+from stages.dvc.running import find_work, own_bytes
 from stages.dvc.waves import WAVES
 from stages.shared.time_left import last_end
 
@@ -48,7 +50,7 @@ class Plan:
 
     `processes` train replicates at the same time; `rates` are those of the networks that were
     measured, by name and precision, and under "" those for all others; `free_bytes` is the room on the
-    disk of the workspace.
+    disk of the workspace; `begun_bytes` are those that stages which are left have written already.
     """
 
     profile: str
@@ -58,6 +60,7 @@ class Plan:
     rates: Rates
     stages: tuple[PlannedStage, ...]
     free_bytes: int
+    begun_bytes: int
 
     def of(self, *kinds: str) -> list[PlannedStage]:
         """The stages of some kinds."""
@@ -84,7 +87,8 @@ class Plan:
     @property
     def bytes_left(self) -> int:
         """Bytes that are still to be written."""
-        return sum(stage.cost.out_bytes for stage in self.stages if stage.left)
+        left = sum(stage.cost.out_bytes for stage in self.stages if stage.left)
+        return max(0, left - self.begun_bytes)
 
     @property
     def fits(self) -> bool:
@@ -215,10 +219,9 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
     machine = load_machine(content)
     device = pick_device(machine)
     set_up(device, machine.threads)
-    counts = count_images(section(content, DatasetParams, "dataset"), machine.raw)
-    costs = Costs(content, counts)
-    stages = list(costs.stages())
     lock = Lock(Path(), content)
+    costs = Costs(content, image_counts(content, machine, lock))
+    stages = list(costs.stages())
     if stated_rate is None:
         rates = measured_rates(content, networks, used_precisions(stages), costs.counts, device)
     else:
@@ -236,7 +239,32 @@ def make_plan(source: Path, networks: Sequence[str], stated_rate: float | None) 
         rates=rates,
         stages=planned,
         free_bytes=free_bytes(STORES),
+        begun_bytes=begun_bytes({stage.cost.name for stage in planned if stage.left}),
     )
+
+
+def image_counts(content: Mapping[str, Any], machine: Machine, lock: Lock) -> ImageCounts:
+    """How many images there will be; in a clone without the raw ones, how many are prepared.
+
+    Raises DatasetError where neither can be told.
+    """
+    try:
+        return count_images(section(content, DatasetParams, "dataset"), machine.raw)
+    except DatasetError:
+        if lock.state("prepare") not in DONE or not PREPARED.is_dir():
+            raise
+    facts = read_facts(PREPARED)
+    try:
+        train, test, size = facts["train_images"], facts["test_images"], facts["image_shape"][0]
+        return ImageCounts(int(train), int(test), len(facts["class_names"]), int(size))
+    except (KeyError, TypeError, IndexError) as error:
+        raise damaged(PREPARED / "dataset.json", f"entry missing or malformed: {error}") from error
+
+
+def begun_bytes(stages: Collection[str]) -> int:
+    """Bytes that work on some stages has written and not yet published."""
+    works = (work for work in find_work(WORK) if not {*stages}.isdisjoint(work.note.stages))
+    return sum(own_bytes(work.folder) for work in works)
 
 
 def used_precisions(stages: Sequence[StageCost]) -> list[Precision]:

@@ -12,6 +12,7 @@ from pipeline.core.errors import DecantError
 from stages.commands.use import MODELINE, PROFILES, SCHEMA, find_profile
 from stages.shared.completion import profiles
 from stages.shared.options import console, debug_option
+from stages.shared.tables import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a project is made of; tests, benchmarks and kept results stay behind.
@@ -72,10 +73,10 @@ def make_project(folder: Path, profile: str) -> None:
     (folder / "params.yaml").write_text(MODELINE.sub(rf"\g<1>{SCHEMA}", text), encoding="utf-8")
     title = folder.resolve().name
     (folder / "README.md").write_text(_README.format(name=title), encoding="utf-8")
-    committed = start_git(folder)
+    refusal = start_git(folder)
     console.print(f"{folder}: a project with the profile {source.stem}")
-    if not committed:
-        console.print("git knows no name of yours: `git commit` the files when it does")
+    if refusal:
+        console.print(f"git made no commit of the files (`git commit` makes one): {shown(refusal)}")
     console.print(f"Now: cd {shlex.quote(str(folder))} && decant repro")
 
 
@@ -109,22 +110,19 @@ def copy_part(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def start_git(folder: Path) -> bool:
-    """Put a project under git, and commit it where git knows whose commit that is; whether it is one.
+def start_git(folder: Path) -> str:
+    """Put a project under git, and commit it; returns why git made no commit (it knows no name, say).
 
     DVC needs no more: its configuration is among the files.
     """
-    _git(folder, "init", "--quiet")
-    _git(folder, "add", "--all")
-    if _git(folder, "config", "user.email", check=False):
-        return False
-    _git(folder, "commit", "--quiet", "--message", "A project of Decant")
-    return True
+    for arguments in (["init", "--quiet"], ["add", "--all"]):
+        if refusal := _git(folder, *arguments):
+            raise DecantError(f"git {arguments[0]}: {refusal}")
+    return _git(folder, "commit", "--quiet", "--message", "A project of Decant")
 
 
-def _git(folder: Path, *arguments: str, check: bool = True) -> int:
+def _git(folder: Path, *arguments: str) -> str:
+    """Why git refuses; empty where it does not."""
     command: Sequence[str] = ("git", "-C", str(folder), *arguments)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise DecantError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.returncode
+    return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""

@@ -21,7 +21,6 @@ from pipeline.planning.checker import check_all
 from pipeline.training.params import TrainingParams
 from stages.dvc.clone import Clone, stages_of, store_stage
 from stages.dvc.lock import Lock
-from stages.dvc.upstream import has_remote, lacking
 from stages.shared.stage_names import KINDS, kind_of
 
 PARAMS = Path("params.yaml")
@@ -71,7 +70,7 @@ def waves_of(content: Mapping[str, Any]) -> list[list[str]]:
     """The commands of each wave that bring everything up to date; a wave may have none."""
     lock = Lock(Path.cwd(), content)
     clone = Clone(lock, stages_of((), lock))
-    clone.lost |= _lost(clone)
+    clone.lose_what_nobody_has()
     fetched, stale = clone.wanted()
     waves = [list(_commands(content, stale, kinds)) for kinds in WAVES.values()]
     alone = [stage for stage in stale if kind_of(stage) in KINDS]
@@ -80,14 +79,6 @@ def waves_of(content: Mapping[str, Any]) -> list[list[str]]:
     if fetched or stale:
         waves[-1] = ["decant repro"]
     return waves
-
-
-def _lost(clone: Clone) -> set[str]:
-    """Stages that are done, and whose results are to be had neither here nor elsewhere."""
-    lacks = set(lacking(clone.lock).values())
-    if not lacks or has_remote():
-        return set()
-    return lacks - set(clone.uncached())
 
 
 def _read(clone: Clone, stages: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ def status(
 ) -> None:
     """Show which stages are done, here in part, stale (and why), running (and how far) and missing.
 
-    Nothing is written and DVC is not started: parameters and code are compared with dvc.lock, and results
+    No result is written and DVC is not started: parameters and code are compared with dvc.lock, and results
     by number and size of their files.
     """
     from stages.dvc.overview import overview

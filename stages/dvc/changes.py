@@ -1,5 +1,6 @@
 """Why a stage is stale: keys of params.yaml, code, inputs and results that are not as dvc.lock has them."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,13 +112,12 @@ def _changed_results(lock: Lock, recorded: Mapping[str, Any], deep: bool) -> Ite
 
 
 def measure(path: Path) -> tuple[int, int]:
-    """Number of files, and their bytes, of a file or folder."""
-    if path.is_file():
-        return 1, path.stat().st_size
-    folders = ((folder, names) for folder, _, names in os.walk(path))
-    sizes = [
-        os.stat(os.path.join(folder, name)).st_size for folder, names in folders for name in names
-    ]
+    """Number of files, and their bytes, of a file or folder; links to what is gone do not count."""
+    sizes = []
+    for folder, _, names in os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(os.stat(os.path.join(folder, name)).st_size)
     return len(sizes), sum(sizes)
 
 

@@ -5,12 +5,13 @@ computes what lies in a remote. So what is read is fetched first; what nobody ha
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import STORES
 from stages.dvc.lock import DONE, Lock, digest_of
-from stages.dvc.upstream import is_pinned, lacking
+from stages.dvc.upstream import has_remote, is_pinned, lacking
 from stages.shared.stage_names import KINDS, SECTIONS, entries
 
 GOAL = "evaluate"
@@ -27,6 +28,11 @@ class Clone:
         self.lock, self.goals = lock, goals
         self.lost: set[str] = set()  # recorded, and not to be had anywhere
 
+    @cached_property
+    def lacking(self) -> set[str]:
+        """The stages of which DVC's cache on this machine lacks something."""
+        return set(lacking(self.lock).values())
+
     def wanted(self) -> tuple[list[str], list[str]]:
         """What is done and has to be brought here, and the stages that have to run, in their order.
 
@@ -41,8 +47,10 @@ class Clone:
                 return
             seen.add((stage, part))
             if stage not in self.lost and self.lock.state(stage) in DONE:
-                if not self.is_here(stage, part):
-                    fetch[stage if part is None else str(part)] = None
+                # What the cache has whole is linked whole: DVC takes a part of it for a change.
+                asked = part if stage in self.lacking else None
+                if not self.is_here(stage, asked):
+                    fetch[stage if asked is None else str(asked)] = None
                 return
             for need in needs(stage, self.lock.params):
                 visit(*need)
@@ -70,9 +78,13 @@ class Clone:
 
     def uncached(self) -> list[str]:
         """Stages whose results are on this disk as recorded, and in no cache (`dvc gc`, perhaps)."""
-        lacks = lacking(self.lock)
-        stages = [name for name in dict.fromkeys(lacks.values()) if self.lock.state(name) == "done"]
+        stages = [name for name in sorted(self.lacking) if self.lock.state(name) == "done"]
         return [name for name in stages if self.is_as_recorded(name)]
+
+    def lose_what_nobody_has(self) -> None:
+        """Note what is recorded, and neither on this disk, nor in DVC's cache, nor in a remote."""
+        if self.lacking and not has_remote():
+            self.lost |= self.lacking - set(self.uncached())
 
     def is_as_recorded(self, stage: str) -> bool:
         """Whether a stage's results are on this disk, byte for byte (all of them are read)."""

@@ -1,7 +1,7 @@
 """Brings what a clone lacks onto its disk, and says what only computing can bring."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -27,12 +27,15 @@ def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> l
     """
     kept = put_back(Clone(lock, goals))
     lacks = lacking(lock)
-    if (old := outdated(lock, lacks, goals)) and has_remote():
-        console.print(f"Older than this commit, or here in part: dvc pull {' '.join(old)}")
-        bring("pull", old)
+    old = outdated(lock, lacks, goals)
+    if not has_remote():  # then DVC's cache has to have it
+        old = [name for name in old if not is_lacking(name, lacks)]
+    if old:
+        command = "pull" if has_remote() else "checkout"
+        console.print(f"Older than this commit, or here in part: dvc {command} {' '.join(old)}")
+        bring(command, old)
     clone = Clone(Lock(Path.cwd(), lock.params), goals)
-    if (lacks := lacking(lock)) and not has_remote():
-        clone.lost |= set(lacks.values()) - kept
+    clone.lose_what_nobody_has()
     to_run = fetch(clone)
     if clone.lost & set(to_run):
         announce(params_path, clone, to_run, remote=has_remote(), yes=yes)
@@ -50,6 +53,11 @@ def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> l
     if not (left or kept or away):
         return []
     return [option for option in LACKING if has_remote() or option != "--pull"]
+
+
+def is_lacking(name: str, lacks: Mapping[Path, str]) -> bool:
+    """Whether DVC's cache lacks something of a stage or a path, by what `lacking` found."""
+    return name in lacks.values() or any(Path(name).is_relative_to(path) for path in lacks)
 
 
 def put_back(clone: Clone) -> set[str]:
@@ -156,12 +164,10 @@ def tell_left(left: dict[Path, str], *, remote: bool) -> None:
 def show_dry(params_path: Path, goals: Sequence[str]) -> None:
     """Say what would be fetched, and what would be computed, and do neither."""
     clone = Clone(Lock(Path.cwd(), load_params(params_path)), goals)
-    lacks, remote = set(lacking(clone.lock).values()), has_remote()
-    if not remote:
-        clone.lost |= lacks
+    clone.lose_what_nobody_has()
     wanted, to_run = clone.wanted()
     if wanted:
-        source = "DVC's cache or remote" if remote else "DVC's cache"
+        source = "DVC's cache or remote" if has_remote() else "DVC's cache"
         console.print(f"To fetch from {source}: {listed(wanted)}")
     stages = [name for name in to_run if name != "check"]
     trained = [name for name in stages if name not in (GOAL, "prepare")]

@@ -22,6 +22,8 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         targets: stages; none: all.
     """
     paths = [str(PREPARED)] if PREPARED in lacks and PREPARED.exists() else []
+    outs = (Path(out["path"]) for stage in lock.stages.values() for out in stage.get("outs") or ())
+    cached = set(outs) - lacks.keys()
     students = lock.params.get("students") or {}
     for name, entry in students.items():
         store = entry.get("store") if isinstance(entry, dict) else None
@@ -30,7 +32,10 @@ def outdated(lock: Lock, lacks: Mapping[Path, str], targets: Sequence[str]) -> l
         # Also for students that are done: DVC would take what is here for a change, and train again.
         if not (wanted and isinstance(store, str)) or is_pinned(lock.params, store):
             continue
-        if _is_outdated(store):
+        whole = STORES / store.partition("/")[0]
+        if whole in cached and partial_error(whole, VERSIONS / whole.name):
+            paths.append(str(whole))  # DVC takes a part for a change where its cache has the rest
+        elif _is_outdated(store):
             paths.append(str(STORES / store))
     # A teacher always: from an old one here, DVC would dump again.
     paths += [

@@ -70,6 +70,12 @@ def work_of(folder: Path, note: WorkNote) -> Work:
     return Work(folder, note, holder, views, tuple(trainings))
 
 
+def own_bytes(folder: Path) -> int:
+    """Bytes that removing a folder frees: files that lie elsewhere too (hard links) free nothing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files if path.stat().st_nlink == 1)
+
+
 def holder_of(folder: Path) -> Holder | None:
     """The process that holds a work folder, by its signature: trying the lock could turn another one away."""
     try:

@@ -118,15 +118,14 @@ def check_room(wanted: int, works: Iterable[WorkFolder]) -> None:
 
 
 def dump(stages: Sequence[str], later: Sequence[str]) -> None:
-    """Compute the groups of dumps side by side, and publish none.
+    """Compute the groups of dumps, and publish none.
 
-    On a GPU, which one fills, do nothing; a cluster shares out the parts of one group after the other.
+    Side by side on a CPU; one after the other on a GPU, which one fills, and on a cluster, which shares out
+    the parts of each.
     """
     torch.set_num_threads(1)  # as in `train_on_hard_labels`
     content = load_params(PARAMS)
     machine = load_machine(content)
-    if machine.cluster is None and work_device(machine).type != "cpu":
-        return
     data = load_dataset(PREPARED, content)
     costs = costs_of(content, data)
     names = [stage.partition("@")[2] for stage in stages]
@@ -137,7 +136,8 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
     order = sorted(
         parts, key=lambda part: -parts[part]
     )  # the longest first: no core waits for the last
-    at_once = machine.processes(len(parts))
+    side_by_side = machine.cluster is None and work_device(machine).type == "cpu"
+    at_once = machine.processes(len(parts)) if side_by_side else 1
 
     def work(index: int, report: Report) -> None:
         name, group = order[index]
@@ -146,11 +146,10 @@ def dump(stages: Sequence[str], later: Sequence[str]) -> None:
 
     flops = sum(costs[name].flops for name in later)
     with ProgressDisplay("images", later=flops) as display:
-        if machine.cluster is None:
-            display.expect({part_label(*part): cost for part, cost in parts.items()}, at_once)
+        display.expect({part_label(*part): cost for part, cost in parts.items()}, at_once)
+        if side_by_side:
             run_in_processes(work, len(parts), at_once, display.show)
             return
-        display.expect({part_label(*part): cost for part, cost in parts.items()}, 1)
         for index in range(len(parts)):
             work(index, display.show)
 

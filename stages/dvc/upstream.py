@@ -65,7 +65,12 @@ def _has_remote(project: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where DVC keeps its cache. Raises ValueError outside a DVC project."""
+    """Where DVC keeps its cache. Starts DVC, the first time. Raises ValueError outside a DVC project."""
+    return _cache_folder(Path.cwd())
+
+
+@lru_cache
+def _cache_folder(project: Path) -> Path:
     done = run_dvc("cache", "dir")
     if done.returncode:
         raise ValueError(

@@ -1,7 +1,8 @@
 """What is out of date, made in waves: trainings of a kind, and dumps, side by side.
 
 A wave's results lie in `data/.work` and are recorded in dvc.lock when all its stages have ended; `dvc repro`
-then finds them done. What a wave does not record stays for `dvc repro`.
+then finds them done. What a wave does not record stays for `dvc repro`. (DVC records a stage that it runs
+under the parameters and the code that are on disk at its end: edits made meanwhile pass for its own.)
 """
 
 import json
@@ -17,14 +18,13 @@ from stages.shared.stage_names import kind_of
 from stages.shared.tables import listed
 
 PARAMS = Path("params.yaml")
-TRAININGS = ("train_teacher", "train_baseline", "train_student")
 WAVES = (("train_teacher", "train_baseline"), ("dump",), ("train_student",))
 TOGETHER = "stages.dvc.together"
 INTERRUPTED = 130
 
 
 def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
-    """Make what the goals lack, up to the students, where that is two trainings or more.
+    """Make what the goals lack of trainings and dumps.
 
     Args:
         lock: as it was read when this command began.
@@ -34,7 +34,7 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
     Where a stage failed, what does not read its results is made all the same; then the process ends.
     """
     lacks = Clone(lock, goals).wanted()[1]
-    if sum(kind_of(stage) in TRAININGS for stage in lacks) < 2:
+    if not any(kind_of(stage) in kinds for kinds in WAVES for stage in lacks):
         return
     first = [stage for stage in lacks if stage in ("check", "prepare")]
     if first and (code := call_dvc("repro", *options, "--single-item", *first)):
@@ -76,7 +76,8 @@ def independent(stages: Sequence[str], failed: Set[str]) -> list[str]:
 def tell_wave(wave: Sequence[str], later: Sequence[str]) -> None:
     """Say what runs now, and what comes then."""
     then = f"; then {counted(later)}" if later else ""
-    console.print(f"Side by side: {counted(wave)}{then}")
+    how = "Side by side" if len(wave) > 1 else "Now"
+    console.print(f"{how}: {counted(wave)}{then}")
 
 
 def counted(stages: Sequence[str]) -> str:
@@ -93,23 +94,21 @@ def run_wave(wave: Sequence[str], later: Sequence[str], options: Sequence[str]) 
 
     Ends the process after Ctrl-C.
     """
-    kept = answer_of("stages.dvc.repo", *wave) if len(wave) > 1 else wave
+    kept = answer_of("stages.dvc.repo", *wave)
     together = [stage for stage in wave if stage not in kept]
     code = 0
-    if len(together) > 1:
-        for stage in together:
-            console.print(f"Running stage '{stage}'")
+    if together:
         lists = json.dumps(together), json.dumps(later)
         if kind_of(together[0]) == "dump":
             code = call_module(TOGETHER, "dump", *lists)
             # Recorded by `dvc repro`, which finds the views dumped, but would not look for room on the disk.
             kept = [] if code else wave
         else:
+            for stage in together:
+                console.print(f"Running stage '{stage}'")
             code = call_module(TOGETHER, "train", *lists)
             if code != INTERRUPTED:
                 code = call_module(TOGETHER, "record", lists[0]) or code
-    else:
-        kept = wave
     if code != INTERRUPTED and kept:
         code = call_dvc("repro", *options, "--single-item", *kept) or code
     if code == INTERRUPTED:

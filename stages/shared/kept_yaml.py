@@ -14,14 +14,15 @@ from pipeline.core.files import WORK, durable_write
 
 
 def load_kept(path: Path) -> dict[str, Any]:
-    """What `load_yaml` reads of a file, which is kept in the work folder beside it. Raises as `load_yaml`."""
+    """What `load_yaml` reads of a file, and raises; of the working folder's files it is kept."""
     content = path.read_bytes() if path.is_file() else b""
     return _content(path, hashlib.sha256(content).hexdigest())
 
 
 @cache
 def _content(path: Path, digest: str) -> dict[str, Any]:
-    kept = path.parent / WORK / f"{path.name.replace('.', '-')}.json"
+    kept = WORK / f"{path.name.replace('.', '-')}.json"
+    is_here = path.absolute().parent == Path.cwd()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         known = json.loads(kept.read_text(encoding="ascii"))
         if known["sha256"] == digest and isinstance(known["content"], dict):
@@ -31,6 +32,6 @@ def _content(path: Path, digest: str) -> dict[str, Any]:
     content = load_yaml(path)
     with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         text = json.dumps({"sha256": digest, "content": content})
-        if json.loads(text)["content"] == content:  # all of it is JSON
+        if is_here and json.loads(text)["content"] == content:  # all of it is JSON
             durable_write(kept, text.encode("ascii"))
     return content

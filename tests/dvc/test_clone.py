@@ -13,6 +13,7 @@ from pipeline.store.format.layout import GROUPS
 from pipeline.store.format.version import write_versions
 from stages.commands.repro import repro
 from stages.dvc import outdated, reproduce, upstream
+from stages.dvc.clone import Clone
 from stages.dvc.lock import Lock, digest_of, read_listing
 from stages.prepare import prepare
 
@@ -107,10 +108,27 @@ def put(store, *groups):
 
 def test_a_store_in_part_is_fetched_for_students_of_both_groups(clone):
     put(clone, "plain")
-    assert outdated.outdated(lock(), {}, ["train_student@s"]) == []
-    assert outdated.outdated(lock(), {}, ["train_student@both"]) == ["data/stores/resnet20.zarr"]
-    assert outdated.outdated(lock(), {}, ["train_student"]) == ["data/stores/resnet20.zarr"]
-    assert outdated.outdated(lock(), {}, ["train_teacher@t"]) == []
+    lacks = upstream.lacking(lock())
+    store = ["data/stores/resnet20.zarr"]
+    assert outdated.outdated(lock(), lacks, ["train_student@s"]) == []
+    assert outdated.outdated(lock(), lacks, ["train_student@both"]) == store
+    assert outdated.outdated(lock(), lacks, ["train_student"]) == store
+    assert outdated.outdated(lock(), lacks, ["train_teacher@t"]) == []
+
+
+def test_a_store_that_the_cache_has_whole_is_never_here_in_part(clone):
+    """DVC would take the part for a change, and dump again."""
+    params = PARAMS | {"students": {"mine": {"store": "resnet20.zarr/plain"}}}
+
+    def fetched():
+        return Clone(Lock(Path.cwd(), params), ["train_student@mine"]).wanted()[0]
+
+    assert fetched() == ["prepare", "data/stores/resnet20.zarr/plain"]
+    cached("data/stores/resnet20.zarr")
+    assert fetched() == ["prepare", "dump@resnet20"]
+    put(clone, "plain")
+    lacks = upstream.lacking(lock())
+    assert outdated.outdated(lock(), lacks, ["train_student@s"]) == ["data/stores/resnet20.zarr"]
 
 
 def test_a_stale_store_is_fetched(clone):

@@ -81,6 +81,13 @@ def test_two_clones_share_a_cache(team, kind):
     assert second.repro_students("mine") == ["check", "train_student@mine"]
     assert is_linked(second, kind)
     assert second.groups() == {"plain"}
+    # By `decant repro` too, in a clone that knows no remote; it links the store whole, which costs nothing.
+    third = team.clone("third")
+    third.dvc("remote", "remove", "team")
+    third.dvc("cache", "dir", "--local", str(cache))
+    third.edit("students/mine", student("plain", 0.0, seed=77))
+    assert ran(third.decant("repro", "train_student@mine")) == ["check", "train_student@mine"]
+    assert third.groups() == {"clean", "plain", "mixed"}
     # What the second clone does to its store is not seen in the first one.
     output = second.decant("store", "extend", "resnet8", "--views", "3")
     assert ran(output) == ["check", "dump@resnet8"]

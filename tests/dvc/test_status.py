@@ -161,6 +161,21 @@ def test_a_result_that_is_here_in_part(project, deep):
     assert "\nStale" not in text
 
 
+def test_a_link_to_what_is_gone_from_the_cache_is_not_here(project):
+    place = Path("data/students/plain/part-0")
+    place.unlink()
+    place.symlink_to("/nowhere/at/all")
+    assert stages()["train_student@plain"]["state"] == "in part"
+
+
+def test_status_of_a_profile_writes_nothing_beside_it(project):
+    Path("mine").mkdir()
+    profile = Path("mine/profile.yaml")
+    profile.write_bytes(Path("params.yaml").read_bytes())
+    assert "Stage" in run("--params", str(profile))
+    assert [path.name for path in Path("mine").iterdir()] == ["profile.yaml"]
+
+
 def test_a_result_of_the_same_size_is_seen_by_deep_alone(project):
     file = Path("data/students/plain/part-0")
     file.write_text("x" * file.stat().st_size)

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core.dataset_params import DatasetParams
 from pipeline.core.machine import Machine
+from pipeline.core.notes import WorkNote
 from pipeline.core.params import load_yaml, section
 from pipeline.planning.cost import Costs, StageCost, count_images
 from pipeline.planning.rate import Rate
@@ -207,6 +208,17 @@ def test_too_little_room_is_a_warning(folder, monkeypatch):
     assert result.exit_code == 0
     lacking = bytes_text(disk["bytes_left"] - 1_000_000)
     assert f"WARNING: {lacking} too little" in result.output
+
+
+def test_what_was_written_before_is_not_to_be_written_again(folder):
+    before = run_json()["disk"]["bytes_left"]
+    for key, stage in (("a", "dump@resnet20"), ("b", "dump@of-another-project")):
+        work = Path("data/.work", key * 16)
+        (work / "plain/logits").mkdir(parents=True)
+        WorkNote((stage,), group="plain", views=8).write(work)
+        (work / "plain/logits/c.0.0.0").write_bytes(b"x" * 1000)
+    note = (Path("data/.work", "a" * 16) / "note.json").stat().st_size
+    assert run_json()["disk"]["bytes_left"] == before - 1000 - note
 
 
 def test_the_rate_is_measured_where_none_is_stated(folder, monkeypatch):

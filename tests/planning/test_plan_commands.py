@@ -145,7 +145,7 @@ def everything():
 def clone(folder, monkeypatch):
     """A clone with a remote: everything is done, nothing is here."""
     monkeypatch.setattr(upstream, "cache_folder", lambda: Path("no-cache"))
-    monkeypatch.setattr("stages.commands.plan_commands.has_remote", lambda: True)
+    monkeypatch.setattr("stages.dvc.clone.has_remote", lambda: True)
     write_lock(everything())
     return folder
 
@@ -176,7 +176,7 @@ def test_what_a_stale_stage_reads_is_fetched_in_the_first_wave(clone):
 
 
 def test_what_nobody_has_is_computed_by_its_own_command(clone, monkeypatch):
-    monkeypatch.setattr("stages.commands.plan_commands.has_remote", lambda: False)
+    monkeypatch.setattr("stages.dvc.clone.has_remote", lambda: False)
     lay("data/prepared")
     waves = waves_of(content())
     assert [len(wave) for wave in waves] == [1, 4, 2, 6, 1]

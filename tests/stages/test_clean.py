@@ -42,6 +42,7 @@ def train(key, stage, epochs, *, finished=False):
     (place / "state.safetensors").write_bytes(b"x" * 1000)
     if finished:
         (place / "record.json").touch()
+        (place / "weights.safetensors").write_bytes(b"weights")
     return work
 
 
@@ -52,13 +53,22 @@ def dump(key, group, views, done):
     WorkNote(("dump@resnet8",), group=group, views=views).write(work.path)
     for view in range(done):
         (work.path / group / "logits" / f"c.{view}.0.0").touch()
+    if done == views:
+        (work.path / group / "manifest.json").write_text(f"{key} {group}")
     return work.path
+
+
+def publish(work, name, target):
+    """Put a file of a work folder into its place, as publishing does."""
+    place = Path(target, name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.hardlink_to(work / name)
 
 
 def test_a_training_that_was_interrupted_is_listed_and_left(folder):
     begun = train("a", "train_teacher@resnet8", 3).path
     finished = train("b", "train_student@plain", 240, finished=True).path
-    Path("data/students/plain").mkdir(parents=True)
+    publish(finished, "replicate-0/weights.safetensors", "data/students/plain")
     output = run()
     assert "  train_teacher@resnet8 #0: epoch 3 of 240, loss 1.500 (0.0 MB freed)\n" in output
     assert "`decant clean --yes`" in output
@@ -86,9 +96,34 @@ def test_of_a_dump_that_was_interrupted_the_finished_groups_stay_too():
     assert plain.exists()
     for view in (2, 3, 4):
         (mixed / f"mixed/logits/c.{view}.0.0").touch()
+    assert "  dump@resnet8 mixed: 5 of 5 views (" in run()  # its manifest is not written yet
+    (mixed / "mixed/manifest.json").write_text("mixed")
     assert "  dump@resnet8 mixed: 5 of 5 views (" in run()  # both are finished, and in no store
     assert len(list(WORK.iterdir())) == 2
-    Path("data/stores/resnet8.zarr").mkdir(parents=True)
+    publish(mixed, "mixed/manifest.json", "data/stores/resnet8.zarr")
+    publish(plain, "plain/manifest.json", "data/stores/resnet8.zarr")
+    run()
+    assert not list(WORK.iterdir())
+
+
+def test_finished_work_is_not_published_by_an_older_result_in_its_place():
+    """Dumped again with other parameters, and trained again; then publishing failed, say."""
+    for name in ("mixed/manifest.json", "plain/manifest.json"):
+        Path("data/stores/resnet8.zarr", name).parent.mkdir(parents=True)
+        Path("data/stores/resnet8.zarr", name).write_text("older")
+    place = Path("data/students/plain/replicate-0/weights.safetensors")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"older")
+    mixed = dump("a", "mixed", 5, done=5)
+    trained = train("b", "train_student@plain", 240, finished=True).path
+    output = run()
+    assert "  dump@resnet8 mixed: 5 of 5 views (" in output
+    assert "  train_student@plain: finished (" in output
+    assert mixed.exists()
+    assert trained.exists()
+    # Copies, where the file system makes no links, are as good.
+    place.write_bytes(b"weights")
+    Path("data/stores/resnet8.zarr/mixed/manifest.json").write_text("a mixed")
     run()
     assert not list(WORK.iterdir())
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
 from project_samples import new_project, small_params
+from status_samples import done_project
 
 from pipeline.core.files import WORK, WorkFolder
 from pipeline.core.notes import WorkNote
@@ -130,6 +131,31 @@ def test_data_that_are_not_there(here, download, tmp_path):
     (tmp_path / "cifar-100-python/train").touch()
     (finding,) = check()
     assert finding.level == "ok"
+
+
+def test_a_clone_without_the_raw_images_has_their_counts(tmp_path, monkeypatch):
+    """A teammate's: folders of images, of which only the prepared ones were pulled."""
+    content = small_params()
+    content["machine"].update(data_root=str(tmp_path / "nowhere"))
+    content["dataset"] = {
+        "name": "imagefolder",
+        "image_size": 16,
+        "test_fraction": 0.2,
+        "seed": 0,
+    }
+    content["evaluation"]["vscore"]["groups"] = {}
+    done_project(tmp_path / "project", content)
+    monkeypatch.chdir(tmp_path / "project")
+    facts = {"schema": 1, "name": "imagefolder", "class_names": ["ant", "bee"]}
+    counts = {"train_images": 80, "test_images": 20, "image_shape": [16, 16, 3]}
+    Path("data/prepared/dataset.json").write_text(json.dumps(facts | counts))
+    for name in ("check_data", "check_disk"):
+        (check,) = checks_of(content, name)
+        (finding,) = check()
+        assert finding.level == "ok", finding
+    Path("dvc.lock").unlink()  # then nobody knows of which images these are
+    with pytest.raises(ValueError, match="there is no folder"):
+        list(check())
 
 
 def test_a_full_disk(here, monkeypatch):

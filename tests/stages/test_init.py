@@ -104,6 +104,20 @@ def test_without_a_name_git_has_the_files_and_no_commit(tmp_path, monkeypatch):
         assert yaml.load(file)["dataset"]["name"] == "cifar100"
 
 
+def test_a_commit_that_git_refuses_is_told_and_the_project_is_whole(tmp_path, monkeypatch):
+    signing = {"commit.gpgsign": "true", "gpg.program": "false", "user.useConfigOnly": "true"}
+    for number, (key, value) in enumerate({"user.email": "a@example.org", **signing}.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "4")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["init", "mine"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "git made no commit of the files" in result.output
+    assert "Now: cd mine" in result.output
+
+
 def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "mine").touch()
     result = CliRunner().invoke(main, ["init", str(tmp_path)])

@@ -1,6 +1,7 @@
 """`decant repro` in waves: the results of `dvc repro`, also where things are edited, fail or are killed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -115,11 +116,11 @@ def test_results_and_lock_are_those_of_dvc_repro(finished, tmp_path):
 
 
 def test_what_waits_and_runs_is_told(finished):
-    waves = re.findall(r"Side by side: (.*)", finished.output)
+    waves = re.findall(r"^(?:Side by side|Now): .*", finished.output, re.MULTILINE)
     assert waves == [
-        "1 train_teacher, 1 train_baseline; then 1 dump, 2 train_student, evaluate",
-        "1 dump; then 2 train_student, evaluate",
-        "2 train_student; then evaluate",
+        "Side by side: 1 train_teacher, 1 train_baseline; then 1 dump, 2 train_student, evaluate",
+        "Now: 1 dump; then 2 train_student, evaluate",
+        "Side by side: 2 train_student; then evaluate",
     ]
     assert re.search(r"all: \d of 2 done, \d running, \d waiting", finished.output)
 
@@ -163,6 +164,20 @@ def test_later_waves_leave_what_reads_a_failure(project):
     assert "error: teacher resnet8 #0: the loss became" in done.stderr
     assert not re.search(r"Running stage '(dump|train_student|evaluate)", done.stdout)
     assert recorded_seeds(project) == before
+
+
+@pytest.mark.parametrize("goals", [[], ["train_student@plain"]])
+def test_an_edit_while_one_student_is_trained_is_not_recorded_with_the_older_result(project, goals):
+    project.edit("students/plain/seed", 60)
+    project.edit("students/plain/training", {"epochs": 6})
+    with Running.start(project, *goals) as repro:
+        repro.until("student plain #0: ")
+        project.edit("training/momentum", 0.5)
+        code, output = repro.end()
+    assert code == 0, output
+    record = json.loads((project.folder / "data/students/plain/record.json").read_text())
+    assert record["training"]["momentum"] == 0.5
+    assert "train_student@plain" not in project.status()
 
 
 @pytest.mark.slow
@@ -285,6 +300,27 @@ def test_dumps_without_room_for_them_are_not_begun(project, monkeypatch, capfd):
     monkeypatch.setattr(waves, "call_dvc", lambda *arguments: pytest.fail("goes on by itself"))
     assert waves.run_wave(["dump@resnet8", "dump@other"], [], []) == 1
     assert "GB are to be written, and " in capfd.readouterr().err
+
+
+def test_another_dvc_command_at_work_is_told_in_a_line(project):
+    with (project.folder / ".dvc/tmp/lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [sys.executable, "-m", "stages.dvc.repo", "answer.json", "train_student@plain"],
+            cwd=project.folder,
+            env=project.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: DVC: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_what_would_run_is_what_runs_where_the_cache_is_empty(project):
+    shutil.rmtree(project.folder / ".dvc/cache")
+    assert "Everything is up to date\n" in project.decant("repro", "--dry").stdout
 
 
 def test_a_number_of_jobs_is_a_number(project):

@@ -30,10 +30,10 @@ from store_samples import (
 )
 
 from pipeline.core.dataset import ImageData, Split, fingerprint, save_prepared
-from pipeline.core.files import WorkFolder
+from pipeline.core.files import WorkFolder, durable_write
 from pipeline.store.format import manifest_text
 from pipeline.store.read import open_store
-from pipeline.tools import npz
+from pipeline.tools import export, npz
 from pipeline.tools.describe import describe_store
 from pipeline.tools.npz import NpzError, NpzReader, npz_bytes
 from pipeline.tools.verify import verify_store
@@ -101,6 +101,27 @@ def test_one_group_may_be_exported(tmp_path: Path) -> None:
     assert sorted(tree(exported(tmp_path, "--group", "plain"))) == [
         f"plain-{v:04d}.npz" for v in range(5)
     ]
+
+
+def test_an_interrupted_export_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, written = make_store(tmp_path), []
+
+    def write(file: Path, data: bytes) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(file)
+        durable_write(file, data)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(export, "durable_write", write)
+        run("export", path, "--out", tmp_path / "files", code=130)
+    assert len(written) == 2
+    assert [entry.name for entry in tmp_path.iterdir() if "files" in entry.name] == []
+    assert [entry for entry in tmp_path.iterdir() if entry.name.startswith(".tmp")] == []
+    run("export", path, "--out", tmp_path / "files")
+    assert len(tree(tmp_path / "files")) == 11
 
 
 def test_export_overwrites_nothing(tmp_path: Path) -> None:
