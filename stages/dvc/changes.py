@@ -114,7 +114,9 @@ def _changed_results(lock: Lock, recorded: Mapping[str, Any], deep: bool) -> Ite
 def measure(path: Path) -> tuple[int, int]:
     """Number of files, and their bytes, of a file or folder; links to what is gone do not count."""
     sizes = []
-    for folder, _, names in os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]:
+    for folder, _, names in (
+        os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]
+    ):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 sizes.append(os.stat(os.path.join(folder, name)).st_size)
