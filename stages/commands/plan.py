@@ -13,12 +13,12 @@ from stages.commands.plan_tables import show
 from stages.commands.use import find_profile
 from stages.shared.completion import networks as complete_networks
 from stages.shared.completion import profiles
-from stages.shared.options import stage_options
+from stages.shared.options import json_option, stage_options
 
 
 @click.command()
 @click.argument("profile", required=False, shell_complete=profiles)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 @click.option("--stages", "list_stages", is_flag=True, help="Also list every stage.")
 @click.option(
     "--measure",
