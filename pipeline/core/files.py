@@ -194,9 +194,10 @@ class WorkFolder:
             return None  # removed between the two calls, or inside the first
         try:
             lock(handle)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
-                self._check(path, handle)
-                return handle
+            with contextlib.suppress(FileNotFoundError):  # removed before it was locked
+                if os.path.samestat(path.stat(), os.fstat(handle)):
+                    self._check(path, handle)
+                    return handle
         except BlockingIOError:
             holder = Holder.of(handle)
             os.close(handle)

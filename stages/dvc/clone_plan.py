@@ -28,7 +28,7 @@ def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> l
     kept = put_back(Clone(lock, goals))
     lacks = lacking(lock)
     old = outdated(lock, lacks, goals)
-    if not has_remote():  # then DVC's cache has to have it
+    if old and not has_remote():  # then DVC's cache has to have it
         old = [name for name in old if not is_lacking(name, lacks)]
     if old:
         command = "pull" if has_remote() else "checkout"

@@ -218,7 +218,7 @@ def test_a_shared_cache_that_another_clone_has_emptied(team, clone, tmp_path):
     other.dvc("gc", "--workspace", "--force")
     shutil.rmtree(clone.folder / "data/students/plain")
     output = clone.decant("repro")
-    assert "there is no DVC remote: dump@resnet8 train_student@plain" in output
+    assert "there is no DVC remote: dump@resnet8, train_student@plain" in output
     assert [name for name in ran(output) if name not in ("check", "evaluate")] == [
         "dump@resnet8",
         "train_student@plain",

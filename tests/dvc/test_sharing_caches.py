@@ -85,7 +85,7 @@ def test_two_clones_share_a_cache(team, kind):
     third = team.clone("third")
     third.dvc("remote", "remove", "team")
     third.dvc("cache", "dir", "--local", str(cache))
-    third.edit("students/mine", student("plain", 0.0, seed=77))
+    third.edit("students/mine", student("plain", 0.0, seed=78))
     assert ran(third.decant("repro", "train_student@mine")) == ["check", "train_student@mine"]
     assert third.groups() == {"clean", "plain", "mixed"}
     # What the second clone does to its store is not seen in the first one.
