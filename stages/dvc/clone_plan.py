@@ -11,6 +11,7 @@ from stages.dvc.command import call_dvc
 from stages.dvc.lock import Lock
 from stages.dvc.outdated import outdated
 from stages.dvc.upstream import has_remote, lacking
+from stages.dvc.waves import make_lost
 from stages.shared.options import console, load_params
 from stages.shared.stage_names import stage_names
 from stages.shared.tables import hours_text, listed
@@ -39,9 +40,7 @@ def prepare(params_path: Path, lock: Lock, goals: Sequence[str], yes: bool) -> l
     to_run = fetch(clone)
     if clone.lost & set(to_run):
         announce(params_path, clone, to_run, remote=has_remote(), yes=yes)
-        lost = [name for name in to_run if name in clone.lost or name == "check"]
-        if code := call_dvc("repro", "--single-item", *lost):
-            sys.exit(code)
+        make_lost([name for name in to_run if name in clone.lost or name == "check"])
         kept |= put_back(Clone(Lock(Path.cwd(), lock.params), goals))  # their inputs are here now
     lock = Lock(Path.cwd(), lock.params)
     left = {path: stage for path, stage in lacking(lock).items() if stage not in kept}

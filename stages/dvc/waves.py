@@ -58,6 +58,20 @@ def run_waves(lock: Lock, goals: Sequence[str], options: Sequence[str]) -> None:
         sys.exit(code)
 
 
+def make_lost(stages: Sequence[str]) -> None:
+    """Make stages that dvc.lock calls done, and of which nobody has the results.
+
+    Ends the process where one fails.
+    """
+    for kinds in (("check", "prepare"), *WAVES, ("evaluate",)):
+        lost = [stage for stage in stages if kind_of(stage) in kinds]
+        if not lost:
+            continue
+        by_dvc = kinds not in WAVES
+        if code := call_dvc("repro", "--single-item", *lost) if by_dvc else run_wave(lost, (), ()):
+            sys.exit(code)
+
+
 def lacking_stages(goals: Sequence[str]) -> list[str]:
     """The stages that have to run before the goals are made, in their order, as things are now."""
     digest_of.cache_clear()
