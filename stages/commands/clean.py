@@ -22,9 +22,7 @@ from pipeline.core.files import (
     in_git,
     work_folders,
 )
-from pipeline.results.record import RECORD, WEIGHTS
 from pipeline.store.format.address import PINNED
-from pipeline.store.format.layout import MANIFEST
 from stages.commands.status_text import progress_lines
 from stages.dvc.lock import Lock
 from stages.dvc.running import Work, find_work, own_bytes
@@ -102,6 +100,10 @@ def unfinished_work() -> Iterator[Work]:
 
 def finished_files(work: Work) -> Iterator[tuple[Path, list[Path]]]:
     """A file of each part of a work folder that is finished, and where it is published."""
+    # Here, so that help need not wait for numpy.
+    from pipeline.results.record import RECORD, WEIGHTS
+    from pipeline.store.format.layout import MANIFEST
+
     names = []
     if work.done or (work.folder / work.note.group / MANIFEST).exists():
         names.append(f"{work.note.group}/{MANIFEST}")
