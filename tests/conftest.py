@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "DVC_GLOBAL_CONFIG_DIR": str(folder / "dvc-global"),
         "DVC_SYSTEM_CONFIG_DIR": str(folder / "dvc-system"),
         "DVC_SITE_CACHE_DIR": str(folder / "dvc-cache"),
+        "DVC_NO_ANALYTICS": "1",  # a `dvc init` has no settings yet that say so
         "RAY_TMPDIR": str(folder),
     }
     os.environ.pop("DECANT_JOBS", None)

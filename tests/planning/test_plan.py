@@ -451,7 +451,6 @@ def reproduced(tmp_path_factory):
     for name, text in texts.items():
         (root / name).write_text(text)
     dvc(root, "init", "--no-scm", "-q")
-    dvc(root, "config", "core.analytics", "false")
     dvc(root, "repro", "-q")
     return root
 
@@ -459,7 +458,7 @@ def reproduced(tmp_path_factory):
 def dvc(root, *arguments):
     command = [sys.executable, "-m", "dvc", *arguments]
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = {**os.environ, "PATH": path, "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
+    environment = {**os.environ, "PATH": path, "HOME": str(root)}
     done = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=True
     )
