@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from decant.batch import Batch, Replay, Step, valid
 from pipeline.core.errors import DecantError
@@ -65,7 +65,14 @@ class StoreDataset(Dataset[Batch]):
         """Several images at once, made as one batch: a DataLoader asks for them so."""
         replay = self._opened()
         rows = replay.rows(np.asarray(indices, np.int64))
-        columns = (column.unbind() for column in replay.batch(self.epoch, rows))
+        try:
+            batch = replay.batch(self.epoch, rows)
+        except DecantError as error:
+            if get_worker_info() is None:
+                raise
+            # The DataLoader makes a worker's error again from its class and a text.
+            raise DecantError(str(error)) from None
+        columns = (column.unbind() for column in batch)
         return [Batch(*parts) for parts in zip(*columns, strict=True)]
 
     def _opened(self) -> Replay:

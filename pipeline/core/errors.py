@@ -5,14 +5,20 @@ Below it, each beside the code that raises it: `ParamsError` (core), `DatasetErr
 `StoreError` with its family (store/format), `ResultsError` (results).
 """
 
+import copyreg
 import traceback
 from pathlib import Path
+from typing import Any
 
 _OURS = Path(__file__).resolve().parents[2]
 
 
 class DecantError(ValueError):
     """A mistake, a damaged file or a machine's refusal; the message says what it is and what helps."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It crosses to other processes with its text and attributes; __init__ takes what the text is made of.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 def is_mistake(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -72,6 +73,16 @@ def canonical_json(value: Any) -> bytes:
 def work_key(facts: Mapping[str, Any]) -> str:
     """Name of a computation's work folder: 16 hex digits of the sha256 of its canonical facts."""
     return hashlib.sha256(canonical_json(dict(facts))).hexdigest()[:16]
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Write a file of the user's as `durable_write`: what a link points to, with the mode that it has."""
+    path = path.resolve()
+    with _explained(f"cannot write {path}"):
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+        durable_write(path, data)
+        if mode is not None:
+            path.chmod(mode)
 
 
 def durable_write(path: Path, *parts: bytes | memoryview) -> None:
@@ -235,6 +246,7 @@ def _link(source: Path, target: Path) -> None:
             errno.EPERM,
             errno.EOPNOTSUPP,
             errno.ENOTSUP,
+            errno.ENOSYS,
         ):
             raise
         shutil.copyfile(source, target)

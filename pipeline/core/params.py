@@ -43,9 +43,6 @@ class ParamsError(DecantError):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # it may cross from one process to another
-        return type(self), (self.problems,)
-
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, Field))
 def checked(cls: type[T]) -> type[T]:

@@ -18,8 +18,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,49}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
-_SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
-_LARGEST = "1M<n<10M"
+_SIZES = (
+    *((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M")),
+    *((1e7, "1M<n<10M"), (1e8, "10M<n<100M"), (1e9, "100M<n<1B")),
+)
+_LARGEST = "1B<n<10B"
+_KNOWN = {True: "yes", False: "no", None: "not known"}
 
 Facts = Mapping[str, Any]
 
@@ -94,7 +98,6 @@ def _what(facts: Facts) -> Iterator[str]:
     teacher, data = facts["teacher"], facts["dataset"]
     top1 = teacher["top1_accuracy"]
     accuracy = "not known" if top1 is None else f"{top1:.2%} on the test images"
-    mixup = teacher["training"].get("mixup")
     yield f"# {escaped(_title(facts))}"
     yield ""
     yield (
@@ -104,7 +107,7 @@ def _what(facts: Facts) -> Iterator[str]:
     )
     yield ""
     yield f"- Teacher: {escaped(teacher['name'])}, network {escaped(teacher['network'])}"
-    yield f"- Its top-1 accuracy: {accuracy}; trained with{'' if mixup else 'out'} mixup"
+    yield f"- Its top-1 accuracy: {accuracy}; trained with mixup: {_KNOWN[facts['teacher_mixup']]}"
     yield (
         f"- Data set: {escaped(data['name'])}, {data['train_images']:,} training and "
         f"{data['test_images']:,} test images, {data['classes']} classes"
@@ -160,7 +163,10 @@ def _use(facts: Facts, repository: str) -> Iterator[str]:
     yield "import decant"
     yield ""
     yield f'store = decant.open("{name}")'
-    yield f"batches = store.loader(share={(facts['shares'] or (0.0,))[-1]:g}, epoch=0)"
+    if facts["shares"] is None:
+        yield 'logits = store.clean.logits("train")  # there are no views for students'
+    else:
+        yield f"batches = store.loader(share={facts['shares'][-1]:g}, epoch=0)"
     yield "```"
 
 

@@ -1,11 +1,14 @@
 """What a store is, in facts that can be printed: read from its manifests and its files' sizes."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import DecantError
 from pipeline.core.files import VERSIONS
+from pipeline.store.format.address import Place
 from pipeline.store.format.check import presence_errors, present_groups, read_manifest, root_errors
 from pipeline.store.format.errors import StaleStoreError, StoreError, as_pinned, mended_as
 from pipeline.store.format.layout import MANIFEST, METADATA, group_arrays
@@ -25,8 +28,9 @@ def describe_store(folder: Path) -> Facts:
     Keys: `store` and `name`; `address` of a pinned store, at which it is read (else None); `complete`
     (every group that is there is, as far as names and sizes tell) and `problems` (what is wrong, with
     the command that mends it); `shares` (the lowest and the highest mixup share that a student can have);
-    `bytes` and `files` on disk, or at the address; `dataset` and `teacher`, of the first group; `groups`
-    (see `describe_group`). Nothing is read but manifests.
+    `bytes` and `files` on disk, or at the address; `dataset` and `teacher`, of the first group;
+    `teacher_mixup` (whether it was trained with mixup; None: not known); `groups` (see
+    `describe_group`). Nothing is read but manifests.
 
     Raises StoreMissingError where there is no store.
     """
@@ -37,8 +41,13 @@ def describe_store(folder: Path) -> Facts:
 
 
 def _describe(folder: Path) -> Facts:
-    address, _ = pin_of(folder)
-    problems = list(root_errors(folder))
+    problems: list[DecantError] = []
+    address = None
+    try:
+        address, _ = pin_of(folder)
+    except DecantError as error:  # of this store: others are described all the same
+        problems.append(error)
+    problems += root_errors(folder)
     manifests: dict[str, Manifest] = {}
     groups: Facts = {}
     for group in present_groups(folder):
@@ -53,7 +62,7 @@ def _describe(folder: Path) -> Facts:
         groups[group]["bytes"] += (folder / group / MANIFEST).stat().st_size
         problems += found
     if address is not None:
-        problems = [as_pinned(problem, address) for problem in problems]
+        problems = [as_pinned(e, address) if isinstance(e, StoreError) else e for e in problems]
     headers = [manifest.header for manifest in manifests.values()]
     disagreements = sorted(
         name
@@ -73,8 +82,13 @@ def _describe(folder: Path) -> Facts:
         + (folder / METADATA).exists(),
         "dataset": asdict(headers[0].dataset) if headers else None,
         "teacher": header_facts(headers[0])["teacher"] if headers else None,
+        "teacher_mixup": _mixup(headers[0].teacher.training) if headers else None,
         "groups": groups,
     }
+
+
+def _mixup(training: Mapping[str, Any]) -> bool | None:
+    return bool(training["mixup"]) if "mixup" in training else None
 
 
 def describe_group(manifest: Manifest) -> Facts:
@@ -127,7 +141,9 @@ def stale_groups(store: Path) -> list[StaleStoreError]:
     """Groups of a store of the project that are of another version than the project's commit."""
     if not is_project_store(store):
         return []
-    place = pin_of(store)[0] or store
+    place: Place = store
+    with contextlib.suppress(DecantError):  # `_describe` tells it
+        place = pin_of(store)[0] or store
     stale: list[StaleStoreError] = []
     for group in present_groups(store):
         with contextlib.suppress(StoreError):

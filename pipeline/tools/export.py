@@ -111,7 +111,7 @@ def export_files(
     Returns the groups, and the files. Raises ValueError where `out` is not an empty or absent folder. What is
     there is a whole export: an interrupted one leaves nothing in its place.
     """
-    out = out.absolute()
+    out = out.resolve()  # a link to an empty folder stays, and is filled
     if out == Path.cwd() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise DecantError(f"{out}: there is something already; name a new folder")
     opened = open_all(store, groups)

@@ -250,9 +250,12 @@ def read_outputs(
 def feature_width(file: NpzReader, prefix: str) -> int | None:
     """Width of a file's features; None where it has none. Raises NpzError for one that no store has."""
     name = f"{prefix}features"
-    shape = file.shape(name) if name in file.names else ()
-    if len(shape) != 2:
+    if name not in file.names:
         return None
+    shape = file.shape(name)
+    if len(shape) != 2:
+        what = f"{name}: expected [images, numbers a row], found the shape {list(shape)}"
+        raise NpzError(f"{file.path}: {what}: reshape them, or leave them out")
     if not 1 <= shape[1] <= MAX_WIDTH:
         what = f"{name} has {shape[1]:,} numbers a row, a store holds 1 to {MAX_WIDTH:,}"
         raise NpzError(f"{file.path}: {what}: leave them out")

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import DecantError
-from pipeline.core.files import STORES, VERSIONS, WORK, WorkFolder, durable_write, work_key
+from pipeline.core.files import STORES, VERSIONS, WORK, WorkFolder, durable_write, rewrite, work_key
 from pipeline.core.machine import load_machine
 from pipeline.core.params import ParamsError, check_names, load_yaml
 from pipeline.store.format.address import PINNED, Address, pinned_address
@@ -45,12 +47,18 @@ def pin_of(store: Path, project: Path = Path()) -> tuple[Address | None, Cache |
 
     Raises ParamsError where the cache of a pinned store cannot be told; what cannot be read pins nothing.
     """
-    content, address = {}, None
-    if is_project_store(store, project) and (project / PARAMS).is_file():
+    content: dict[str, Any] = {}
+    address, name, params = None, store.name.removesuffix(".zarr"), (project / PARAMS).absolute()
+    if is_project_store(store, project) and params.is_file():
         with contextlib.suppress(ParamsError):
-            content = load_yaml(project / PARAMS)
-            address = pinned_address(content, store.name.removesuffix(".zarr"))
+            content = _content(params, params.stat().st_mtime_ns)
+            address = pinned_address(content, name)
     return address, None if address is None else Cache.of(load_machine(content))
+
+
+@lru_cache(maxsize=1)  # a long file takes a third of a second, and each store of a list asks
+def _content(params: Path, written: int) -> dict[str, Any]:
+    return load_yaml(params)
 
 
 def pin_store(name: str, url: str, params_path: Path) -> Pin:
@@ -87,7 +95,7 @@ def pin_store(name: str, url: str, params_path: Path) -> Pin:
     write_versions(target, fetched, versions)
     # Read again: somebody may have edited it while the server answered.
     text = with_address(_text(params_path), name, address)
-    durable_write(params_path, text.encode("utf-8"))
+    rewrite(params_path, text.encode("utf-8"))
     manifests = {group: manifest for group, (manifest, _) in fetched.items()}
     return Pin(address, manifests, before != _files_of(versions))
 
@@ -105,6 +113,21 @@ def with_address(text: str, name: str, address: str) -> str:
 
     Raises ParamsError where it is written in a way that only a hand can change.
     """
+    with contextlib.suppress(
+        Exception
+    ):  # odd YAML, and then the text is not the expected one either
+        result = _with_line(text, name, address)
+        expected = YAML(typ="safe", pure=True).load(text)
+        expected[PINNED] = {**(expected.get(PINNED) or {}), name: str(address)}
+        if YAML(typ="safe", pure=True).load(result) == expected:
+            return result
+    where = f"{PINNED}.{name}"
+    raise ParamsError(
+        [f"{where}: cannot be changed where it is written; write {address} there by hand"]
+    )
+
+
+def _with_line(text: str, name: str, address: str) -> str:
     content = YAML().load(text)
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
@@ -119,13 +142,4 @@ def with_address(text: str, name: str, address: str) -> str:
     elif section:
         line, column = section.lc.key(next(iter(section)))
         lines.insert(line, " " * column + entry.lstrip())
-    result = "".join(lines)
-    expected = YAML(typ="safe", pure=True).load(text)
-    expected[PINNED] = {**(expected.get(PINNED) or {}), name: str(address)}
-    with contextlib.suppress(Exception):  # what is no YAML any more is not the expected one either
-        if YAML(typ="safe", pure=True).load(result) == expected:
-            return result
-    where = f"{PINNED}.{name}"
-    raise ParamsError(
-        [f"{where}: cannot be changed where it is written; write {address} there by hand"]
-    )
+    return "".join(lines)

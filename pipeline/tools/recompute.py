@@ -122,9 +122,12 @@ def _compare(manifest: Manifest, recomputed: list[_Rows], tolerance: float | Non
     features = [rows.features for rows in recomputed if rows.features is not None]
     if features:
         features_now = _joined([rows.features_now for rows in recomputed])
-        max_features = float(np.abs(_joined(features) - features_now).max())
-        margin = _tolerance(header, features_now, math.inf) if tolerance is None else tolerance
-        features_good = max_features <= margin
+        features_apart = np.abs(_joined(features) - features_now)
+        max_features = float(features_apart.max())
+        margin = np.full_like(features_now, tolerance or 0)
+        if tolerance is None:
+            margin += _tolerance(header, features_now, math.inf) + _rounding(features_now)
+        features_good = bool((features_apart <= margin).all())
     return Recomputed(
         group=header.group,
         rows=len(stored),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from pipeline.core.files import durable_write
+from pipeline.core.files import rewrite
 from pipeline.core.params import ParamsError, load_yaml
 from pipeline.store.format.address import PINNED
 from pipeline.views.params import GROUPS
@@ -40,7 +40,7 @@ def extend(store: Path, views: int, group: str | None, edit_only: bool, params_p
     text = params_path.read_bytes().decode("utf-8")
     for chosen in groups:
         text = with_views(text, name, chosen, views)
-    durable_write(params_path, text.encode("utf-8"))
+    rewrite(params_path, text.encode("utf-8"))
     for chosen in groups:
         before = content["dumps"][name][chosen]["views"]
         click.echo(f"{params_path}: dumps.{name}.{chosen}.views: {before} -> {views}")

@@ -7,6 +7,7 @@ from pipeline.views.params import GROUPS
 from stages.shared.tables import Row, bytes_text
 
 Facts = Mapping[str, Any]
+_TRAINED_WITH = {True: "mixup", False: "no mixup", None: "not known"}
 
 
 def line(facts: Facts, stale: bool) -> tuple[str, ...]:
@@ -34,14 +35,13 @@ def line(facts: Facts, stale: bool) -> tuple[str, ...]:
 def origin(facts: Facts) -> list[tuple[str, str]]:
     """Where a store comes from, and its size."""
     teacher, dataset, shares = facts["teacher"], facts["dataset"], facts["shares"]
-    mixup = teacher["training"].get("mixup")
     span = "none: it holds no views" if shares is None else f"{shares[0]:g}"
     if shares is not None and shares[0] != shares[1]:
         span += f" to {shares[1]:g}"
     size = "Size there" if facts["address"] else "Size on disk"
     return [
         ("Teacher", f"{teacher['name']} ({teacher['network']}), top-1 {accuracy(teacher)}"),
-        ("  trained with", "mixup" if mixup else "no mixup"),
+        ("  trained with", _TRAINED_WITH[facts["teacher_mixup"]]),
         ("  weights", teacher["weights_sha256"] or "not known: the logits were imported"),
         *teacher_normalised(teacher),
         (

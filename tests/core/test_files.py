@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -21,10 +22,14 @@ from pipeline.core.files import (
     WorkFolderBusyError,
     canonical_json,
     durable_write,
+    rewrite,
     work_folders,
     work_key,
 )
 from pipeline.core.locks import Holder
+from pipeline.core.params import ParamsError
+from pipeline.raw.image_files import UnreadableImagesError
+from pipeline.store.format.errors import MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = socket.gethostname()
@@ -102,6 +107,45 @@ def test_durable_write_replaces_and_leaves_links_alone(tmp_path: Path) -> None:
     durable_write(path, b"t", memoryview(b"wo"))
     assert (path.read_bytes(), link.read_bytes()) == (b"two", b"one")
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_of_the_user_s_is_rewritten_behind_its_link_and_keeps_its_mode(
+    tmp_path: Path,
+) -> None:
+    path, link = tmp_path / "shared.yaml", tmp_path / "params.yaml"
+    path.write_bytes(b"one")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    rewrite(link, b"two")
+    assert (link.is_symlink(), path.read_bytes()) == (True, b"two")
+    assert path.stat().st_mode & 0o777 == 0o600
+    rewrite(tmp_path / "new", b"three")
+    assert (tmp_path / "new").read_bytes() == b"three"
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOSYS, errno.EPERM, errno.EXDEV])
+def test_files_are_copied_where_none_can_be_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "link", fail)
+    with WorkFolder(tmp_path / ".work", "key") as work:
+        durable_write(work.path / "a", b"1")
+        work.publish({"a": work.path / "a"}, tmp_path / "out")
+        work.remove()
+    assert (tmp_path / "out/a").read_bytes() == b"1"
+
+
+def test_errors_cross_from_process_to_process() -> None:
+    busy = WorkFolderBusyError(Path("work"), Holder("here", 1, "decant"))
+    lost = MissingFileError(Path("s.zarr"), "plain/c", "is not there")
+    wrong = ParamsError(["a: 1", "b: 2"])
+    unreadable = UnreadableImagesError(["x"], 2)
+    for error in (busy, lost, wrong, unreadable):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -1,6 +1,7 @@
 """What students get in training, and what `decant` gives for the same settings: the same bits."""
 
 import pickle
+import shutil
 from collections import defaultdict
 
 import pytest
@@ -10,6 +11,7 @@ from remote_servers import http_server
 from torch.utils.data import DataLoader
 
 import decant
+from pipeline.store.format.errors import StoreError
 from pipeline.views.batches import ViewBatches
 
 NAMES = ("images", "targets", "teacher_logits", "teacher_features", "indices")
@@ -134,6 +136,19 @@ def test_a_data_set_can_be_pickled(store, monkeypatch, tmp_path):
     assert all(map(torch.equal, again[3], wanted))
     again.set_epoch(0)
     assert dataset.epoch == 1
+
+
+def test_a_worker_tells_of_a_damaged_view(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained[0].folder)
+    damaged = tmp_path / "resnet8.zarr"
+    shutil.copytree("data/stores/resnet8.zarr", damaged)
+    for path in damaged.glob("plain/logits/c.*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    dataset = decant.open(damaged).dataset(share=0.0, seed=5)
+    for workers, kind in ((0, StoreError), (1, decant.DecantError)):
+        loader = DataLoader(dataset, batch_sampler=dataset.batches(137), num_workers=workers)
+        with pytest.raises(kind, match="plain/logits/c"):
+            list(loader)
 
 
 def test_a_remote_store_is_read_in_spawned_workers(trained, monkeypatch):

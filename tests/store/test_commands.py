@@ -36,10 +36,12 @@ from pipeline.dump.params import DumpParams, MixedViews, PlainViews
 from pipeline.models.network import Network
 from pipeline.models.registry import build
 from pipeline.models.weights import save_weights, weights_digest
+from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.manifest import TeacherInfo
 from pipeline.store.read import open_store
 from pipeline.store.write.difference import measure
+from pipeline.tools import recompute
 from pipeline.tools.describe import describe_store
 from pipeline.views.params import Augmentation
 from pipeline.views.predict import place
@@ -494,6 +496,20 @@ def test_what_a_store_states_of_itself_excuses_no_lie(
     # Features of views are not stored here.
     assert groups["plain"]["good"] is groups["mixed"]["good"] is (name == "features")
     assert all(one["tolerance"] < 0.2 for one in groups.values())
+
+
+@pytest.mark.parametrize(("factor", "good"), [(1.0, True), (1.002, False)])
+def test_large_features_have_float16_s_own_rounding(
+    tmp_path: Path, factor: float, good: bool
+) -> None:
+    logits = np.linspace(-5, 5, 400, dtype=np.float32).reshape(40, 10)
+    features = np.linspace(0, 1500, 40 * 64, dtype=np.float32).reshape(40, 64)
+    half = (factor * features).astype(np.float16)
+    rows = recompute._Rows(logits.astype(np.float16), half, logits, features)
+    manifest = read_manifest(make_store(tmp_path), "plain")
+    compared = recompute._compare(manifest, [rows], None)
+    assert (compared.features_max_abs_difference or 0) > 0.1
+    assert compared.good is good
 
 
 def test_rows_cannot_be_known_beforehand_but_chosen_again(world: World) -> None:

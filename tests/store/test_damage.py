@@ -170,7 +170,7 @@ def train(store, student, reference):
 
 
 @pytest.mark.parametrize(
-    "count", [60, pytest.param(4200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    "count", [60, pytest.param(4200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_no_damage_passes(tmp_path, count):
     rng = random.Random(count)
@@ -295,7 +295,7 @@ def as_dvc_leaves_it(rng, store):
 
 
 @pytest.mark.parametrize(
-    "count", [12, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    "count", [12, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_no_good_store_is_blamed(tmp_path, monkeypatch, count):
     rng = random.Random(count)

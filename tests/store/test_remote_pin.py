@@ -16,11 +16,14 @@ from remote_servers import http_server, s3_server
 from safetensors.numpy import load_file
 from store_samples import CODECS, DATASET, make_store, tree
 
+from decant.store import open as open_any
+from pipeline.core.errors import DecantError
 from pipeline.core.params import ParamsError
 from pipeline.distill import students
 from pipeline.planning.checker import check_all
 from pipeline.store.format import errors
 from pipeline.store.format.version import write_versions
+from pipeline.tools.describe import inspect_stores
 from pipeline.tools.pin import with_address
 from stages.cli import main
 
@@ -134,7 +137,17 @@ def test_params_yaml_changes_in_one_place(text, expected):
     assert with_address(text, "t", "s3://b/t") == expected
 
 
-@pytest.mark.parametrize("text", ["remote_stores: {}\n", "remote_stores: {x: s3://b/x}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "remote_stores: {}\n",
+        "remote_stores: {x: s3://b/x}\n",
+        "remote_stores:\n  t:\n",
+        "remote_stores: [t]\n",
+        "remote_stores: text\n",
+        "remote_stores:\n  t: 3\n",
+    ],
+)
 def test_what_only_a_hand_can_change_is_said(text):
     with pytest.raises(ParamsError, match="write s3://b/t there by hand"):
         with_address(text, "t", "s3://b/t")
@@ -357,3 +370,15 @@ def test_a_student_of_a_pinned_store_has_the_same_weights(study, tmp_path, monke
     lost = project.decant("repro", "train_student", check=False)
     assert lost.returncode == 1
     assert f"decant store pin resnet8 {url}" in lost.stderr
+
+
+def test_an_address_that_is_none_is_told_of_its_store_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("remote_stores: {bad: nonsense}\n")
+    for name in ("bad", "good"):
+        shutil.copytree(make_store(tmp_path / name), f"data/stores/{name}.zarr")
+    (bad, _), (good, _) = inspect_stores(Path("data/stores"))
+    assert "remote_stores.bad: no address of a store: 'nonsense'" in bad["problems"][0]
+    assert (bad["complete"], good["complete"]) == (False, True)
+    with pytest.raises(DecantError, match=r"remote_stores\.bad: no address"):
+        open_any("bad")

@@ -11,7 +11,8 @@ from store_samples import CODECS, make_store
 from workspaces import yaml
 
 from pipeline.core.errors import DecantError
-from pipeline.tools.card import card_of, escaped, upload_commands
+from pipeline.tools.card import card_of, escaped, store_card, upload_commands
+from pipeline.tools.describe import describe_store
 from stages.cli import main
 
 
@@ -55,6 +56,34 @@ def test_a_stranger_s_text_is_shown_and_does_nothing(store):
     assert len(re.findall(r"\\[\[\]()`|!]", shown)) == 12
     assert not re.search(r"(?<!\\)[\[\]()`|!]", shown)
     assert escaped("a_b*c") == r"a\_b\*c"
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [({}, "not known"), ({"mixup": None}, "no"), ({"mixup": {"alpha": 0.2}}, "yes")],
+)
+def test_mixup_of_the_teacher_is_told_as_far_as_it_is_known(store, training, words):
+    for group in ("clean", "plain", "mixed"):
+        sign(store, group, lambda manifest: manifest["header"]["teacher"].update(training=training))
+    text, _ = card_of(store, "mit", "me/logits")
+    assert f"trained with mixup: {words}\n" in text
+
+
+def test_a_store_without_views_shows_how_its_logits_are_read(store):
+    for group in ("plain", "mixed"):
+        shutil.rmtree(store / group)
+    text, _ = card_of(store, "mit", "me/logits")
+    assert 'store.clean.logits("train")' in text
+    assert "store.loader" not in text
+
+
+@pytest.mark.parametrize(("images", "size"), [(10**6, "10M<n<100M"), (10**7, "100M<n<1B")])
+def test_the_sizes_of_large_stores(store, images, size):
+    facts = describe_store(store)
+    facts["dataset"]["train_images"] = images
+    for group in facts["groups"].values():
+        group["views"] = 20
+    assert parsed(store_card(facts))[0]["size_categories"] == [size]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,15 @@ def exported(tmp_path: Path, *options: object, **made: object) -> Path:
     return tmp_path / "files"
 
 
+def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "files").symlink_to(tmp_path / "large disk")
+    files = exported(tmp_path)
+    assert files.is_symlink()
+    assert (tmp_path / "large disk/clean.npz").is_file()
+    assert not list(tmp_path.glob(".tmp*"))
+
+
 @every_codec
 def test_exported_files_hold_what_is_read(tmp_path: Path, codec) -> None:
     files = exported(tmp_path, codec=codec)
@@ -497,6 +506,16 @@ def test_an_array_that_memory_has_no_room_for(
         file.read("logits", (4,), "f")
 
 
+def test_features_that_are_no_rows_are_refused(tmp_path: Path) -> None:
+    prepare(tmp_path / "prepared")
+    (path,) = bare_files(tmp_path / "files", "plain", 1)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("features.npy", npy_header((IMAGES, 8, 1, 1), "<f2"))
+    where = ("--out", tmp_path / "x.zarr", "--prepared", tmp_path / "prepared", "--pad", 2)
+    text = run("import-logits", path, *where, code=1)
+    assert f"found the shape [{IMAGES}, 8, 1, 1]: reshape them, or leave them out" in text
+
+
 @pytest.mark.parametrize("width", [0, 2**20 + 1, 2**33])
 def test_features_of_no_store_s_width_are_refused_unread(tmp_path: Path, width: int) -> None:
     prepare(tmp_path / "prepared")
@@ -514,7 +533,8 @@ def test_a_refusal_by_the_store_names_no_folder_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = sorted(exported(tmp_path).glob("plain*"))
-    monkeypatch.setattr(manifest_text, "MAX_ARRAY_BYTES", 100)
+    monkeypatch.setattr(manifest_text, "SMALL_BYTES", 0)
+    monkeypatch.setattr(manifest_text, "MAX_RATIO", 0)
     text = run("import-logits", *files, "--out", tmp_path / "x.zarr", code=1)
     assert f"{tmp_path / 'x.zarr'}: the files do not make a store (plain/manifest.json: " in text
     assert ".importing" not in text

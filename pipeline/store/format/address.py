@@ -68,4 +68,7 @@ def pinned_address(content: Mapping[str, Any], name: str) -> Address | None:
     """
     stores = content.get(PINNED)
     address = stores.get(name) if isinstance(stores, Mapping) else None
-    return None if address is None else Address.parse(str(address))
+    try:
+        return None if address is None else Address.parse(str(address))
+    except DecantError as error:
+        raise DecantError(f"{PINNED}.{name}: {error}") from None

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from pipeline.store.format.address import Place
 from pipeline.store.format.errors import LimitError, ManifestError, SchemaError
 from pipeline.store.format.layout import MANIFEST, SCHEMA, ArraySpec, group_arrays, metadata_files
 from pipeline.store.format.manifest import (
+    DatasetInfo,
     FileFacts,
     Header,
     Manifest,
@@ -118,12 +120,20 @@ def _parse_json(raw: bytes, store: Place, path: str) -> dict[str, Any]:
 def _check_limits(manifest: Manifest, store: Place, path: str) -> None:
     if (manifest.views == 0) != (manifest.group == CLEAN):
         raise ManifestError(store, path, f"{manifest.views} views in the group {manifest.group}")
-    for spec in group_arrays(manifest.shape).values():
-        size = math.prod(spec.shape[spec.lead :]) * spec.dtype.itemsize
-        _check_size(spec.path, size, store, path)
-    dataset = manifest.header.dataset
+    problem = size_problem(group_arrays(manifest.shape), manifest.header.dataset)
+    if problem is not None:
+        raise LimitError(store, path, problem)
+
+
+def size_problem(arrays: Mapping[str, ArraySpec], dataset: DatasetInfo) -> str | None:
+    """Which array of a group is larger than one that is read; None where none is."""
     rows = max(dataset.train_images, dataset.test_images)
-    _check_size("logits", 2 * rows * dataset.classes, store, path)  # more than is stored, in topk
+    sizes = [("logits", 2 * rows * dataset.classes)]  # more than is stored, in topk
+    sizes += [(s.path, math.prod(s.shape[s.lead :]) * s.dtype.itemsize) for s in arrays.values()]
+    name, size = max(sizes, key=itemgetter(1))
+    if size <= MAX_ARRAY_BYTES:
+        return None
+    return f"{name} takes {size:,} bytes a view, at most {MAX_ARRAY_BYTES:,} are read"
 
 
 def _check_ratios(manifest: Manifest, store: Place, path: str) -> None:
@@ -144,12 +154,6 @@ def _check_ratios(manifest: Manifest, store: Place, path: str) -> None:
 def _check_ratio(name: str, size: int, stored: int, ratio: int, store: Place, path: str) -> None:
     if size > SMALL_BYTES and size > ratio * stored:
         what = f"{name} holds {size:,} bytes of numbers out of {stored:,} bytes of files"
-        raise LimitError(store, path, what)
-
-
-def _check_size(name: str, size: int, store: Place, path: str) -> None:
-    if size > MAX_ARRAY_BYTES:
-        what = f"{name} takes {size:,} bytes a view, at most {MAX_ARRAY_BYTES:,} are read"
         raise LimitError(store, path, what)
 
 

@@ -42,7 +42,12 @@ from pipeline.store.format.manifest import (
     group_shape,
     header_facts,
 )
-from pipeline.store.format.manifest_text import MAX_MANIFEST_BYTES, parse_manifest, write_manifest
+from pipeline.store.format.manifest_text import (
+    MAX_MANIFEST_BYTES,
+    parse_manifest,
+    size_problem,
+    write_manifest,
+)
 from pipeline.store.format.trust import TrustedStore, all_finite
 from pipeline.store.write.codec_errors import CodecErrors
 from pipeline.store.write.difference import measure
@@ -109,12 +114,16 @@ class UnfinishedGroup(ABC):
         return {path: self.folder / path for path in (METADATA, *inside)}
 
     def _check_count(self) -> None:
-        """A manifest that lists more files than are read back is refused before any work."""
+        """What could not be read back is refused before any work. Raises ValueError."""
+        if problem := size_problem(self._arrays, self.header.dataset):
+            raise ValueError(f"{self.header.group}: {problem}")
         files = sum(math.prod(spec.grid) for spec in self._arrays.values())
-        if files * _MANIFEST_BYTES_A_FILE > MAX_MANIFEST_BYTES:
+        facts = len(canonical_json(header_facts(self.header)))
+        if files * _MANIFEST_BYTES_A_FILE + facts > MAX_MANIFEST_BYTES:
             raise ValueError(
-                f"{self.header.group}: {files:,} files are more than a manifest lists; dump fewer "
-                "views, or none of the features"
+                f"{self.header.group}: {files:,} files and {facts:,} bytes of facts (class names, above "
+                "all) are more than a manifest lists; dump fewer views, none of the features, or give "
+                "the classes shorter names"
             )
 
     @abstractmethod
