@@ -28,7 +28,7 @@ from pipeline.core.locks import Holder, check_kept, lock, one_machine_mount, sig
 
 TEMPORARY = ".tmp-"
 LOCK = "lock"
-_STAGING = "publish"
+STAGING = "publish"
 _REMOVED = ".removed-"  # in the name of a folder that is being deleted, and is nobody's
 
 
@@ -166,7 +166,7 @@ class WorkFolder:
         place.
         """
         assert self._lock is not None, "publish inside the `with`"
-        staging = self.path / _STAGING
+        staging = self.path / STAGING
         new, old = staging / "new" / target.name, staging / "old" / target.name
         with _explained(f"cannot publish {target}"):
             _bring_back(old, target)  # after a kill between the two renames

@@ -93,7 +93,10 @@ def unfinished_work() -> Iterator[Work]:
         stage
         for work in works
         for stage in work.note.stages
-        if work.has_begun or not all(map(is_published, finished_files(work)))
+        if work.has_begun
+        or not all(
+            is_published(*file, links=not work.is_publishing) for file in finished_files(work)
+        )
     }
     return (work for work in works if stages & set(work.note.stages))
 
@@ -113,15 +116,15 @@ def finished_files(work: Work) -> Iterator[tuple[Path, list[Path]]]:
         yield work.folder / name, [result_of(stage) / name for stage in work.note.stages]
 
 
-def is_published(finished: tuple[Path, list[Path]]) -> bool:
+def is_published(file: Path, copies: list[Path], *, links: bool) -> bool:
     """Whether a finished file is in its place, or was: publishing and DVC's cache link or copy it.
 
-    A result in its place says little: it may be of older parameters.
+    A result in its place says little: it may be of older parameters. Nor do links, where a killed
+    publishing left some beside the file.
     """
-    file, copies = finished
     if not file.exists():
         return False
-    is_linked = file.stat().st_nlink > 1
+    is_linked = links and file.stat().st_nlink > 1
     return is_linked or any(
         copy.is_file() and filecmp.cmp(file, copy, shallow=False) for copy in copies
     )

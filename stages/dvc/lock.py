@@ -117,14 +117,14 @@ class Lock:
         names = self.params.get(folder.name) or {}
         made = {name: self._outs.get(str(folder / name)) for name in names}
         files: dict[str, str] = {}
+        can_tell = True  # where the cache has every listing
         for name, result in made.items():
             if result is None or self.state(result[0]) not in DONE:
                 return False
             inside = listing_of(self.objects, result[1]["md5"])
-            if inside is None:
-                return True  # so far as can be told here
-            files |= {"/".join((name, *parts)): md5 for parts, md5 in inside.items()}
-        return folder_digest(files) == digest
+            can_tell &= inside is not None
+            files |= {"/".join((name, *parts)): md5 for parts, md5 in (inside or {}).items()}
+        return not can_tell or folder_digest(files) == digest
 
 
 def lookup(params: Mapping[str, Any], key: str) -> Any:

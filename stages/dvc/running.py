@@ -1,15 +1,17 @@
 """What runs, and how far it has come, from the work folders: whose they are, who holds them, their epochs."""
 
+import contextlib
 import os
+import stat
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import LOCK
+from pipeline.core.files import LOCK, STAGING
 from pipeline.core.locks import Holder
 from pipeline.core.notes import METRICS, WorkNote, read_epochs
 
@@ -49,6 +51,11 @@ class Work:
         """Whether anything of it is computed and not finished."""
         return bool(self.trainings) or 0 < self.done < self.note.views
 
+    @property
+    def is_publishing(self) -> bool:
+        """Whether its results are being published, or a kill ended that half-way."""
+        return (self.folder / STAGING).exists()
+
 
 def find_work(root: Path) -> list[Work]:
     """The work folders below a folder that tell whose they are, by name."""
@@ -72,8 +79,17 @@ def work_of(folder: Path, note: WorkNote) -> Work:
 
 def own_bytes(folder: Path) -> int:
     """Bytes that removing a folder frees: files that lie elsewhere too (hard links) free nothing."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sum(path.stat().st_size for path in files if path.stat().st_nlink == 1)
+    return sum(file.st_size for file in file_stats(folder) if file.st_nlink == 1)
+
+
+def file_stats(folder: Path) -> Iterator[os.stat_result]:
+    """Of all files below a folder, links aside; others may write and remove some meanwhile."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                facts = os.lstat(os.path.join(parent, name))
+                if stat.S_ISREG(facts.st_mode):
+                    yield facts
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -36,6 +36,7 @@ from pipeline.training.work import mistakes_as, publish_finished, train_and_publ
 from pipeline.views.params import CLEAN, GROUPS, GroupName
 from stages.dvc.lock import digest_of
 from stages.dvc.repo import commit
+from stages.dvc.running import file_stats
 from stages.shared.options import console, guarded, load_params
 from stages.shared.progress import ProgressDisplay
 from stages.shared.stage_names import result_of
@@ -106,8 +107,7 @@ def costs_of(content: Mapping[str, Any], data: ImageData) -> dict[str, StageCost
 def check_room(wanted: int, works: Iterable[WorkFolder]) -> None:
     """Raise DecantError where the disk has no room for what is to be written and is in no work folder yet."""
     folders = {work.path for work in works}
-    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
-    wanted -= sum(file.stat().st_size for file in files)
+    wanted -= sum(file.st_size for folder in folders for file in file_stats(folder))
     WORK.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(WORK).free
     if wanted > free:

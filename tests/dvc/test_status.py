@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +18,7 @@ from workspaces import ROOT
 from pipeline.core.files import WORK, WorkFolder
 from pipeline.core.notes import METRICS, WorkNote, log_epochs
 from stages.cli import main
-from stages.dvc.lock import digest_of, read_listing
+from stages.dvc.lock import Lock, digest_of, read_listing
 from stages.dvc.running import seconds_left
 
 STATES = ("running", "done", "elsewhere", "in part", "stale", "missing")
@@ -275,3 +275,20 @@ def test_the_whole_study_takes_less_than_a_second(tmp_path):
     assert len(found) == 192
     assert {stage["state"] for stage in found} == {"done"}
     assert min(seconds) < 1
+
+
+def test_a_changed_network_counts_where_the_cache_lacks_the_listing_of_another(
+    tmp_path, monkeypatch
+):
+    made = {
+        f"train_student@{name}": {"outs": [{"path": f"data/students/{name}", "md5": f"{name}.dir"}]}
+        for name in "ab"
+    }
+    (tmp_path / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": made}))
+    lock = Lock(tmp_path, {"students": {"a": {}, "b": {}}})
+    states = {"train_student@a": "done", "train_student@b": "changed"}
+    monkeypatch.setattr(lock, "state", states.get)
+    students = PurePosixPath("data/students")
+    assert not lock._all_unchanged(students, "of both")
+    states["train_student@b"] = "done"
+    assert lock._all_unchanged(students, "of both")  # so far as can be told here

@@ -140,6 +140,16 @@ def test_the_output_never_changes(content, tmp_path):
     assert (tmp_path / "checked.txt").read_bytes() == first
 
 
+def test_the_output_replaces_a_link_of_dvc_s_and_leaves_its_cache_alone(content, tmp_path):
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"older")
+    cached.chmod(0o444)
+    (tmp_path / "checked.txt").hardlink_to(cached)
+    assert problems_of(content, tmp_path) == []
+    assert cached.read_bytes() == b"older"
+    assert (tmp_path / "checked.txt").read_bytes() != b"older"
+
+
 def test_a_mistake_of_the_shared_recipe_is_told_once(content, tmp_path):
     change(content, "training/momentum", "much")
     change(content, "teachers/resnet20-mixup/training", {"epochs": 20, "batch_size": 1})

@@ -135,6 +135,16 @@ def test_a_training_that_could_not_be_published_is_listed_and_left():
     assert work.exists()
 
 
+def test_links_of_a_publishing_that_was_killed_prove_nothing():
+    work = train("b", "train_student@plain", 240, finished=True).path
+    publish(work, "replicate-0/weights.safetensors", work / "publish/new/plain")
+    assert "  train_student@plain: finished (" in run()
+    assert work.exists()
+    publish(work, "replicate-0/weights.safetensors", "data/students/plain")
+    run()
+    assert not list(WORK.iterdir())
+
+
 def test_what_is_in_use_is_left_alone():
     with train("a", "train_teacher@resnet8", 3) as work:
         output = run("--yes")
