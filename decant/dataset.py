@@ -63,10 +63,9 @@ class StoreDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Batch]:
         """Several images at once, made as one batch: a DataLoader asks for them so."""
-        replay = self._opened()
-        rows = replay.rows(np.asarray(indices, np.int64))
         try:
-            batch = replay.batch(self.epoch, rows)
+            replay = self._opened()
+            batch = replay.batch(self.epoch, replay.rows(np.asarray(indices, np.int64)))
         except DecantError as error:
             if get_worker_info() is None:
                 raise

@@ -23,7 +23,7 @@ _SIZES = (
     *((1e7, "1M<n<10M"), (1e8, "10M<n<100M"), (1e9, "100M<n<1B")),
 )
 _LARGEST = "1B<n<10B"
-_KNOWN = {True: "yes", False: "no", None: "not known"}
+_ANSWER = {True: "yes", False: "no", None: "not known"}
 
 Facts = Mapping[str, Any]
 
@@ -107,7 +107,7 @@ def _what(facts: Facts) -> Iterator[str]:
     )
     yield ""
     yield f"- Teacher: {escaped(teacher['name'])}, network {escaped(teacher['network'])}"
-    yield f"- Its top-1 accuracy: {accuracy}; trained with mixup: {_KNOWN[facts['teacher_mixup']]}"
+    yield f"- Its top-1 accuracy: {accuracy}; trained with mixup: {_ANSWER[facts['teacher_mixup']]}"
     yield (
         f"- Data set: {escaped(data['name'])}, {data['train_images']:,} training and "
         f"{data['test_images']:,} test images, {data['classes']} classes"

@@ -45,7 +45,8 @@ def is_project_store(store: Path, project: Path = Path()) -> bool:
 def pin_of(store: Path, project: Path = Path()) -> tuple[Address | None, Cache | None]:
     """Where a store of a project is read in place, and where its views are kept; else None twice.
 
-    Raises ParamsError where the cache of a pinned store cannot be told; what cannot be read pins nothing.
+    What cannot be read pins nothing. Raises ParamsError where the cache of a pinned store cannot be told,
+    DecantError where what it is pinned to is no address.
     """
     content: dict[str, Any] = {}
     address, name, params = None, store.name.removesuffix(".zarr"), (project / PARAMS).absolute()
@@ -58,6 +59,7 @@ def pin_of(store: Path, project: Path = Path()) -> tuple[Address | None, Cache |
 
 @lru_cache(maxsize=1)  # a long file takes a third of a second, and each store of a list asks
 def _content(params: Path, written: int) -> dict[str, Any]:
+    """A parameter file as it was `written`, for reading alone."""
     return load_yaml(params)
 
 
@@ -113,9 +115,8 @@ def with_address(text: str, name: str, address: str) -> str:
 
     Raises ParamsError where it is written in a way that only a hand can change.
     """
-    with contextlib.suppress(
-        Exception
-    ):  # odd YAML, and then the text is not the expected one either
+    # Of odd YAML no line can be told, or what comes of it is not what is expected.
+    with contextlib.suppress(Exception):
         result = _with_line(text, name, address)
         expected = YAML(typ="safe", pure=True).load(text)
         expected[PINNED] = {**(expected.get(PINNED) or {}), name: str(address)}

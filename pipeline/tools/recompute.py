@@ -124,9 +124,8 @@ def _compare(manifest: Manifest, recomputed: list[_Rows], tolerance: float | Non
         features_now = _joined([rows.features_now for rows in recomputed])
         features_apart = np.abs(_joined(features) - features_now)
         max_features = float(features_apart.max())
-        margin = np.full_like(features_now, tolerance or 0)
-        if tolerance is None:
-            margin += _tolerance(header, features_now, math.inf) + _rounding(features_now)
+        margin = _tolerance(header, features_now, math.inf) + _rounding(features_now)
+        margin = margin if tolerance is None else np.full_like(margin, tolerance)
         features_good = bool((features_apart <= margin).all())
     return Recomputed(
         group=header.group,

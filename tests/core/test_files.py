@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -27,9 +26,6 @@ from pipeline.core.files import (
     work_key,
 )
 from pipeline.core.locks import Holder
-from pipeline.core.params import ParamsError
-from pipeline.raw.image_files import UnreadableImagesError
-from pipeline.store.format.errors import MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = socket.gethostname()
@@ -136,16 +132,6 @@ def test_files_are_copied_where_none_can_be_linked(
         work.publish({"a": work.path / "a"}, tmp_path / "out")
         work.remove()
     assert (tmp_path / "out/a").read_bytes() == b"1"
-
-
-def test_errors_cross_from_process_to_process() -> None:
-    busy = WorkFolderBusyError(Path("work"), Holder("here", 1, "decant"))
-    lost = MissingFileError(Path("s.zarr"), "plain/c", "is not there")
-    wrong = ParamsError(["a: 1", "b: 2"])
-    unreadable = UnreadableImagesError(["x"], 2)
-    for error in (busy, lost, wrong, unreadable):
-        again = pickle.loads(pickle.dumps(error))
-        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -29,7 +29,7 @@ from store_samples import (
 )
 
 from pipeline.core.files import canonical_json
-from pipeline.store.format import errors
+from pipeline.store.format import errors, manifest_text
 from pipeline.store.format.check import read_manifest
 from pipeline.store.format.codecs import Codec
 from pipeline.store.format.layout import group_arrays, metadata_files
@@ -330,6 +330,25 @@ def test_more_files_than_a_manifest_lists_are_refused_at_once(
     with pytest.raises(ValueError, match=r"12 files and .* are more than a manifest lists"):
         write_group(tmp_path / "more", "plain", 5)
     assert not (tmp_path / "more").exists()
+
+
+def test_class_names_that_no_manifest_holds_are_refused_at_once(tmp_path: Path) -> None:
+    names = tuple(f"{number:05d} " + "\u00e9" * 190 for number in range(4000))
+    many = replace(DATASET, classes=len(names), class_names=names)
+    with pytest.raises(
+        ValueError, match=r"bytes of facts \(class names, above all\) are more than"
+    ):
+        write_group(tmp_path / "group", "plain", 1, dataset=many)
+    assert not (tmp_path / "group").exists()
+
+
+def test_a_view_that_is_too_large_to_be_read_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_text, "MAX_ARRAY_BYTES", 100)
+    with pytest.raises(ValueError, match=r"plain: logits takes \d+ bytes a view, at most 100 are"):
+        write_group(tmp_path / "group", "plain", 1)
+    assert not (tmp_path / "group").exists()
 
 
 def test_an_entry_of_a_manifest_is_no_longer_than_reckoned(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class UnfinishedGroup(ABC):
         self._arrays = group_arrays(group_shape(header, views, feature_dim))
         errors = folder / f".{header.group}-error"
         self._codec_errors = CodecErrors(errors, lossy=header.codec.lossy)
-        self._check_count()
+        self._check_limits()
         self._manifest: Manifest | None = None
         self._claim()
         self._sizes: dict[str, FileFacts] = {}  # of what is read back: no manifest lists it yet
@@ -113,12 +113,12 @@ class UnfinishedGroup(ABC):
         inside = [f"{self.header.group}/{path}" for path in (*self._manifest.files, MANIFEST)]
         return {path: self.folder / path for path in (METADATA, *inside)}
 
-    def _check_count(self) -> None:
-        """What could not be read back is refused before any work. Raises ValueError."""
+    def _check_limits(self) -> None:
+        """Refuse before any work what could not be read back. Raises ValueError."""
         if problem := size_problem(self._arrays, self.header.dataset):
             raise ValueError(f"{self.header.group}: {problem}")
         files = sum(math.prod(spec.grid) for spec in self._arrays.values())
-        facts = len(canonical_json(header_facts(self.header)))
+        facts = len(canonical_json({"header": header_facts(self.header)}))  # as in the manifest
         if files * _MANIFEST_BYTES_A_FILE + facts > MAX_MANIFEST_BYTES:
             raise ValueError(
                 f"{self.header.group}: {files:,} files and {facts:,} bytes of facts (class names, above "
